@@ -1,0 +1,27 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what they run in.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/python -m medssl demo
+
+test: .venv/installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+# mypy does not see that transforms/ is installed as medssl.transforms, so it is shown the package as installed.
+	@rm -rf .mypy && mkdir -p .mypy/medssl && ln -s $(CURDIR)/medssl/* $(CURDIR)/transforms .mypy/medssl/
+	MYPYPATH=.mypy $(BIN)/mypy -p medssl
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "medssl needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""The MONAI bundles, each complete in its own folder."""

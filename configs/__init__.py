@@ -1,0 +1,1 @@
+"""Mix-ins for the bundles: one small YAML file for each choice."""
