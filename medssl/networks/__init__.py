@@ -1,1 +1,28 @@
-"""TODO."""
+"""Backbones in 2D and 3D, and their weights in and out."""
+
+from .backbone import ARCHITECTURES, Backbone, build_backbone, build_classifier, network_description
+from .vgg import VGG
+from .weights import (
+    first_convolution,
+    fold_input_copies,
+    load_backbone_weights,
+    load_state_dict,
+    read_description,
+    save_backbone,
+)
+
+__all__ = [
+    "ARCHITECTURES",
+    "VGG",
+    "Backbone",
+    "build_backbone",
+    "build_classifier",
+    "first_convolution",
+    "fold_input_copies",
+    "load_backbone_weights",
+    "load_model_weights",
+    "load_state_dict",
+    "network_description",
+    "read_description",
+    "save_backbone",
+]

@@ -1,0 +1,191 @@
+"""The datalist: the JSON file that says which images there are, what is known of them, and which split they are in.
+
+It is MONAI's Decathlon-style list with partial labels::
+
+    {"labels": ["Edema", "Mass"],
+     "training": [{"image": "images/1.png", "label": [1, null], "patient": "5f0c", "source": "nih"}],
+     "validation": [], "test": [], "unlabeled": [{"image": "images/2.png", "patient": "a1b2", "source": "nih"}]}
+
+Image paths are relative to the file. A label is 1, 0 or null (unknown). A patient of validation or test is in no other
+split; a patient of training may have unlabelled images too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+SPLITS = ("training", "validation", "test", "unlabeled")
+PRETRAIN = "pretrain"  # every image that is in neither validation nor test
+
+
+def write_datalist(path: str | Path, labels: Sequence[str], splits: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+    """Write a datalist in one stroke: a kill leaves the old file or the new one, never half of it.
+
+    Args:
+        path: the JSON file to write.
+        labels: names of the K labels.
+        splits: for each of ``training``, ``validation``, ``test``, ``unlabeled`` (those absent are written empty) its
+            items: ``image`` (absolute, or relative to the datalist), ``patient``, optionally ``source``, and outside
+            ``unlabeled`` the ``label``: K values 1, 0, or None or NaN for unknown.
+
+    Raises:
+        ValueError: what was given is no valid datalist; nothing is written then.
+    """
+    path = Path(path)
+    unknown = set(splits) - set(SPLITS)
+    if unknown:
+        raise ValueError(f"A datalist has no split {sorted(unknown)[0]!r}: use {', '.join(SPLITS)}.")
+    folder = str(path.parent.resolve())
+    content = {split: [_plain_item(item, folder) for item in splits.get(split, ())] for split in SPLITS}
+    _check(path, {"labels": list(labels), **content})
+    # One item a line: as quick as json.dump, and a person can read and compare it.
+    parts = [f'"labels": {json.dumps(list(labels))}']
+    for split, items in content.items():
+        rows = ",\n".join(json.dumps(item, allow_nan=False) for item in items)
+        parts.append(f'"{split}": [\n{rows}\n]' if rows else f'"{split}": []')
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def read_datalist(path: str | Path, split: str, check_files: bool = True) -> list[dict[str, Any]]:
+    """Read the items of one split, ready for a MONAI dataset.
+
+    Args:
+        path: the JSON file.
+        split: ``training``, ``validation``, ``test``, ``unlabeled``, or ``pretrain`` for training and unlabelled images
+            together, without their labels.
+        check_files: look whether every image of the split exists; turn it off where looking is slow.
+
+    Returns:
+        For each image ``image`` (absolute path), ``patient``, ``source`` ("" when not given) and, in the three labelled
+        splits, ``label``: float32 [K] of 1, 0, NaN (unknown), which MONAI's DataLoader collates to [B, K].
+
+    Raises:
+        FileNotFoundError: the datalist or an image is missing.
+        ValueError: the split is unknown or the datalist breaks its rules; the message names split and row.
+    """
+    path = Path(path)
+    wanted = ("training", "unlabeled") if split == PRETRAIN else (split,)
+    if not set(wanted) <= set(SPLITS):
+        raise ValueError(f"A datalist has no split {split!r}: use {', '.join(SPLITS)} or {PRETRAIN}.")
+    content = _read(path)
+    folder = str(path.parent.resolve())
+    items = []
+    for name in wanted:
+        for row, item in enumerate(content.get(name, ())):
+            image = os.path.normpath(os.path.join(folder, item["image"]))
+            if check_files and not os.path.exists(image):
+                raise FileNotFoundError(
+                    f"{path}, {name}[{row}]: there is no image {image}; the datalist and its images move together."
+                )
+            read = {"image": image, "patient": item["patient"], "source": item.get("source", "")}
+            if split not in (PRETRAIN, "unlabeled"):
+                read["label"] = _array(item["label"])
+            items.append(read)
+    return items
+
+
+def read_labels(path: str | Path) -> list[str]:
+    """The names of the labels in a datalist, in the order of ``label``."""
+    return list(_read(Path(path))["labels"])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file by way of a temporary file in the same folder, so that it is never half there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        mask = os.umask(0)  # mkstemp lets only the owner read; a datalist follows the user's umask as any file does
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _plain_item(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    plain = {key: value for key, value in item.items() if key != "label"}
+    image = str(item.get("image", ""))
+    if os.path.isabs(image):
+        with contextlib.suppress(ValueError):  # another drive under Windows: no relative path leads there
+            image = os.path.relpath(image, folder)
+    plain["image"] = Path(image).as_posix()
+    if item.get("label") is not None:
+        plain["label"] = [_plain_value(value) for value in item["label"]]
+    return plain
+
+
+def _plain_value(value: Any) -> Any:
+    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
+        return None
+    return int(value) if value in (0, 1) else value
+
+
+def _array(label: list[int | None]) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in label], dtype=np.float32)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no datalist {path}: make one with `python -m medssl prepare`.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except ValueError as error:  # JSON's and Unicode's errors are kinds of it
+        raise ValueError(f"{path} is no valid JSON ({error}): make it again with `medssl prepare`.") from error
+    _check(path, content)
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON; an unknown label is null")
+
+
+def _check(path: Path, content: Any) -> None:
+    """Hold the datalist to its rules; one pass, so 10^5 rows take well under a second."""
+    if not isinstance(content, dict) or not isinstance(content.get("labels"), list):
+        raise ValueError(f'{path} has no list "labels": is it a datalist?')
+    if len(set(content["labels"])) != len(content["labels"]):
+        raise ValueError(f"{path}: a name occurs twice in labels {content['labels']}.")
+    split_of_patient: dict[str, str] = {}
+    place_of_image: dict[str, str] = {}
+    for split in ("validation", "test", "training", "unlabeled"):
+        items = content.get(split, [])
+        if not isinstance(items, list):
+            raise ValueError(f"{path}: {split} is no list of images.")
+        for row, item in enumerate(items):
+            place = f"{path}, {split}[{row}]"
+            _check_item(place, item, len(content["labels"]), labelled=split != "unlabeled")
+            other = place_of_image.setdefault(item["image"], place)
+            if other is not place:
+                raise ValueError(f"{place}: the image {item['image']} is listed already at {other}.")
+            before = split_of_patient.setdefault(item["patient"], split)
+            if before != split and (before, split) != ("training", "unlabeled"):
+                raise ValueError(f"{place}: the patient {item['patient']!r} is in {before} too; keep it in one split.")
+
+
+def _check_item(place: str, item: Any, classes: int, labelled: bool) -> None:
+    if not isinstance(item, dict):
+        raise ValueError(f'{place} is no entry of the form {{"image": …, "patient": …}}.')
+    for key in ("image", "patient"):
+        if not isinstance(item.get(key), str) or not item[key]:
+            raise ValueError(f'{place} has no "{key}": give it as text.')
+    if not labelled:
+        return
+    label = item.get("label")
+    if not isinstance(label, list) or len(label) != classes:
+        count = len(label) if isinstance(label, list) else "no"
+        raise ValueError(f"{place} has {count} label values, and there are {classes} labels; unknown ones are null.")
+    for value in label:
+        if value is not None and (isinstance(value, str) or value not in (0, 1)):
+            raise ValueError(f"{place} has the label value {value!r}: a label is 1, 0 or null (unknown).")

@@ -1,0 +1,103 @@
+"""Partial labels: counting what is known, and simulating what partly annotating sites leave unknown."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def label_counts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positives and negatives of each class, unknown entries left out.
+
+    Args:
+        labels: [N, K] of 1, 0, NaN (unknown).
+
+    Returns:
+        Two int64 arrays [K].
+    """
+    labels = np.asarray(labels)
+    return (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)
+
+
+def simulate_partial_labels(
+    labels: np.ndarray, labelled_per_class: int = 200, seed: int = 0, names: Sequence[str] | None = None
+) -> np.ndarray:
+    """Forget labels as Dong et al. 2024 do (Sec. 6.1): each kept image is labelled for one class only.
+
+    For each class, ``labelled_per_class / 2`` positive and as many negative images are drawn, no image twice; they keep
+    that class's label, and everything else becomes unknown. Images that nobody drew are unknown throughout.
+
+    Call it on one split at a time: no patient crosses a split then. (The paper samples its test set likewise.)
+
+    Args:
+        labels: [N, K] of 1, 0, NaN; entries unknown already are never drawn.
+        labelled_per_class: images to label for each class, an even number.
+        seed: the same seed draws the same images.
+        names: names of the K classes, for the warning.
+
+    Returns:
+        float32 [N, K] of 1, 0, NaN.
+
+    Warns:
+        UserWarning: a class has too few positives (or negatives) left; it gets all there are of these, and as many of
+            the others. The warning names class and count.
+
+    Raises:
+        ValueError: ``labels`` is not [N, K], or ``labelled_per_class`` is not even and positive.
+    """
+    labels = np.asarray(labels, dtype=np.float32)
+    if labels.ndim != 2:
+        raise ValueError(f"Labels must have the shape [images, classes], not {labels.shape}.")
+    if labelled_per_class < 2 or labelled_per_class % 2:
+        raise ValueError(f"labelled_per_class must be an even number from 2, not {labelled_per_class}.")
+    half = labelled_per_class // 2
+    random = np.random.default_rng(seed)
+    free = np.ones(len(labels), dtype=bool)
+    positives = _draw_positives(labels == 1, free, half, random)
+    negatives = _draw_negatives(labels == 0, free, [len(rows) for rows in positives], random)
+    partial = np.full_like(labels, np.nan)
+    short = []
+    for column in range(labels.shape[1]):
+        count = min(len(positives[column]), len(negatives[column]))
+        partial[positives[column][:count], column] = 1
+        partial[negatives[column][:count], column] = 0
+        if count < half:
+            short.append(f"{names[column] if names else f'class {column}'} {count}")
+    if short:
+        warnings.warn(
+            f"Too few images for {half} positives and {half} negatives of every class; of each there are: "
+            f"{', '.join(short)}.",
+            stacklevel=2,
+        )
+    return partial
+
+
+def _draw_positives(
+    positive: np.ndarray, free: np.ndarray, count: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Up to ``count`` free rows for each column, which are then no longer free; rare classes before common ones."""
+    drawn: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * positive.shape[1]
+    for column in np.argsort(positive.sum(axis=0), kind="stable"):
+        rows = random.permutation(np.flatnonzero(positive[:, column] & free))[:count]
+        free[rows] = False
+        drawn[column] = rows
+    return drawn
+
+
+def _draw_negatives(
+    negative: np.ndarray, free: np.ndarray, counts: list[int], random: np.random.Generator
+) -> list[list[int]]:
+    """As many free rows as ``counts`` says, one column after the other in turns, so that all share what there is."""
+    waiting = [random.permutation(np.flatnonzero(column)).tolist() for column in negative.T]
+    drawn: list[list[int]] = [[] for _ in counts]
+    for turn in range(max(counts, default=0)):
+        for column, count in enumerate(counts):
+            while turn < count and waiting[column]:
+                row = waiting[column].pop()
+                if free[row]:
+                    free[row] = False
+                    drawn[column].append(row)
+                    break
+    return drawn

@@ -1,0 +1,100 @@
+"""Area under the ROC curve with unknown labels: per class over the known entries, and their mean."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.metrics import CumulativeIterationMetric
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+from torch import Tensor
+
+
+def partial_auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """AUROC of each class over its known labels, as the Mann-Whitney statistic (ties count half).
+
+    MONAI's ``compute_roc_auc`` is NaN as soon as one label of a class is.
+
+    Args:
+        scores: ``[N, K]``, higher means more likely positive.
+        labels: ``[N, K]`` of 1, 0, NaN (unknown).
+
+    Returns:
+        ``[K]``, NaN for a class without a known positive or without a known negative case.
+
+    Raises:
+        ValueError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
+    """
+    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if scores.shape != labels.shape or scores.ndim != 2:
+        raise ValueError(f"scores {list(scores.shape)} and labels {list(labels.shape)} must both be [images, classes].")
+    known = ~np.isnan(labels)
+    if not np.isin(labels[known], (0, 1)).all():
+        raise ValueError("labels must be 1, 0 or NaN (unknown).")
+    if not np.isfinite(scores[known]).all():
+        raise ValueError("A score is not finite: the network's output overflowed or its weights are damaged.")
+    return np.array([_auroc(scores[known[:, k], k], labels[known[:, k], k] == 1) for k in range(labels.shape[1])])
+
+
+def _auroc(scores: np.ndarray, positive: np.ndarray) -> float:
+    positives, negatives = positive.sum(), (~positive).sum()
+    if not positives or not negatives:
+        return float("nan")
+    rank_sum = rankdata(scores)[positive].sum()
+    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+class PartialAUROC(CumulativeIterationMetric):
+    """The mean AUROC (mAUROC) over the defined classes, gathered over batches and processes.
+
+    Always finite, for MONAI's choice of the best model stops for good at the first NaN: where no class is defined it is
+    0.5, with a warning. :meth:`report` names what is undefined.
+
+    Args:
+        labels: names of the K classes.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.labels = list(labels)
+
+    def _compute_tensor(self, y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return y_pred.float(), y.float()
+
+    def aggregate(self) -> float:
+        """The mAUROC of what was seen since the last reset."""
+        scores, labels = self._seen()
+        values = partial_auroc(scores, labels)
+        if np.isnan(values).all():
+            warnings.warn("No class has known positive and known negative cases: mAUROC is taken as 0.5.", stacklevel=2)
+            return 0.5
+        return float(np.nanmean(values))
+
+    def report(self) -> dict[str, Any]:
+        """Figures for ``metrics.json``.
+
+        Returns:
+            ``mAUROC`` (None when no class is defined), ``per_class`` (name → AUROC or None), ``undefined`` (names),
+            ``known`` (name → counts of known positive and negative cases), ``images``.
+        """
+        scores, labels = self._seen()
+        values = partial_auroc(scores, labels)
+        defined = ~np.isnan(values)
+        return {
+            "mAUROC": float(values[defined].mean()) if defined.any() else None,
+            "per_class": {
+                name: float(value) if ok else None for name, value, ok in zip(self.labels, values, defined, strict=True)
+            },
+            "undefined": [name for name, ok in zip(self.labels, defined, strict=True) if not ok],
+            "known": {
+                name: {"positive": int((column == 1).sum()), "negative": int((column == 0).sum())}
+                for name, column in zip(self.labels, labels.T, strict=True)
+            },
+            "images": len(labels),
+        }
+
+    def _seen(self) -> tuple[np.ndarray, np.ndarray]:
+        scores, labels = self.get_buffer()
+        return torch.as_tensor(scores).cpu().numpy(), torch.as_tensor(labels).cpu().numpy()

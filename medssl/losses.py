@@ -1,0 +1,98 @@
+"""The losses as pure functions, and as small modules where a config needs an object."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def partial_bce(logits: Tensor, labels: Tensor, positive_weight: Tensor, negative_weight: Tensor) -> Tensor:
+    """Weighted binary cross-entropy over the known labels (Dong et al. 2024, Eq. 1), their mean.
+
+    Args:
+        logits: ``[B, K]``.
+        labels: ``[B, K]`` of 1, 0 and NaN (unknown).
+        positive_weight: w₊ of each class, ``[K]``.
+        negative_weight: w₋ of each class, ``[K]``.
+
+    Returns:
+        A scalar; 0 (with zero gradients) when the batch has no known label.
+    """
+    known = labels.isfinite()
+    target = labels.nan_to_num().to(logits.dtype)
+    # logsigmoid(-x) is log(1 − sigmoid(x)) without its rounding; unknown entries become zeros, in the gradient too.
+    loss = -(positive_weight * target * F.logsigmoid(logits) + negative_weight * (1 - target) * F.logsigmoid(-logits))
+    return torch.where(known, loss, 0).sum() / known.sum().clamp(min=1)
+
+
+class PartialBCELoss(nn.Module):
+    """Eq. 1 of Dong et al. 2024 with unknown labels: w₊ = n₋ / (n₊ + n₋) and w₋ = n₊ / (n₊ + n₋) of each class.
+
+    A class that lacks positive or negative cases would get a weight of 0 for all it has, and so teach nothing; it gets
+    ½ and ½ instead.
+
+    Args:
+        positive: n₊, known positive cases of each class in the training split.
+        negative: n₋, known negative cases of each class.
+    """
+
+    positive_weight: Tensor
+    negative_weight: Tensor
+
+    def __init__(self, positive: Sequence[float] | Tensor, negative: Sequence[float] | Tensor) -> None:
+        super().__init__()
+        positive = torch.as_tensor(positive, dtype=torch.float32)
+        negative = torch.as_tensor(negative, dtype=torch.float32)
+        balanced = (positive == 0) | (negative == 0)
+        total = (positive + negative).clamp(min=1)
+        self.register_buffer("positive_weight", torch.where(balanced, 0.5, negative / total))
+        self.register_buffer("negative_weight", torch.where(balanced, 0.5, positive / total))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """See :func:`partial_bce`.
+
+        Raises:
+            ValueError: when the shapes differ or the class counts are others than at construction.
+        """
+        if logits.shape != labels.shape or logits.shape[-1] != len(self.positive_weight):
+            raise ValueError(
+                f"Logits {list(logits.shape)} and labels {list(labels.shape)} must both be "
+                f"[batch, {len(self.positive_weight)}]."
+            )
+        # A buffer moves with the module; a loss that a config builds is never moved, so it follows the logits.
+        weights = self.positive_weight.to(logits.device), self.negative_weight.to(logits.device)
+        return partial_bce(logits, labels, *weights)
+
+
+def info_nce(
+    prediction: Tensor, candidates: Tensor, positive: Tensor, temperature: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE (van den Oord et al. 2018, Eq. 4) on cosine similarities.
+
+    Args:
+        prediction: ``[B, D]``.
+        candidates: ``[N, D]``; all but one are negatives.
+        positive: index of each prediction's own candidate, ``[B]``.
+        temperature: the similarities are divided by it.
+
+    Returns:
+        The loss, a scalar, and the similarities over the temperature ``[B, N]``, whose largest is the answer.
+    """
+    similarities = F.normalize(prediction, dim=1) @ F.normalize(candidates, dim=1).T / temperature
+    return F.cross_entropy(similarities, positive), similarities
+
+
+def predictive_ratio(prediction: Tensor, features: Tensor) -> Tensor:
+    """Zhu et al. 2020, Eq. 3, with the sign that lets the prediction approach its target (see ``medssl.pretext.MCPC``).
+
+    Args:
+        prediction: predicted features of each route's last tile before the sigmoid, ``[B, D]``.
+        features: features of the route's tiles, ``[B, m, D]``; the last is the target, the others are the negatives.
+
+    Returns:
+        The mean over the batch of Σᵢ CE(z_m, z'_m) / CE(z_i, z'_m), where the cross-entropy is the mean over D.
+    """
+    logits = prediction[:, None].expand_as(features)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, features.sigmoid(), reduction="none").mean(dim=2)
+    return (cross_entropy[:, -1:] / cross_entropy[:, :-1]).sum(dim=1).mean()

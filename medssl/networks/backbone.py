@@ -1,0 +1,188 @@
+"""Backbones: MONAI's classification networks (and our VGG) seen as feature extractors, in 2D and 3D.
+
+To add one, write a function that returns its last feature map and add a line to ``ARCHITECTURES``.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from monai.networks.nets import DenseNet121, resnet18
+from torch import Tensor, nn
+
+from .vgg import VGG
+
+
+class Architecture(NamedTuple):
+    """How to build a network and how to look at it as a feature extractor."""
+
+    target: str
+    """Dotted path of the constructor, kept in the checkpoint's description."""
+    build: Callable[..., nn.Module]
+    names: dict[str, str]
+    """What the constructor calls ``in_channels`` and ``out_channels``."""
+    defaults: dict[str, Any]
+    feature_map: Callable[[Any, Tensor], Tensor]
+    head: str
+    """Name of the member after the feature map, which a backbone leaves out."""
+    out_channels: int
+    stride: int
+    smallest_side: int
+    """Images with a shorter side leave no feature map."""
+
+
+def _densenet_map(network: DenseNet121, images: Tensor) -> Tensor:
+    # MONAI's ``features`` ends with a batch normalisation; the activation belongs to its ``class_layers``.
+    return F.relu(network.features(images), inplace=True)
+
+
+def _resnet_map(network: Any, images: Tensor) -> Tensor:
+    features = network.maxpool(network.act(network.bn1(network.conv1(images))))
+    for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
+        features = layer(features)
+    return features
+
+
+def _vgg_map(network: VGG, images: Tensor) -> Tensor:
+    features: Tensor = network.features(images)
+    return features
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "densenet121": Architecture(
+        target="monai.networks.nets.DenseNet121",
+        build=DenseNet121,
+        names={"in_channels": "in_channels", "out_channels": "out_channels"},
+        defaults={},
+        feature_map=_densenet_map,
+        head="class_layers",
+        out_channels=1024,
+        stride=32,
+        smallest_side=29,
+    ),
+    "resnet18": Architecture(
+        target="monai.networks.nets.resnet18",
+        build=resnet18,
+        names={"in_channels": "n_input_channels", "out_channels": "num_classes"},
+        # The stem of the paper (He et al. 2016). MONAI's default of 1 keeps four (2D) or eight (3D) times the voxels.
+        defaults={"conv1_t_stride": 2},
+        feature_map=_resnet_map,
+        head="fc",
+        out_channels=512,
+        stride=32,
+        smallest_side=1,
+    ),
+    "vgg11": Architecture(
+        target="medssl.networks.VGG",
+        build=VGG,
+        names={"in_channels": "in_channels", "out_channels": "out_channels"},
+        defaults={"configuration": "vgg11"},
+        feature_map=_vgg_map,
+        head="class_layers",
+        out_channels=512,
+        stride=32,
+        smallest_side=32,
+    ),
+}
+
+
+def _architecture(name: str) -> Architecture:
+    if name not in ARCHITECTURES:
+        raise ValueError(f"There is no backbone {name!r}; choose one of {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[name]
+
+
+def network_description(name: str, spatial_dims: int, in_channels: int, out_channels: int) -> dict[str, Any]:
+    """The network as a MONAI config would name it: ``_target_`` and its arguments; ``out_channels`` counts its logits.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    architecture = _architecture(name)
+    arguments = {"in_channels": in_channels, "out_channels": out_channels}
+    return {
+        "_target_": architecture.target,
+        "spatial_dims": spatial_dims,
+        **{architecture.names[key]: value for key, value in arguments.items()},
+        **architecture.defaults,
+    }
+
+
+def build_classifier(name: str, spatial_dims: int, in_channels: int, num_classes: int) -> nn.Module:
+    """The plain network (MONAI's own class, where it has one) with ``num_classes`` logits, for fine-tuning.
+
+    Args:
+        name: a key of ``ARCHITECTURES``: ``densenet121``, ``resnet18`` or ``vgg11``.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the images.
+        num_classes: number of logits.
+
+    Raises:
+        ValueError: for an unknown name, or ``spatial_dims`` other than 2 and 3.
+    """
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+    arguments = network_description(name, spatial_dims, in_channels, num_classes)
+    del arguments["_target_"]
+    return _architecture(name).build(**arguments)
+
+
+class Backbone(nn.Module):
+    """A network without its classification head: images in, the last feature map out.
+
+    ``backbone.network`` is the wrapped network, so ``backbone.network.state_dict()`` holds the names that MONAI uses.
+    Images with fewer channels than ``in_channels`` are seen several times: a backbone for RVRM, which has three times
+    the channels of an image, takes a single image as three copies of it (Dong et al. 2024, Sec. 5.3.2).
+
+    Args:
+        name: a key of ``ARCHITECTURES``.
+        spatial_dims: 2 or 3.
+        in_channels: input channels of the first convolution.
+
+    Attributes:
+        name, spatial_dims, in_channels: as given.
+        out_channels: channels of the feature map.
+        stride: input voxels per voxel of the feature map, along each axis.
+        smallest_side: the shortest side of an image that leaves a feature map.
+
+    Raises:
+        ValueError: for an unknown name, or ``spatial_dims`` other than 2 and 3.
+    """
+
+    def __init__(self, name: str, spatial_dims: int, in_channels: int) -> None:
+        super().__init__()
+        architecture = _architecture(name)
+        self.name = name
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.out_channels = architecture.out_channels
+        self.stride = architecture.stride
+        self.smallest_side = architecture.smallest_side
+        self.network = build_classifier(name, spatial_dims, in_channels, num_classes=1)
+        # Left in, an unused head would carry weights without a gradient, which DDP refuses, into the checkpoint.
+        delattr(self.network, architecture.head)
+        self._feature_map = architecture.feature_map
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The feature map ``[B, out_channels, *(about spatial / stride)]`` of ``[B, C, *spatial]``.
+
+        Raises:
+            ValueError: when ``in_channels`` is no multiple of ``C``.
+        """
+        copies, rest = divmod(self.in_channels, images.shape[1])
+        if rest or not copies:
+            raise ValueError(
+                f"The backbone takes {self.in_channels} channels; images with {images.shape[1]} do not fit."
+            )
+        if copies > 1:
+            images = images.repeat(1, copies, *[1] * self.spatial_dims)
+        return self._feature_map(self.network, images)
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """Global average pooling: ``[B, C, *spatial]`` → ``[B, C]``."""
+        return feature_map.flatten(2).mean(dim=2)
+
+
+def build_backbone(name: str, spatial_dims: int, in_channels: int = 1) -> Backbone:
+    """A :class:`Backbone` by name: ``densenet121``, ``resnet18`` or ``vgg11``."""
+    return Backbone(name, spatial_dims, in_channels)

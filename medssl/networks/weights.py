@@ -1,0 +1,151 @@
+"""Weights in and out: plain MONAI state dicts with a description beside them, and loading that says what it loaded."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.networks.utils import copy_model_state
+from torch import Tensor, nn
+
+from medssl.files import whole_file, write_json
+
+from .backbone import Backbone, network_description
+
+logger = logging.getLogger(__name__)
+
+
+def first_convolution(network: nn.Module) -> tuple[str, nn.Module]:
+    """Name and module of the convolution that the image meets first."""
+    for name, module in network.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            return name, module
+    raise ValueError(f"{type(network).__name__} has no convolution.")
+
+
+def fold_input_copies(network: nn.Module, copies: int) -> dict[str, Tensor]:
+    """The state dict of the network that sees an image once instead of ``copies`` times.
+
+    On equal copies the first convolution is linear in their sum, so summing its weights over the copies is exact
+    (RVRM at inference, Dong et al. 2024, Sec. 5.3.2).
+
+    Args:
+        network: whose first convolution takes ``copies`` × C channels, the copies one after the other.
+        copies: 1 leaves the weights as they are.
+
+    Returns:
+        A state dict whose first convolution takes C channels.
+
+    Raises:
+        ValueError: when the input channels are no multiple of ``copies``.
+    """
+    name, _ = first_convolution(network)
+    state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+    weight = state[f"{name}.weight"]
+    if weight.shape[1] % copies:
+        raise ValueError(f"{weight.shape[1]} input channels of {name} are not {copies} copies of one image.")
+    state[f"{name}.weight"] = weight.unflatten(1, (copies, -1)).sum(dim=1)
+    return state
+
+
+def save_backbone(backbone: Backbone, path: str | Path, copies: int = 1, **description: Any) -> None:
+    """Write ``path`` (a state dict with MONAI's names) and ``path`` with the suffix ``.json`` (how to reuse it).
+
+    Args:
+        backbone: the trained backbone.
+        path: usually ``backbone.pt``.
+        copies: how often an image stands in the backbone's input; those are folded into one.
+        description: whatever else the next user should know: ``image_size``, ``normalisation``, ``tasks``, …
+    """
+    path = Path(path)
+    in_channels = backbone.in_channels // copies
+    network = network_description(backbone.name, backbone.spatial_dims, in_channels, out_channels=1)
+    with whole_file(path) as temporary:
+        torch.save(fold_input_copies(backbone.network, copies), temporary)
+    write_json(path.with_suffix(".json"), {"backbone": backbone.name, "network": network, **description})
+
+
+def load_backbone_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Copy a saved backbone into a network in place, and log how many weights matched; the head stays as it is.
+
+    Args:
+        network: a classifier from ``build_classifier`` or MONAI, or ``Backbone.network``.
+        path: a state dict, as :func:`save_backbone` writes it.
+
+    Returns:
+        ``network``.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is no state dict, or not every weight of it found its place.
+    """
+    state = _fitting_state(network, path)
+    _, updated, kept = copy_model_state(network, state)
+    logger.info("Loaded %s: %d weights of the network, %d left as initialised.", path, len(updated), len(kept))
+    return network
+
+
+def load_model_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load every weight of a network from a file that holds all of them, such as ``model.pt``.
+
+    Returns:
+        ``network``.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is no state dict, or does not hold exactly the network's weights.
+    """
+    state = _fitting_state(network, path)
+    missing = [key for key in network.state_dict() if key not in state]
+    if missing:
+        raise ValueError(f"{path} lacks {len(missing)} weights of the network, the first is {missing[0]}.")
+    network.load_state_dict(state)
+    return network
+
+
+def _fitting_state(network: nn.Module, path: str | Path) -> Mapping[str, Tensor]:
+    state = load_state_dict(path)
+    own = network.state_dict()
+    wrong = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
+    if wrong or not state:
+        first = f", the first is {wrong[0]} {list(state[wrong[0]].shape)}" if wrong else ""
+        raise ValueError(
+            f"{path} does not fit this {type(network).__name__}: {len(wrong)} of its {len(state)} weights have no "
+            f"place of their name and shape{first}. Build the network that {Path(path).with_suffix('.json').name} beside "
+            "it describes."
+        )
+    return state
+
+
+def load_state_dict(path: str | Path) -> Mapping[str, Tensor]:
+    """Read a state dict with ``weights_only=True``.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it holds something else than named tensors.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no weights file {path}.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is no weights file that torch can read: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} is no plain state dict (names and tensors).")
+    return state
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """The description that stands beside a weights file, with the suffix ``.json``.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    path = Path(path).with_suffix(".json")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no {path}, which says what the network of these weights is: keep both together."
+        )
+    return json.loads(path.read_text(encoding="utf-8"))

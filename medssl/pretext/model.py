@@ -1,0 +1,88 @@
+"""Several pretext tasks on one backbone: what a trainer trains."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from medssl.networks import Backbone
+
+from .task import PretextOutput, PretextTask
+
+
+@dataclass
+class PretextModelOutput:
+    """Total loss of a batch and what each task that saw the batch returned, by the task's name."""
+
+    loss: Tensor
+    tasks: dict[str, PretextOutput]
+
+
+class PretextModel(nn.Module):
+    """One backbone shared by named tasks, each with its own head.
+
+    Schedules:
+
+    - ``sum``: every batch is given to every task; the loss is the weighted sum (Dong et al. 2024, Eq. 3).
+    - ``alternate``: every batch is given to one task, drawn at random in proportion to the weights (Zhu et al. 2020,
+      Sec. 3). The draw depends on ``seed`` and the number of the step alone, so that all processes of a distributed run
+      draw the same task and a resumed run goes on with the same draws.
+
+    Args:
+        backbone: the shared backbone.
+        tasks: task by name; the name appears in logs.
+        schedule: ``sum`` or ``alternate``.
+        weights: weight by name; by default equal. They are scaled to sum to 1.
+        seed: of the draws of ``alternate``.
+
+    Raises:
+        ValueError: when there is no task, the schedule is unknown, or not every task has a positive weight.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tasks: Mapping[str, PretextTask],
+        schedule: Literal["sum", "alternate"] = "sum",
+        weights: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not tasks:
+            raise ValueError("There is no pretext task: add a mix-in such as configs/pretext/rotation.yaml.")
+        if schedule not in ("sum", "alternate"):
+            raise ValueError(f"schedule must be sum or alternate, got {schedule!r}.")
+        weights = dict.fromkeys(tasks, 1.0) if weights is None else dict(weights)
+        if set(weights) != set(tasks) or min(weights.values()) <= 0:
+            raise ValueError(f"weights must be a positive number for each of {', '.join(tasks)}, got {weights}.")
+        self.backbone = backbone
+        self.tasks = nn.ModuleDict(tasks)
+        self.schedule = schedule
+        self.weights = {name: weights[name] / sum(weights.values()) for name in tasks}
+        self.seed = seed
+        self.steps = 0
+
+    def forward(self, images: Tensor) -> PretextModelOutput:
+        """Total loss and every task's own output for images ``[B, C, *spatial]``."""
+        chosen = [self._draw_task()] if self.schedule == "alternate" else list(self.tasks)
+        outputs = {name: self.tasks[name](self.backbone, images) for name in chosen}
+        if self.schedule == "alternate":
+            return PretextModelOutput(outputs[chosen[0]].loss, outputs)
+        total = torch.stack([self.weights[name] * output.loss for name, output in outputs.items()]).sum()
+        return PretextModelOutput(total, outputs)
+
+    def _draw_task(self) -> str:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.steps)
+        self.steps += 1
+        weights = torch.tensor([self.weights[name] for name in self.tasks])
+        return list(self.tasks)[int(torch.multinomial(weights, 1, generator=generator))]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The number of the step, kept in the state dict."""
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on with the draws where the checkpoint stopped."""
+        self.steps = int(state["steps"])

@@ -1,0 +1,42 @@
+"""The pretext tasks by name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from medssl.networks import Backbone
+
+from .mcpc import MCPC
+from .rotation import Rotation
+from .rvrm import RVRM
+from .sc_assl import SCASSL
+from .src import SRC
+from .task import PretextTask
+
+TASKS: dict[str, type[PretextTask]] = {
+    "mcpc": MCPC,
+    "rotation": Rotation,
+    "rvrm": RVRM,
+    "sc_assl": SCASSL,
+    "src": SRC,
+}
+"""Short name → class; the names of the mix-ins in ``configs/pretext/`` too."""
+
+
+def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **values: Any) -> PretextTask:
+    """Build a task for a backbone.
+
+    Args:
+        name: a key of ``TASKS``.
+        backbone: whose features the task trains; the task keeps no reference to it.
+        image_size: spatial shape of the images.
+        values: further arguments of the task's class.
+
+    Raises:
+        ValueError: for an unknown name, a value that the task does not know, or sizes it cannot work with.
+    """
+    if name not in TASKS:
+        raise ValueError(f"There is no pretext task {name!r}; choose one of {', '.join(TASKS)}.")
+    try:
+        return TASKS[name](backbone, image_size, **values)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from error

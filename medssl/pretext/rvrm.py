@@ -1,0 +1,71 @@
+"""Reverse vicinal risk minimisation: in which ratio were two images mixed? (Dong et al. 2024, Sec. 5.3)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssl.networks import Backbone
+from medssl.transforms import draw_coefficients, draw_partners, mix
+
+from .task import Pictures, PretextOutput, PretextTask, check_image_size
+
+COPIES = 3
+"""Images on the channel axis: the first, the second, and their mixture."""
+
+
+class RVRM(PretextTask):
+    """Predict the MixUp coefficient λ from the two images and their mixture, with squared error (Eq. 6).
+
+    The backbone takes three times the channels of an image. Afterwards a single image stands there three times, which
+    ``medssl.networks.fold_input_copies`` turns into an ordinary first convolution without changing any output.
+
+    λ can be read off any single pixel where the images differ, so a small error does not show by itself that the
+    backbone learned anatomy: look at what its features are worth (a linear probe) before relying on it.
+
+    Args:
+        backbone: with ``in_channels`` of three times the image's.
+        image_size: spatial shape of the images.
+        alpha: λ ~ Beta(alpha, alpha); 1 is uniform, as in Sec. 6.2.6.
+
+    Raises:
+        ValueError: when the backbone's channels are no multiple of three, or ``alpha`` is not positive.
+    """
+
+    def __init__(self, backbone: Backbone, image_size: Sequence[int], alpha: float = 1.0) -> None:
+        super().__init__()
+        check_image_size("rvrm", image_size, backbone)
+        if backbone.in_channels % COPIES:
+            raise ValueError(
+                f"rvrm sees two images and their mixture at once: the backbone needs three times an image's channels, "
+                f"not {backbone.in_channels}. Set copies: {COPIES} in the config."
+            )
+        if alpha <= 0:
+            raise ValueError(f"rvrm: alpha must be positive, got {alpha}.")
+        self.alpha = alpha
+        self.head = nn.Linear(backbone.out_channels, 1)
+
+    def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, 3 C, *spatial]``: each image, its partner and their mixture, and the coefficients λ ``[B]``.
+
+        Raises:
+            ValueError: when the batch holds a single image.
+        """
+        partners = images[draw_partners(len(images), images.device)]
+        coefficients = draw_coefficients(len(images), self.alpha, images.device)
+        return torch.cat([images, partners, mix(images, partners, coefficients)], dim=1), coefficients
+
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """Squared error of the predicted λ."""
+        inputs, target = self.puzzle(images)
+        answer = self.head(backbone.pool(backbone(inputs))).squeeze(1)
+        loss = F.mse_loss(answer, target.to(answer.dtype))
+        # A constant answer of 1/2 has the variance of Beta(alpha, alpha) as its error.
+        metrics = {"error": loss.detach(), "baseline": torch.full_like(loss.detach(), 1 / (4 * (2 * self.alpha + 1)))}
+        panels = inputs.detach()[:, :: images.shape[1]]
+        return PretextOutput(loss, metrics, Pictures(panels, target, answer.detach()))
+
+    def describe(self, target: Tensor) -> str:
+        """The coefficient."""
+        return f"λ = {target.item():.2f}"

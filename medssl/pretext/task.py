@@ -1,0 +1,84 @@
+"""What every pretext task is: a puzzle made from images, a head, and a loss."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from medssl.networks import Backbone
+
+
+@dataclass
+class Pictures:
+    """The puzzle of a batch to look at: references to tensors that exist anyway, turned into pictures by a handler.
+
+    Attributes:
+        panels: ``[B, panels, *spatial]``; a row of panels is one puzzle.
+        target: what the network should answer, ``[B]`` or ``[B, …]``.
+        answer: what it did answer, in the same form; None where the target itself is no answer to show.
+    """
+
+    panels: Tensor
+    target: Tensor
+    answer: Tensor | None = None
+
+
+@dataclass
+class PretextOutput:
+    """What a task returns for a batch.
+
+    Attributes:
+        loss: a scalar with gradients.
+        metrics: detached scalars by name; an ``accuracy`` stands beside its ``chance``, an ``error`` beside the
+            ``baseline`` of a constant answer.
+        pictures: the puzzle to look at.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    pictures: Pictures | None = None
+
+
+class PretextTask(nn.Module, ABC):
+    """Base of all pretext tasks. A task owns its head, never the backbone; all randomness is in :meth:`puzzle`.
+
+    To add a task, write one file with a subclass, name it in ``medssl.pretext.TASKS`` and add a mix-in
+    ``configs/pretext/<name>.yaml``.
+    """
+
+    @abstractmethod
+    def puzzle(self, images: Tensor) -> tuple[Any, Any]:
+        """Make a puzzle from images ``[B, C, *spatial]``: ``(inputs, target)``, random, on the images' device."""
+
+    @abstractmethod
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """Make a puzzle from the images, answer it and measure the answer."""
+
+    def describe(self, target: Tensor) -> str:
+        """One target (or answer) in words, for the picture of the puzzle."""
+        return f"{target.item():.3g}"
+
+
+def check_image_size(task: str, image_size: Sequence[int], backbone: Backbone, what: str = "images") -> None:
+    """Refuse sizes that a task cannot give to its backbone.
+
+    Args:
+        task: name of the task, for the message.
+        image_size: spatial shape of what the backbone gets to see.
+        backbone: the backbone.
+        what: what it gets to see, for the message.
+
+    Raises:
+        ValueError: when the dimensions differ or a side leaves no feature map.
+    """
+    if len(image_size) != backbone.spatial_dims:
+        raise ValueError(
+            f"{task}: image_size has {len(image_size)} entries, but the backbone is for {backbone.spatial_dims}D."
+        )
+    if min(image_size) < backbone.smallest_side:
+        raise ValueError(
+            f"{task}: {what} of {list(image_size)} are too small for {backbone.name}, which needs at least "
+            f"{backbone.smallest_side} along every axis. Raise image_size or take another backbone."
+        )

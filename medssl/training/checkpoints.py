@@ -1,0 +1,161 @@
+"""What a run leaves behind: the state to go on from, the best model, the backbone. No file is ever half there."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from medssl.files import whole_file, write_json
+from medssl.networks import Backbone, save_backbone
+
+logger = logging.getLogger(__name__)
+
+
+def _save(content: Mapping[str, Any], path: Path) -> None:
+    # MONAI's CheckpointSaver writes in place (``atomic=False``), so a kill while it writes leaves half a file.
+    if idist.get_rank() == 0:
+        with whole_file(path) as temporary:
+            torch.save(content, temporary)
+
+
+class RunCheckpoint:
+    """Write ``last.pt`` after each epoch, and go on from it when asked to.
+
+    Together with :class:`ReseedEachEpoch`, which makes the randomness of an epoch a function of its number, the states
+    kept here are all that a run needs to go on as if it had never stopped.
+
+    Args:
+        directory: of the checkpoints.
+        states: what to keep, by name: objects with ``state_dict`` and ``load_state_dict``.
+        resume: whether to go on from ``last.pt`` where there is one.
+        interval: epochs between two checkpoints; the last epoch always has one.
+    """
+
+    def __init__(
+        self, directory: str | Path, states: Mapping[str, Any], resume: bool = False, interval: int = 1
+    ) -> None:
+        self.path = Path(directory) / "last.pt"
+        self.states = dict(states)
+        self.resume = resume
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer. Attach it last, so that the checkpoint holds what the other handlers did."""
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def save(self, engine: Engine) -> None:
+        """Write the checkpoint, if its epoch has come."""
+        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
+            return
+        content = {name: state.state_dict() for name, state in self.states.items()}
+        _save({"epoch": engine.state.epoch, "iteration": engine.state.iteration, **content}, self.path)
+
+    def load(self, engine: Engine) -> None:
+        """Restore every state, and the trainer's epoch.
+
+        Raises:
+            ValueError: when the checkpoint cannot be read or belongs to another kind of run.
+        """
+        if not self.resume or not self.path.exists():
+            return
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ValueError(f"{self.path} cannot be read ({error}): remove it to begin anew.") from error
+        try:
+            for name, state in self.states.items():
+                state.load_state_dict(content[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{self.path} is of another run ({reason}). Take another output_dir, or the settings of that run."
+            ) from error
+        engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
+        logger.info("Going on after epoch %d of %s.", engine.state.epoch, self.path)
+
+
+class BestModel:
+    """Write the weights of the best validation so far, as a plain state dict.
+
+    Attach it to the evaluator. Being one of the states of :class:`RunCheckpoint`, it still knows the best score after
+    an interruption, which MONAI's ``CheckpointSaver`` does not.
+
+    Args:
+        path: usually ``model.pt``.
+        network: to save; a wrapper for distributed training is taken off.
+        metric: name of the metric; higher is better.
+        description: what inference needs to know besides the weights (architecture, labels, image size, …), written
+            beside them with the suffix ``.json``.
+
+    Attributes:
+        improved: whether the validation that ended last was the best so far.
+    """
+
+    def __init__(
+        self, path: str | Path, network: nn.Module, metric: str, description: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.metric = metric
+        self.description = dict(description or {})
+        self.best = float("-inf")
+        self.improved = False
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator, after its metrics."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Save the network if the score has risen."""
+        score = float(engine.state.metrics[self.metric])
+        self.improved = score > self.best
+        if self.improved:
+            self.best = score
+            _save(_unwrap(self.network).state_dict(), self.path)
+            if self.description and idist.get_rank() == 0:
+                write_json(self.path.with_suffix(".json"), self.description)
+
+    def state_dict(self) -> dict[str, float]:
+        """The best score so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore the best score."""
+        self.best = float(state["best"])
+
+
+class SaveBackbone:
+    """Write ``backbone.pt`` and its description after each epoch.
+
+    Args:
+        path: of the weights; the description stands beside it with the suffix ``.json``.
+        backbone: the backbone in training.
+        copies: images on its channel axis (3 for RVRM); they are folded into one.
+        description: what the next user should know, such as ``image_size`` and ``tasks``.
+    """
+
+    def __init__(
+        self, path: str | Path, backbone: Backbone, copies: int = 1, description: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.backbone = backbone
+        self.copies = copies
+        self.description = dict(description or {})
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Save the backbone as it is now."""
+        save_backbone(self.backbone, self.path, self.copies, epochs=engine.state.epoch, **self.description)
+
+
+def _unwrap(network: nn.Module) -> nn.Module:
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network

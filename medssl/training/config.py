@@ -1,0 +1,103 @@
+"""The config of a bundle while it runs: caught mistakes, plain messages, and a copy for the record.
+
+``begin_run`` stands first in ``initialize`` of every bundle.
+"""
+
+import logging
+import re
+import sys
+import traceback
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+from monai.bundle import ConfigParser
+
+from medssl.files import write_text
+
+PLAIN_ERRORS = (ValueError, FileNotFoundError, FileExistsError)
+STANDARD_IDS = {
+    "bundle_root", "dataset_dir", "device", "evaluate", "finalize", "imports", "inferer", "initialize",
+    "network_def", "output_dir", "run", "train", "validate", "val_interval", "_meta_",
+}  # fmt: skip
+"""Top-level ids that other tools look for, whether or not the config refers to them."""
+
+
+def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
+    """Check the ids of the running config, make mistakes readable, and keep the config as ``name`` in ``output_dir``.
+
+    Call it from an expression of a MONAI bundle config, first in ``initialize``: nothing else is built by then.
+
+    Raises:
+        ValueError: for a top-level id that nothing in the config refers to, most often a mistyped option.
+    """
+    sys.excepthook = print_plain_error
+    # MONAI says what it does at length; a run should say what the user needs.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    config = running_config()
+    check_ids(config)
+    write_text(Path(output_dir) / name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def running_config() -> dict:
+    """The config whose expression is being evaluated, with the overrides of the command line, without its metadata.
+
+    MONAI gives an expression no handle on the config it stands in, so this looks for the parser among its callers.
+
+    Raises:
+        RuntimeError: when not called from an expression of a config.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        parser = frame.f_locals.get("self")
+        if isinstance(parser, ConfigParser):
+            return {key: value for key, value in parser.get().items() if key != "_meta_"}
+        frame = frame.f_back  # type: ignore[assignment]
+    raise RuntimeError("running_config() works only inside an expression of a MONAI bundle config.")
+
+
+def check_ids(config: dict) -> None:
+    """Find options that have no effect: MONAI accepts any ``--name value`` and adds it to the config.
+
+    Raises:
+        ValueError: for a top-level id that is neither referred to nor known to MONAI's tools, with what may be meant.
+    """
+    used = set(re.findall(r"[@%]([A-Za-z_]\w*)", str(config))) | STANDARD_IDS
+    for name in config:
+        if name not in used:
+            guesses = get_close_matches(name, used & set(config), n=1)
+            guess = (
+                f" Did you mean --{guesses[0]}?" if guesses else f" There are: {', '.join(sorted(used & set(config)))}."
+            )
+            raise ValueError(f"Nothing in this bundle uses the option --{name}.{guess}")
+
+
+def print_plain_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error that medssl raised on purpose as one sentence, any other as Python does (a ``sys.excepthook``).
+
+    MONAI wraps what happens while a config is built in errors of its own; ours stands somewhere in the chain.
+    """
+    for candidate in _chain(error):
+        if isinstance(candidate, PLAIN_ERRORS) and _raised_by_us(candidate):
+            print(f"\nmedssl: {candidate}", file=sys.stderr)
+            return
+    if isinstance(error, KeyboardInterrupt):
+        print("\nmedssl: stopped. Add --resume True to go on from the last checkpoint.", file=sys.stderr)
+        return
+    sys.__excepthook__(kind, error, trace)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return chain
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    package = Path(__file__).resolve().parents[1]
+    sources = (package, package.parent / "transforms")
+    return bool(frames) and any(Path(frames[-1].filename).resolve().is_relative_to(source) for source in sources)

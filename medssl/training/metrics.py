@@ -1,0 +1,124 @@
+"""Means over an epoch of what the pretext tasks report, and the final figures as a file."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+from torch import Tensor
+
+from medssl.files import write_json
+from medssl.networks import Backbone
+from medssl.pretext import PretextModelOutput
+
+from .steps import step_output
+
+
+def feature_spread(features: Tensor) -> Tensor:
+    """How far the features of different images differ: 1 when they point everywhere, 0 when they have collapsed.
+
+    The standard deviation of the normalised features over the batch, times √D (Chen & He 2021, Sec. 4.1).
+
+    Args:
+        features: ``[B, D]``.
+    """
+    return F.normalize(features, dim=1).std(dim=0, unbiased=False).mean() * features.shape[1] ** 0.5
+
+
+class PretextMetrics:
+    """Put each task's mean loss and metrics of the epoch into ``engine.state.metrics``, named ``task/metric``.
+
+    ``feature_spread`` of the last batch stands beside them: does the backbone tell images apart?
+
+    Args:
+        backbone: the backbone in training.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._values: dict[str, list[Tensor]] = defaultdict(list)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, before the handlers that read the metrics."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
+
+    def clear(self, engine: Engine) -> None:
+        """Forget what was collected before."""
+        self._values.clear()
+
+    def collect(self, engine: Engine) -> None:
+        """Keep the values of a step; they stay on their device, so that no step waits for another."""
+        output: PretextModelOutput = step_output(engine)[CommonKeys.PRED]
+        self._values["loss"].append(output.loss.detach())
+        for name, task in output.tasks.items():
+            self._values[f"{name}/loss"].append(task.loss.detach())
+            for metric, value in task.metrics.items():
+                self._values[f"{name}/{metric}"].append(value)
+
+    def publish(self, engine: Engine) -> None:
+        """Average over the epoch."""
+        engine.state.metrics.update({name: torch.stack(values).mean().item() for name, values in self._values.items()})
+        images = step_output(engine)[CommonKeys.IMAGE]
+        training = self.backbone.training
+        self.backbone.eval()
+        with torch.no_grad():
+            spread = feature_spread(self.backbone.pool(self.backbone(images)))
+        self.backbone.train(training)
+        engine.state.metrics["feature_spread"] = spread.item()
+
+
+class FineTuneMetrics:
+    """Put the mean training loss of the epoch and the newest metrics of the validation into ``engine.state.metrics``.
+
+    Args:
+        evaluator: whose metrics are copied.
+    """
+
+    def __init__(self, evaluator: Engine) -> None:
+        self.evaluator = evaluator
+        self._losses: list[Tensor] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after the ``ValidationHandler`` and before the handlers that read the metrics."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
+
+    def clear(self, engine: Engine) -> None:
+        """Forget what was collected before."""
+        self._losses.clear()
+
+    def collect(self, engine: Engine) -> None:
+        """Keep the loss of a step on its device."""
+        self._losses.append(step_output(engine)[CommonKeys.LOSS].detach())
+
+    def publish(self, engine: Engine) -> None:
+        """Average over the epoch, and copy."""
+        engine.state.metrics["loss"] = torch.stack(self._losses).mean().item()
+        engine.state.metrics.update(self.evaluator.state.metrics)
+
+
+class MetricsFile:
+    """Write ``engine.state.metrics`` as JSON after each epoch, with the number of the epoch and whatever else is given.
+
+    Args:
+        path: usually ``metrics.json``.
+        facts: further entries, such as the number of images.
+    """
+
+    def __init__(self, path: str | Path, **facts: Any) -> None:
+        self.path = Path(path)
+        self.facts = facts
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after the handlers that make the metrics."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the file."""
+        write_json(self.path, {**self.facts, "epoch": engine.state.epoch, "metrics": engine.state.metrics})

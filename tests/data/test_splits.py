@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from medssl.data import split_patients
+
+
+def site(seed: int, unknown: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    patients = random.zipf(1.7, 3000).clip(max=400).astype(str)  # some patients have very many images
+    labels = (random.random((3000, 4)) < [0.4, 0.1, 0.02, 0.005]).astype(np.float32)
+    labels[random.random(labels.shape) < unknown] = np.nan
+    return patients, labels
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.7])
+def test_patients_stay_together_and_findings_are_spread(unknown: float) -> None:
+    patients = np.random.default_rng(1).integers(0, 900, 3000).astype(str)
+    labels = site(0, unknown)[1]
+    splits = split_patients(patients, labels, (0.7, 0.1, 0.2), seed=5)
+    for patient in np.unique(patients):
+        assert len(set(splits[patients == patient])) == 1
+    for split, fraction in (("training", 0.7), ("validation", 0.1), ("test", 0.2)):
+        here = splits == split
+        np.testing.assert_allclose(here.mean(), fraction, atol=0.01)
+        for value in (0, 1):
+            counts = (labels[here] == value).sum(axis=0)
+            np.testing.assert_allclose(counts, fraction * (labels == value).sum(axis=0), atol=3, rtol=0.02)
+    np.testing.assert_array_equal(splits, split_patients(patients, labels, (0.7, 0.1, 0.2), seed=5))
+    assert (splits != split_patients(patients, labels, (0.7, 0.1, 0.2), seed=6)).any()
+
+
+def test_few_patients_of_very_different_size_fill_every_split() -> None:
+    patients, labels = site(2)
+    assert set(split_patients(patients, labels)) == {"training", "validation", "test"}
+    three = np.array(["a"] * 50 + ["b", "c"])
+    assert sorted(set(split_patients(three, np.ones((52, 1))))) == ["test", "training", "validation"]
+    assert set(split_patients(three, np.ones((52, 1)), (0.5, 0, 0.5))) == {"training", "test"}
+    assert set(split_patients(three, np.empty((52, 0)), (1, 0, 0))) == {"training"}
+
+
+def test_wrong_fractions_and_too_few_patients_are_refused() -> None:
+    for fractions in ((0.5, 0.5), (0.5, 0.1, 0.1), (1.2, -0.2, 0)):
+        with pytest.raises(ValueError, match="sum to 1"):
+            split_patients(["a", "b", "c"], np.ones((3, 1)), fractions)
+    with pytest.raises(ValueError, match="2 patient"):
+        split_patients(["a", "a", "b"], np.ones((3, 1)))

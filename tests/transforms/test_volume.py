@@ -1,0 +1,210 @@
+import os
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+from medssl.transforms.volume import LoadVolume, LoadVolumed
+from monai.data import MetaTensor, NibabelReader, PydicomReader
+from monai.transforms import Compose, Orientationd, ScaleIntensityRanged, Spacingd
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")
+
+STORED = np.random.default_rng(0).integers(0, 3000, (6, 5, 7), dtype=np.int16)  # slices, rows, columns
+
+
+def save_slice(
+    path: Path, stored: np.ndarray, position: tuple[float, float, float], series: str, **tags: object
+) -> None:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.Modality, dataset.SeriesInstanceUID = "CT", series
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.PixelSpacing, dataset.ImagePositionPatient = [0.7, 0.9], list(position)
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset.PixelRepresentation, dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, 1, "MONOCHROME2"
+    dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
+    for name, value in tags.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    dataset.PixelData = stored.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def save_series(folder: Path, places: list[float], shift: float = 0, **tags: object) -> Path:
+    """A CT series whose file names and instance numbers run against the positions."""
+    folder.mkdir()
+    series = generate_uid()
+    for index, place in enumerate(places):
+        path = folder / f"{len(places) - index}.dcm"
+        values = {"InstanceNumber": len(places) - index, **tags}
+        save_slice(path, STORED[index % 6], (-10, -20 + index * shift, place), series, **values)
+    return folder
+
+
+def test_series_is_stacked_by_position_in_hu_with_its_affine(tmp_path: Path) -> None:
+    volume = LoadVolume()(save_series(tmp_path / "series", [100, 102, 104, 106, 108, 110]))
+    assert isinstance(volume, MetaTensor)
+    assert volume.dtype == torch.float32
+    np.testing.assert_array_equal(volume[0].numpy(), STORED.transpose(2, 1, 0) - 1024.0)
+    expected = [[-0.9, 0, 0, 10], [0, -0.7, 0, 20], [0, 0, 2, 100], [0, 0, 0, 1]]
+    np.testing.assert_allclose(volume.affine, expected)
+
+
+def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
+    folder = save_series(tmp_path / "series", [0, 1])
+    save_slice(
+        folder / "0.dcm", STORED[2], (-10, -20, 2), pydicom.dcmread(folder / "1.dcm").SeriesInstanceUID, RescaleSlope=2
+    )
+    np.testing.assert_array_equal(LoadVolume()(folder)[0, :, :, 2].numpy(), STORED[2].T * 2.0 - 1024)
+
+
+@pytest.mark.parametrize(
+    ("places", "tags", "message"),
+    [
+        ([0, 2, 4, 8, 10], {}, "2.00 to 4.00 mm apart"),
+        ([0, 2, 2, 4], {}, "same place"),
+        ([0], {}, "one slice only"),
+        ([0, 2, 4], {"shift": -0.7}, "shifted against each other by up to 1.4 mm"),
+        ([0, 2, 4], {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localiser"),
+        ([0, 2, 4], {"RescaleIntercept": None}, "lacks RescaleIntercept"),
+        ([0, 2, 4], {"ImagePositionPatient": None}, "lacks ImagePositionPatient"),
+        ([0, 2, 4], {"NumberOfFrames": 2}, "several frames"),
+    ],
+)
+def test_series_that_form_no_box_are_refused(tmp_path: Path, places: list[float], tags: dict, message: str) -> None:
+    folder = save_series(tmp_path / "series", places, **tags)
+    with pytest.raises(ValueError, match=message) as caught:
+        LoadVolume()(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"SeriesInstanceUID": generate_uid()}, "2 DICOM series"),
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "different orientations"),
+        ({"PixelSpacing": [0.5, 0.5]}, "different PixelSpacing"),
+    ],
+)
+def test_mixed_folders_are_refused(tmp_path: Path, tags: dict, message: str) -> None:
+    folder = save_series(tmp_path / "series", [0, 2, 4])
+    series = pydicom.dcmread(folder / "1.dcm").SeriesInstanceUID
+    save_slice(folder / "extra.dcm", STORED[0], (-10, -20, 6), series, **tags)
+    with pytest.raises(ValueError, match=message):
+        LoadVolume()(folder)
+
+
+def test_damaged_slices_are_refused_and_notes_are_not(tmp_path: Path) -> None:
+    folder = save_series(tmp_path / "series", [0, 2, 4])
+    (folder / "note.txt").write_text("a note")
+    assert LoadVolume()(folder).shape == (1, 7, 5, 3)
+    whole = (folder / "2.dcm").read_bytes()
+    for damaged in (b"", whole[:-20], whole[:200]):
+        (folder / "2.dcm").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"2\.dcm"):
+            LoadVolume()(folder)
+    for number, path in enumerate(sorted(folder.glob("*.dcm"))):
+        path.rename(folder / f"1.2.840.{number}")
+    with pytest.raises(ValueError, match=r"1\.2\.840\.1 is no DICOM|1\.2\.840\.1 lacks|1\.2\.840\.1 cannot"):
+        LoadVolume()(folder)
+    for path in folder.glob("1*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="no DICOM slices"):
+        LoadVolume()(folder)
+
+
+def test_nifti_is_read_as_monai_reads_it(tmp_path: Path) -> None:
+    affine = np.array([[0, -1.5, 0, 7], [2, 0, 0, 8], [0, 0, 3, 9], [0, 0, 0, 1.0]])
+    nifti = nibabel.Nifti1Image(STORED, affine)
+    nifti.header.set_slope_inter(0.5, -1000)
+    nibabel.save(nifti, tmp_path / "scaled.nii.gz")
+    volume = LoadVolume()(tmp_path / "scaled.nii.gz")
+    reader = NibabelReader()
+    array, meta = reader.get_data(reader.read(tmp_path / "scaled.nii.gz"))
+    np.testing.assert_allclose(volume[0].numpy(), array, rtol=1e-6)
+    np.testing.assert_array_equal(volume.affine, meta["affine"])
+    assert volume.meta["space"] == meta["space"]
+    nibabel.save(nibabel.Nifti1Image(STORED[..., None], affine), tmp_path / "one_time.nii")
+    assert LoadVolume()(tmp_path / "one_time.nii").shape == (1, *STORED.shape)
+
+
+def test_what_is_no_volume_is_refused_by_name(tmp_path: Path) -> None:
+    values = STORED.astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(np.stack([values] * 2, axis=-1), np.eye(4)), tmp_path / "four_axes.nii")
+    values[0, 0, :2] = np.nan, np.inf
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "nan.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(STORED[0], np.eye(4)), tmp_path / "flat.nii")
+    for suffix in (".nii", ".nii.gz"):
+        path = tmp_path / f"cut{suffix}"
+        nibabel.save(nibabel.Nifti1Image(STORED, np.eye(4)), path)
+        path.write_bytes(path.read_bytes()[:-60])
+    (tmp_path / "empty.nii.gz").touch()
+    (tmp_path / "text.nii").write_text("not an image")
+    (tmp_path / "other.mha").write_text("not an image")
+    save_slice(tmp_path / "slice.dcm", STORED[0], (0, 0, 0), generate_uid())
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(ValueError, match=path.name):
+            LoadVolume()(path)
+    with pytest.raises(ValueError, match="2 voxels"):
+        LoadVolume()(tmp_path / "nan.nii.gz")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        LoadVolume()(tmp_path / "missing.nii")
+
+
+@needs_shared
+def test_real_series_agree_with_monai_after_orientation() -> None:
+    orient = Orientationd("image", axcodes="RAS", labels=None)
+    folders = [SHARED / "ct_dicom" / "trunk_20slices", *(SHARED / "ct_dicom" / "compressed_syntaxes").iterdir()]
+    for folder in folders:
+        ours = orient(LoadVolumed("image")({"image": str(folder)}))["image"]
+        reader = PydicomReader()
+        array, meta = reader.get_data(reader.read(folder))
+        monai = MetaTensor(torch.from_numpy(array.astype(np.float32))[None], affine=torch.from_numpy(meta["affine"]))
+        monai = orient({"image": monai})["image"]
+        torch.testing.assert_close(ours.as_tensor(), monai.as_tensor(), rtol=0, atol=0)
+        torch.testing.assert_close(ours.affine, monai.affine)
+
+
+@needs_shared
+def test_real_tilted_and_thinned_series_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gantry tilt -18\.5"):
+        LoadVolume()(SHARED / "ct_dicom" / "head_tilted")
+    thinned = tmp_path / "thinned"
+    shutil.copytree(SHARED / "ct_dicom" / "trunk_20slices", thinned)
+    sorted(thinned.iterdir())[7].unlink()
+    with pytest.raises(ValueError, match="some are missing"):
+        LoadVolume()(thinned)
+
+
+@needs_shared
+def test_the_chain_of_the_bundles_runs_on_real_volumes() -> None:
+    chain = Compose(
+        [
+            LoadVolumed("image"),
+            Orientationd("image", axcodes="RAS", labels=None),
+            Spacingd("image", pixdim=(6.0, 6.0, 6.0)),
+            ScaleIntensityRanged("image", -1000, 1000, 0, 1, clip=True),
+        ]
+    )
+    paths = [*sorted((SHARED / "ct").iterdir()), *sorted((SHARED / "ct_sts" / "images").iterdir())[:2]]
+    for path in [*paths, SHARED / "ct_dicom" / "trunk_20slices"]:
+        image = chain({"image": path})["image"]
+        assert image.ndim == 4
+        assert nibabel.aff2axcodes(image.affine.numpy()) == ("R", "A", "S")
+        np.testing.assert_allclose(image.pixdim, 6, rtol=1e-5)
+        assert image.min() >= 0
+        assert image.max() <= 1
+        assert image.std() > 0.01
