@@ -115,18 +115,17 @@ def linear_on_pixels(train: Split, test: Split) -> list[float]:
 
 
 def build_network(dimensions: int, classes: int) -> nn.Module:
-    """A quarter-width ResNet-18 with a small first stride, so that a nodule survives it."""
-    return ResNet(
-        "basic",
-        [2, 2, 2, 2],
-        [24, 48, 96, 160],
-        spatial_dims=dimensions,
-        n_input_channels=1,
-        num_classes=classes,
-        conv1_t_size=5,
-        conv1_t_stride=2,
-        no_max_pool=True,
-    )
+    """A narrow ResNet-18 for radiographs; in 3D five plain convolutions, which two cores can train in minutes."""
+    if dimensions == 2:
+        widths = [24, 48, 96, 160]
+        # A small first stride, so that a nodule survives it.
+        return ResNet(
+            "basic", [2, 2, 2, 2], widths, spatial_dims=2, n_input_channels=1, num_classes=classes, no_max_pool=True
+        )
+    layers: list[nn.Module] = []
+    for inputs, outputs, stride in ((1, 16, 2), (16, 32, 2), (32, 48, 1), (48, 64, 2), (64, 96, 1)):
+        layers += [nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm3d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(96, classes))
 
 
 def trained_network(train: Split, test: Split, epochs: int, seed: int = 0) -> list[float]:

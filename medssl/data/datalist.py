@@ -16,12 +16,13 @@ import contextlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+
+from medssl.files import write_text
 
 SPLITS = ("training", "validation", "test", "unlabeled")
 PRETRAIN = "pretrain"  # every image that is in neither validation nor test
@@ -65,8 +66,8 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
         check_files: look whether every image of the split exists; turn it off where looking is slow.
 
     Returns:
-        For each image ``image`` (absolute path), ``patient``, ``source`` ("" when not given) and, in the three labelled
-        splits, ``label``: float32 [K] of 1, 0, NaN (unknown), which MONAI's DataLoader collates to [B, K].
+        For each image ``image`` (absolute path), ``file`` (the same, which stays when a transform loads
+            ``image``), ``patient``, ``source`` ("" when not given) and, in the three labelled splits, ``label``: float32 [K] of 1, 0, NaN (unknown), which MONAI's DataLoader collates to [B, K].
 
     Raises:
         FileNotFoundError: the datalist or an image is missing.
@@ -86,7 +87,7 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
                 raise FileNotFoundError(
                     f"{path}, {name}[{row}]: there is no image {image}; the datalist and its images move together."
                 )
-            read = {"image": image, "patient": item["patient"], "source": item.get("source", "")}
+            read = {"image": image, "file": image, "patient": item["patient"], "source": item.get("source", "")}
             if split not in (PRETRAIN, "unlabeled"):
                 read["label"] = _array(item["label"])
             items.append(read)
@@ -96,22 +97,6 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
 def read_labels(path: str | Path) -> list[str]:
     """The names of the labels in a datalist, in the order of ``label``."""
     return list(_read(Path(path))["labels"])
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file by way of a temporary file in the same folder, so that it is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        mask = os.umask(0)  # mkstemp lets only the owner read; a datalist follows the user's umask as any file does
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _plain_item(item: Mapping[str, Any], folder: str) -> dict[str, Any]:

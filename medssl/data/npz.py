@@ -9,7 +9,8 @@ import nibabel
 import numpy as np
 import pandas as pd
 
-from .datalist import write_text
+from medssl.files import write_text
+
 from .tables import SPLIT_WORDS
 
 REQUIRED = ("images", "labels", "label_names", "patient_id")

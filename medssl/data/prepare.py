@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .datalist import SPLITS, write_datalist, write_text
-from .files import ImageIndex, check_images, find_images, hash_patient, patient_of
+from medssl.files import write_text
+
+from .datalist import SPLITS, write_datalist
+from .images import ImageIndex, check_images, find_images, hash_patient, patient_of
 from .partial_labels import simulate_partial_labels
 from .splits import LABELLED_SPLITS, split_patients
 from .summary import Summary, summarise

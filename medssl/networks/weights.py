@@ -113,8 +113,8 @@ def _fitting_state(network: nn.Module, path: str | Path) -> Mapping[str, Tensor]
         first = f", the first is {wrong[0]} {list(state[wrong[0]].shape)}" if wrong else ""
         raise ValueError(
             f"{path} does not fit this {type(network).__name__}: {len(wrong)} of its {len(state)} weights have no "
-            f"place of their name and shape{first}. Build the network that {Path(path).with_suffix('.json').name} beside "
-            "it describes."
+            f"place of their name and shape{first}. Build the network that {Path(path).with_suffix('.json').name} "
+            "beside it describes."
         )
     return state
 

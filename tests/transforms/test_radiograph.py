@@ -6,11 +6,12 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from medssl.transforms.radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 from monai.data import DataLoader, Dataset, PydicomReader
 from monai.transforms import Compose, NormalizeIntensity, NormalizeIntensityd, Resize
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from medssl.transforms.radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")

@@ -7,10 +7,11 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from medssl.transforms.volume import LoadVolume, LoadVolumed
 from monai.data import MetaTensor, NibabelReader, PydicomReader
 from monai.transforms import Compose, Orientationd, ScaleIntensityRanged, Spacingd
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from medssl.transforms.volume import LoadVolume, LoadVolumed
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")

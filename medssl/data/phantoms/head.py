@@ -57,8 +57,8 @@ def _pose(
     size: tuple[int, int, int], spacing: tuple[float, float, float], generator: np.random.Generator
 ) -> tuple[Array, Array, Array]:
     """Head coordinates (mm) of every voxel: turned, tilted and shifted as patients lie."""
-    angles = generator.normal(0, (6, 6, 8))  # pitch, roll, turn in degrees
-    shift = generator.uniform((-10, -12, -6), (10, 12, 14))
+    angles = generator.normal(0, (8, 7, 9))  # pitch, roll, turn in degrees
+    shift = generator.uniform((-14, -14, -8), (14, 14, 16))
     turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix().astype(np.float32)
     axes = [(np.arange(n) - (n - 1) / 2) * s - t for n, s, t in zip(size, spacing, shift, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)

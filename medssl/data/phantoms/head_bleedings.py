@@ -111,7 +111,7 @@ def _epidural(head: Head, bleeding: Bleeding, generator: np.random.Generator) ->
 
 def _subarachnoid(head: Head, bleeding: Bleeding, generator: np.random.Generator) -> None:
     """Blood instead of fluid in the cisterns, from a ruptured aneurysm, or in some sulci, after an injury."""
-    if generator.uniform() < 0.55:
+    if generator.uniform() < 0.4:
         middle, radii = np.array([bleeding.side * generator.uniform(0, 22), 8, -14]), generator.uniform(40, 60, 3)
     else:
         middle = 0.85 * np.multiply(bleeding.place, head.anatomy.radii)

@@ -1,0 +1,120 @@
+"""The main job in small, on phantoms: write images, prepare, pre-train, fine-tune on partial labels, compare.
+
+The same bundles and commands serve real images; only the numbers below are chosen for a few minutes on two cores.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from medssl.data import write_phantoms
+from medssl.data.prepare import prepare
+
+from .bundle_runs import BundleRun
+from .comparison import PRETRAINED, Comparison, comparison_table, say, summarise, write_results
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the demo does with one kind of phantom."""
+
+    kind: Literal["chest", "head"]
+    bundle: str
+    count: int
+    size: tuple[int, ...]
+    labelled_per_class: int
+    task: str
+    pretrain: dict[str, object]
+    finetune: dict[str, object]
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 for radiographs, 3 for volumes."""
+        return len(self.size)
+
+
+RECIPES = {
+    "chest": Recipe(
+        kind="chest",
+        bundle="cxr",
+        count=2000,
+        size=(64, 64),
+        labelled_per_class=40,
+        task="sc_assl",
+        pretrain={"epochs": 30, "batch_size": 64, "learning_rate": 0.001},
+        finetune={"epochs": 15, "batch_size": 64, "learning_rate": 0.001},
+    ),
+}
+
+
+def run_demo(kind: Literal["chest", "head"], output: Path, seeds: int, task: str | None = None) -> None:
+    """Run the demo and print what a user needs to go on.
+
+    Args:
+        kind: ``chest`` (2D) or ``head`` (3D).
+        output: folder for data, runs and results; what has ended there is not repeated.
+        seeds: repetitions.
+        task: a mix-in of ``configs/pretext`` instead of the recipe's.
+    """
+    started = time.perf_counter()
+    console = Console()
+    recipe = RECIPES[kind]
+    task = task or recipe.task
+    datalist = _prepare(recipe, output, console)
+    shared = {"datalist": datalist, "image_size": list(recipe.size), "workers": 0}
+    comparison = Comparison(
+        output / task,
+        BundleRun(
+            f"{recipe.bundle}_pretrain",
+            ("train",),
+            (f"pretext/{task}", "backbones/resnet18"),
+            {**shared, **recipe.pretrain},
+        ),
+        BundleRun(f"{recipe.bundle}_finetune", ("train",), ("backbones/resnet18",), {**shared, **recipe.finetune}),
+        range(seeds),
+    )
+    figures = comparison.run(lambda what, run: say(console, what, run))
+    rows = summarise(figures)
+    minutes = (time.perf_counter() - started) / 60
+    results = output / task / "results.json"
+    write_results(results, figures, rows, kind=kind, task=task, minutes=round(minutes, 1))
+    title = f"\nRandIni against {task}, {recipe.labelled_per_class} labelled images a class, {seeds} seeds, mean ± SD"
+    console.print(comparison_table(rows, title))
+    _say_where(console, comparison, results)
+    console.print(f"\nThat took {minutes:.1f} minutes.")
+
+
+def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:
+    data = output / "data"
+    datalist = data / "datalist.json"
+    if not datalist.exists():
+        size = recipe.size[0] if recipe.spatial_dims == 2 else recipe.size
+        labels = write_phantoms(output / "phantoms", recipe.kind, recipe.count, size=size)
+        summary = prepare(
+            output / "phantoms" / "images",
+            labels,
+            data,
+            spatial_dims=recipe.spatial_dims,
+            labelled_per_class=recipe.labelled_per_class,
+        )
+        console.print(summary)
+    return datalist
+
+
+def _say_where(console: Console, comparison: Comparison, results: Path) -> None:
+    pretrain = comparison.pretrain_run(0).options["output_dir"]
+    finetune = comparison.finetune_runs(0, PRETRAINED)[0].options["output_dir"]
+    console.print(f"\nPictures of the puzzles, losses, accuracies: tensorboard --logdir {comparison.output}")
+    console.print(
+        f"The pre-trained backbone: {pretrain / 'backbone.pt'} (backbone.json beside it says how to reuse it)"
+    )
+    console.print(
+        f"A fine-tuned model and its probabilities: {finetune / 'model.pt'}, {finetune / 'predictions_test.csv'}"
+    )
+    console.print(f"All figures: {results}")
+    console.print(
+        "To go on with your own images: run the commands printed above with your own --datalist (see README)."
+    )
