@@ -133,6 +133,8 @@ def trained_network(train: Split, test: Split, epochs: int, seed: int = 0) -> li
     torch.manual_seed(seed)
     dimensions = train.images.ndim - 1
     network = build_network(dimensions, train.labels.shape[1])
+    layout = torch.channels_last if dimensions == 2 else torch.channels_last_3d
+    network = network.to(memory_format=layout)  # type: ignore[call-overload]
     images, targets = torch.from_numpy(train.images), torch.from_numpy(train.labels.astype(np.float32))
     batch = 32 if dimensions == 2 else 16
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=0.02)
@@ -210,9 +212,9 @@ def as_markdown(report: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", default=["chest", "head"], choices=["chest", "head"])
-    parser.add_argument("--train", type=int, nargs=2, default=[2000, 1200], help="training images of chest and head")
+    parser.add_argument("--train", type=int, nargs=2, default=[2000, 1500], help="training images of chest and head")
     parser.add_argument("--test", type=int, default=600)
-    parser.add_argument("--epochs", type=int, nargs=2, default=[25, 20], help="of chest and head")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[20, 20], help="of chest and head")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -228,7 +230,7 @@ def main() -> None:
         "kinds": {},
     }
     for kind in arguments.kinds:
-        index, size = (0, (64, 64)) if kind == "chest" else (1, (64, 64, 32))
+        index, size = (0, (64, 64)) if kind == "chest" else (1, (48, 48, 24))
         started = time.perf_counter()
         train, test = make_splits(kind, arguments.train[index], arguments.test, size, arguments.seed, arguments.workers)
         drawing = (time.perf_counter() - started) * arguments.workers / (len(train.images) + len(test.images))

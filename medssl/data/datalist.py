@@ -66,8 +66,9 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
         check_files: look whether every image of the split exists; turn it off where looking is slow.
 
     Returns:
-        For each image ``image`` (absolute path), ``file`` (the same, which stays when a transform loads
-            ``image``), ``patient``, ``source`` ("" when not given) and, in the three labelled splits, ``label``: float32 [K] of 1, 0, NaN (unknown), which MONAI's DataLoader collates to [B, K].
+        For each image ``image`` (absolute path), ``file`` (the same, which stays when a transform loads ``image``),
+        ``patient``, ``source`` ("" when not given) and, in the three labelled splits, ``label``: float32 [K] of 1, 0,
+        NaN (unknown), which MONAI's DataLoader collates to [B, K].
 
     Raises:
         FileNotFoundError: the datalist or an image is missing.

@@ -6,6 +6,7 @@ from .weights import (
     first_convolution,
     fold_input_copies,
     load_backbone_weights,
+    load_model_weights,
     load_state_dict,
     read_description,
     save_backbone,

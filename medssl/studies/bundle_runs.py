@@ -5,7 +5,6 @@ A command of ``python -m monai.bundle`` spends six seconds on imports; a study r
 
 import logging
 import os
-import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,12 +49,12 @@ class BundleRun:
 
     def command(self) -> str:
         """What a user would type to do the same."""
-        config_files = "[" + ",".join(repr(_short(path)) for path in self.config_files) + "]"
-        words = ["python", "-m", "monai.bundle", "run", "--bundle_root", _short(bundle_folder(self.bundle))]
-        words += ["--config_file", config_files]
+        config_files = ",".join(repr(_short(path)) for path in self.config_files)
+        words = ["python -m monai.bundle run --bundle_root", _quoted(_short(bundle_folder(self.bundle)))]
+        words += ["--config_file", f'"[{config_files}]"']
         for name, value in self.options.items():
-            words += [f"--{name}", _short(value) if isinstance(value, Path) else str(value)]
-        return shlex.join(words)
+            words += [f"--{name}", _quoted(_short(value) if isinstance(value, Path) else str(value))]
+        return " ".join(words)
 
     def run(self) -> None:
         """Run it in this process."""
@@ -75,6 +74,10 @@ class BundleRun:
             workflow.initialize()
             workflow.run()
             workflow.finalize()
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if set(word) & set(" []'") else word
 
 
 def _short(path: Path | str) -> str:

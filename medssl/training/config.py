@@ -19,9 +19,9 @@ from medssl.files import write_text
 PLAIN_ERRORS = (ValueError, FileNotFoundError, FileExistsError)
 STANDARD_IDS = {
     "bundle_root", "dataset_dir", "device", "evaluate", "finalize", "imports", "inferer", "initialize",
-    "network_def", "output_dir", "run", "train", "validate", "val_interval", "_meta_",
+    "network_def", "output_dir", "pretrained", "run", "train", "validate", "val_interval", "_meta_",
 }  # fmt: skip
-"""Top-level ids that other tools look for, whether or not the config refers to them."""
+"""Top-level ids that other tools look for, or that evaluation leaves unused, referred to or not."""
 
 
 def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:

@@ -53,10 +53,10 @@ def test_chest_finding_changes_the_picture_and_the_right_way(finding: str) -> No
     changes = [radiograph([finding], seed) - radiograph([], seed) for seed in range(12)]
     strongest = np.array([np.sort(np.abs(change).ravel())[-SIZE:].mean() for change in changes])
     assert np.median(strongest) > 0.04  # visible: the hundred pixels that change most
-    # Compared with the typical pixel, which moves with the window alone.
+    # Compared with the typical pixel, which moves with the window alone; squares stress the finding itself.
     changed = [change - np.median(change) for change in changes]
-    brighter = np.mean([np.clip(c, 0, None).sum() for c in changed])
-    darker = np.mean([np.clip(-c, 0, None).sum() for c in changed])
+    brighter = np.mean([(np.clip(c, 0, None) ** 2).sum() for c in changed])
+    darker = np.mean([(np.clip(-c, 0, None) ** 2).sum() for c in changed])
     if finding in ("Pneumothorax", "Emphysema"):
         assert darker > brighter
     else:
@@ -92,7 +92,7 @@ def test_head_has_the_tissues_in_hounsfield_units() -> None:
     assert np.median(volume[:3]) == pytest.approx(-1000, abs=20)
     middle = volume[27:37, 27:37, 14:22]
     assert 5 < np.median(middle) < 45  # brain and ventricles
-    assert 900 < np.percentile(volume, 99.5) < 1700  # skull
+    assert 700 < np.percentile(volume, 99.5) < 1500  # skull, with the partial volume of thick voxels
     brain = volume[(volume > -20) & (volume < 100)]
     assert 24 < np.median(brain) < 45
     np.testing.assert_array_equal(volume, draw_head([], np.random.default_rng(3)))
@@ -162,7 +162,7 @@ def test_nifti_carries_its_spacing(tmp_path: Path) -> None:
     path = write_phantoms(tmp_path, "head", 2, size=(32, 28, 20), progress=False)
     table = pd.read_csv(path)
     assert list(table.columns) == ["image", "patient", *HEAD_FINDINGS]
-    volume = nibabel.load(tmp_path / "images" / table["image"][0])
+    volume = nibabel.Nifti1Image.from_filename(tmp_path / "images" / table["image"][0])
     assert volume.shape == (32, 28, 20)
     assert volume.get_data_dtype() == np.int16
     np.testing.assert_allclose(volume.header.get_zooms(), (7, 8, 8))
@@ -177,12 +177,18 @@ def test_foreign_files_are_refused_and_own_ones_replaced(tmp_path: Path) -> None
     with pytest.raises(FileExistsError, match=r"patient\.png.*new or empty"):
         write_phantoms(tmp_path, "chest", 2, size=24, progress=False)
     assert len(files(tmp_path)) == 3
+    table = tmp_path / "another" / "labels.csv"
+    table.parent.mkdir()
+    table.write_text("image,label\n")
+    with pytest.raises(FileExistsError, match=r"labels\.csv"):
+        write_phantoms(table.parent, "chest", 2, size=24, progress=False)
+    assert table.read_text() == "image,label\n"
 
 
 @pytest.mark.parametrize(
     "wrong", [{"kind": "knee"}, {"count": 0}, {"size": 8}, {"size": (32, 48)}, {"image_format": "nifti"}]
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, wrong: dict) -> None:
-    with pytest.raises(ValueError, match="phantom|count"):
+    with pytest.raises(ValueError, match=r"phantom|count"):
         write_phantoms(**{"directory": tmp_path / "new", "kind": "chest", "count": 1, "progress": False} | wrong)
     assert not (tmp_path / "new").exists()

@@ -49,10 +49,13 @@ def reshape(anatomy: ChestAnatomy, findings: Sequence[str], generator: np.random
     return anatomy
 
 
-def paint(chest: Chest, name: str, generator: np.random.Generator) -> None:
-    """Paint one finding of `CHEST_FINDINGS` into `chest`, in place."""
+def paint(chest: Chest, name: str, generator: np.random.Generator, strength: float = 1.0) -> None:
+    """Paint one finding of `CHEST_FINDINGS` into `chest`, in place; `strength` (0..1) scales its contrast."""
     if name in PAINTERS:
+        fill, extra = chest.fill.copy(), chest.extra.copy()
         PAINTERS[name](chest, generator)
+        chest.fill = fill + strength * (chest.fill - fill)
+        chest.extra = extra + strength * (chest.extra - extra)
 
 
 def _sides(generator: np.random.Generator, both: float) -> list[int]:
@@ -154,7 +157,7 @@ def _pneumothorax(chest: Chest, generator: np.random.Generator) -> None:
     line = np.exp(-(((from_edge - gap) / 0.010) ** 2)) * lung.mask * soft_step(gap - 0.03, 0.02)
     chest.extra += -0.16 * beyond - 0.95 * chest.vessels * beyond + 0.12 * line
     # The lung that is left has less air.
-    chest.opacify(generator.uniform(0.08, 0.25) * lung.mask * (1 - beyond) * (lung.height < 2))
+    chest.opacify(generator.uniform(0.03, 0.12) * lung.mask * (1 - beyond))
 
 
 def _fibrosis(chest: Chest, generator: np.random.Generator) -> None:

@@ -40,11 +40,14 @@ def draw_head(
         raise ValueError(f"Unknown head findings {sorted(unknown)}; known are {', '.join(HEAD_FINDINGS)}.")
     patient = HeadAnatomy.random(generator)
     anatomy = patient if anatomy is None else anatomy
-    pose, scanner = generator.spawn(2)
+    pose, course, scanner = generator.spawn(3)
     x, y, z = _pose(size, spacing, pose)
-    # Place and shape of a bleeding belong to the patient, so that it is found again in the next scan.
+    # Place and shape of a bleeding belong to the patient, so that it is found again in the next scan, grown or
+    # shrunk a little.
     streams = np.random.default_rng([anatomy.seed, 1]).spawn(len(HEAD_FINDINGS))
-    bleedings = [Bleeding.random(name, s) for name, s in zip(HEAD_FINDINGS, streams, strict=True) if name in findings]
+    growth = course.uniform(0.85, 1.15, len(HEAD_FINDINGS)).tolist()
+    plans = zip(HEAD_FINDINGS, streams, growth, strict=True)
+    bleedings = [Bleeding.random(name, stream, factor) for name, stream, factor in plans if name in findings]
     shift = sum((bleeding.displacement(x, y, z) for bleeding in bleedings), np.zeros_like(x))
     # Edges are about half a voxel wide: the partial volume effect.
     head = draw_head_anatomy(x, y, z, 0.5 * float(np.prod(spacing)) ** (1 / 3), anatomy, shift)

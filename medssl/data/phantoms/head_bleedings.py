@@ -28,16 +28,17 @@ class Bleeding:
     seed: int
 
     @classmethod
-    def random(cls, name: str, generator: np.random.Generator) -> "Bleeding":
-        """Draw place and size for a bleeding of `HEAD_FINDINGS`."""
+    def random(cls, name: str, generator: np.random.Generator, growth: float = 1.0) -> "Bleeding":
+        """Draw place and size for a bleeding of `HEAD_FINDINGS`, then multiply the size by `growth`."""
         side = int(generator.choice((-1, 1)))
         seed = int(generator.integers(2**62))
         if name == "Intraparenchymal":
-            place, size = _parenchymal_place(side, generator), generator.uniform(9, 23)
+            place, size = _parenchymal_place(side, generator), growth * generator.uniform(9, 23)
             return cls(name, side, place, size, 0.25 * (size - 8), seed)
         angle, lift = generator.uniform(-0.45, 0.45) * np.pi, generator.uniform(-0.15, 0.75)
         place = (side * np.cos(angle) * np.cos(lift), np.sin(angle) * np.cos(lift), np.sin(lift))
-        size = {"Subdural": generator.uniform(6, 15), "Epidural": generator.uniform(14, 30)}.get(name, 0.0)
+        thickest = {"Subdural": generator.uniform(6, 15), "Epidural": generator.uniform(14, 30)}
+        size = growth * thickest.get(name, 0.0)
         return cls(name, side, place, size, 0.45 * max(size - 4, 0) * generator.uniform(0.3, 1.0), seed)
 
     def displacement(self, x: Array, y: Array, z: Array) -> Array:

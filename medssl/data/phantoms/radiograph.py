@@ -36,13 +36,15 @@ def draw_radiograph(
         raise ValueError(f"Unknown chest findings {sorted(unknown)}; known are {', '.join(CHEST_FINDINGS)}.")
     patient = ChestAnatomy.random(generator)
     anatomy = patient if anatomy is None else anatomy
-    pose, things, exposure = generator.spawn(3)
-    # The place and shape of a lesion belong to the patient, so that it is found again at the next visit.
+    pose, course, things, exposure = generator.spawn(4)
+    # The place and shape of a lesion belong to the patient, so that it is found again at the next visit, a little
+    # stronger or weaker.
     lesions = np.random.default_rng([anatomy.seed, 1]).spawn(len(CHEST_FINDINGS) + 1)
     chest = draw_chest(*_pose(size, pose), reshape(anatomy, findings, lesions[-1]))
-    for name, lesion in zip(CHEST_FINDINGS, lesions, strict=False):
+    strengths = course.uniform(0.8, 1.0, len(CHEST_FINDINGS)).tolist()
+    for name, lesion, strength in zip(CHEST_FINDINGS, lesions[:-1], strengths, strict=True):
         if name in findings:
-            paint(chest, name, lesion)
+            paint(chest, name, lesion, strength)
     path = chest.tissue + chest.vessels * (1 - chest.fill) + chest.extra - chest.air * (1 - chest.fill)
     return _expose(path + _foreign_objects(chest, things), exposure)
 

@@ -160,7 +160,7 @@ def _make_room(directory: Path) -> None:
         raise FileExistsError(f"{directory} is a file; name a new or empty folder for the phantoms.")
     found = [path for path in directory.rglob("*") if path != images] if directory.exists() else []
     table = directory / "labels.csv"
-    ours = [path for path in found if path == table or (path.parent == images and path.name.startswith("phantom-"))]
+    ours = [path for path in found if _is_ours(path, directory)]
     others = sorted(set(found) - set(ours))
     if others:
         raise FileExistsError(
@@ -171,6 +171,15 @@ def _make_room(directory: Path) -> None:
     for path in sorted(ours, key=lambda path: path != table):
         path.unlink()
     images.mkdir(parents=True, exist_ok=True)
+
+
+def _is_ours(path: Path, directory: Path) -> bool:
+    """Whether a file comes from an earlier call: by its name, and a table by its header too."""
+    if path == directory / "labels.csv":
+        with path.open(encoding="utf-8", errors="replace") as file:
+            header = file.readline().strip().split(",")
+        return any(header == ["image", "patient", *names] for names in FINDINGS.values())
+    return path.is_file() and path.parent in (directory, directory / "images") and path.name.startswith("phantom-")
 
 
 def _write_whole(path: Path, save: Callable[[Path], None]) -> None:
