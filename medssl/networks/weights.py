@@ -131,7 +131,8 @@ def load_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is no weights file that torch can read: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0] or "it ends too early"  # torch gives an empty file's EOFError no words
+        raise ValueError(f"{path} is no weights file that torch can read: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} is no plain state dict (names and tensors).")
     return state

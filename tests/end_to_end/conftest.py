@@ -1,0 +1,37 @@
+"""Small phantom data sets, prepared once as a user would."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from medssl.data import write_phantoms
+from medssl.data.prepare import prepare
+
+HEAD_SIZE = (32, 32, 32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Threads of parallel test workers would fight over the cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def chest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Datalist of 60 chest radiographs of 64 × 64, partially labelled."""
+    folder = tmp_path_factory.mktemp("chest")
+    table = write_phantoms(folder / "phantoms", "chest", 60, size=64, progress=False)
+    prepare(
+        folder / "phantoms" / "images", table, folder / "data", fractions=(0.5, 0.25, 0.25), labels=["Effusion", "Mass"]
+    )
+    return folder / "data" / "datalist.json"
+
+
+@pytest.fixture(scope="session")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Datalist of 24 head CT volumes of 32 × 32 × 32."""
+    folder = tmp_path_factory.mktemp("head")
+    table = write_phantoms(folder / "phantoms", "head", 24, size=HEAD_SIZE, progress=False)
+    prepare(folder / "phantoms" / "images", table, folder / "data", spatial_dims=3, fractions=(0.5, 0.25, 0.25))
+    return folder / "data" / "datalist.json"

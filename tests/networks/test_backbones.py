@@ -1,0 +1,135 @@
+"""The contract of every backbone, in 2D and 3D; a new row of ``ARCHITECTURES`` is tested without a new line here."""
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+
+from medssl.networks import (
+    ARCHITECTURES,
+    VGG,
+    Backbone,
+    build_backbone,
+    build_classifier,
+    first_convolution,
+    network_description,
+)
+
+every_backbone = pytest.mark.parametrize(
+    ("name", "spatial_dims"), [(name, dims) for name in ARCHITECTURES for dims in (2, 3)]
+)
+
+
+@every_backbone
+def test_a_backbone_keeps_its_contract(name: str, spatial_dims: int) -> None:
+    backbone = build_backbone(name, spatial_dims, in_channels=1).eval()
+    assert isinstance(backbone, Backbone)
+    assert (backbone.name, backbone.spatial_dims, backbone.in_channels) == (name, spatial_dims, 1)
+    sides = (64, 32) if spatial_dims == 2 else (64, 32, 32)
+    with torch.no_grad():
+        feature_map = backbone(torch.randn(2, 1, *sides))
+        features = backbone.pool(feature_map)
+    assert feature_map.shape == (2, backbone.out_channels, *(side // backbone.stride for side in sides))
+    assert features.shape == (2, backbone.out_channels)
+    torch.testing.assert_close(features, feature_map.double().mean(dim=tuple(range(2, feature_map.ndim))).float())
+    # The map is what comes after the last activation, and it depends on the image.
+    assert feature_map.min() >= 0
+    assert not torch.allclose(features[0], features[1])
+
+
+@every_backbone
+def test_sides_that_are_no_multiple_of_the_stride(name: str, spatial_dims: int) -> None:
+    backbone = build_backbone(name, spatial_dims).eval()
+    sides = (45, 70) if spatial_dims == 2 else (33, 47, 35)
+    with torch.no_grad():
+        shape = backbone(torch.randn(1, 1, *sides)).shape[2:]
+    for side, left in zip(sides, shape, strict=True):
+        assert side // backbone.stride <= left <= side // backbone.stride + 1
+
+
+@every_backbone
+def test_the_smallest_side_is_truly_the_smallest(name: str, spatial_dims: int) -> None:
+    backbone = build_backbone(name, spatial_dims).eval()
+    smallest = backbone.smallest_side
+    with torch.no_grad():
+        feature_map = backbone(torch.randn(1, 1, *[smallest] * spatial_dims))
+        assert feature_map.numel() == backbone.out_channels  # a single place is left
+        if smallest > 1:
+            with pytest.raises(RuntimeError):
+                backbone(torch.randn(1, 1, smallest - 1, *[32] * (spatial_dims - 1)))
+
+
+@every_backbone
+def test_missing_channels_are_copies_of_the_image(name: str, spatial_dims: int) -> None:
+    backbone = build_backbone(name, spatial_dims, in_channels=6).eval()
+    images = torch.randn(2, 2, *[32] * spatial_dims)
+    with torch.no_grad():
+        copied = backbone(images)
+        assert torch.equal(copied, backbone(torch.cat([images, images, images], dim=1)))
+        assert not torch.allclose(copied, backbone(torch.cat([images, images, -images], dim=1)))
+
+
+@pytest.mark.parametrize(("in_channels", "channels"), [(1, 2), (1, 3), (3, 2), (6, 4)])
+def test_channels_that_do_not_fit_are_refused(in_channels: int, channels: int) -> None:
+    backbone = build_backbone("resnet18", 2, in_channels)
+    with pytest.raises(ValueError, match=f"takes {in_channels} channels; images with {channels} do not fit"):
+        backbone(torch.randn(1, channels, 32, 32))
+
+
+@every_backbone
+def test_every_weight_of_a_backbone_gets_a_gradient(name: str, spatial_dims: int) -> None:
+    # DistributedDataParallel refuses weights that take no part, such as those of a head that was left in.
+    backbone = build_backbone(name, spatial_dims)
+    backbone.pool(backbone(torch.randn(2, 1, *[33] * spatial_dims))).square().sum().backward()
+    assert [key for key, weight in backbone.named_parameters() if weight.grad is None] == []
+    assert first_convolution(backbone)[1].weight.grad.abs().sum() > 0
+
+
+@every_backbone
+def test_the_backbone_is_the_classifier_without_its_head(name: str, spatial_dims: int) -> None:
+    classifier = build_classifier(name, spatial_dims, in_channels=1, num_classes=5)
+    backbone = build_backbone(name, spatial_dims)
+    head = ARCHITECTURES[name].head
+    shapes = {key: value.shape for key, value in classifier.state_dict().items() if not key.startswith(f"{head}.")}
+    assert {key: value.shape for key, value in backbone.network.state_dict().items()} == shapes
+    with torch.no_grad():
+        assert classifier.eval()(torch.randn(2, 1, *[33] * spatial_dims)).shape == (2, 5)
+
+
+@every_backbone
+def test_the_description_builds_the_same_network_from_a_config(name: str, spatial_dims: int) -> None:
+    description = network_description(name, spatial_dims, in_channels=2, out_channels=7)
+    parser = ConfigParser({"network_def": description})
+    built = parser.get_parsed_content("network_def")
+    direct = build_classifier(name, spatial_dims, 2, 7)
+    assert type(built) is type(direct)
+    built.load_state_dict(direct.state_dict())  # strict
+    images = torch.randn(1, 2, *[33] * spatial_dims)
+    with torch.no_grad():
+        assert torch.equal(built.eval()(images), direct.eval()(images))
+
+
+def test_unknown_names_and_dimensions_are_refused() -> None:
+    with pytest.raises(ValueError, match="no backbone 'resnet19'; choose one of densenet121, resnet18, vgg11"):
+        build_backbone("resnet19", 2)
+    with pytest.raises(ValueError, match="spatial_dims must be 2 or 3, got 1"):
+        build_backbone("resnet18", 1)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_vgg11_is_column_a_of_the_paper(spatial_dims: int) -> None:
+    network = VGG("vgg11", spatial_dims, in_channels=1, out_channels=3)
+    layers = list(network.features)
+    kinds = (nn.Conv2d, nn.Conv3d), (nn.MaxPool2d, nn.MaxPool3d)
+    rows = [
+        layer.out_channels if isinstance(layer, kinds[0]) else "pool" for layer in layers if isinstance(layer, sum(kinds, ()))
+    ]
+    # Simonyan & Zisserman 2015, Table 1, column A: eight convolutions in five stages.
+    assert rows == [64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool"]
+    convolutions = [layer for layer in layers if isinstance(layer, kinds[0])]
+    assert {layer.kernel_size for layer in convolutions} == {(3,) * spatial_dims}
+    assert [layer.in_channels for layer in convolutions] == [1, 64, 128, 256, 256, 512, 512, 512]
+    for place, layer in enumerate(layers):
+        if isinstance(layer, kinds[0]):
+            assert isinstance(layers[place + 1], (nn.BatchNorm2d, nn.BatchNorm3d))
+            assert isinstance(layers[place + 2], nn.ReLU)
