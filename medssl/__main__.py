@@ -57,9 +57,9 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from medssl.studies.demo import run_demo
+    from medssl.studies.demo import RECIPES, run_demo
 
-    run_demo(options.kind, options.output or Path("demo") / options.kind, options.seeds, options.task)
+    run_demo(RECIPES[options.kind], options.output or Path("demo") / options.kind, options.seeds, options.task)
 
 
 def _add_phantoms(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -106,6 +106,7 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     prepare.add_argument(
         "--labelled-per-class", type=int, help="forget labels: N images labelled for each class, one class each"
     )
+    prepare.add_argument("--full-test", action="store_true", help="with --labelled-per-class: forget no label of test")
     prepare.add_argument("--seed", type=int, default=0, help="of the splits (default: 0)")
     prepare.add_argument("--no-check", action="store_true", help="do not open every image")
     prepare.set_defaults(command=_prepare)
@@ -130,6 +131,7 @@ def _prepare(options: argparse.Namespace) -> None:
         labels=options.labels,
         fractions=options.fractions,
         labelled_per_class=options.labelled_per_class,
+        partial_test=not options.full_test,
         seed=options.seed,
         check=not options.no_check,
     )

@@ -8,12 +8,17 @@ import pytest
 from medssl.files import whole_file, write_json, write_text
 
 
+def write_half(path: Path) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError("power cut")
+
+
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="power cut"), whole_file(path) as temporary:
-        temporary.write_text("half of the n")
-        raise RuntimeError("power cut")
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_half(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -37,6 +37,7 @@ def prepare(
     labels: Sequence[str] | None = None,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     labelled_per_class: int | None = None,
+    partial_test: bool = True,
     seed: int = 0,
     check: bool = True,
     workers: int | None = None,
@@ -58,6 +59,7 @@ def prepare(
         fractions: shares of training, validation and test among patients, used when the CSV has no ``split``.
         labelled_per_class: forget labels in training and test as Dong et al. 2024 do, see `simulate_partial_labels`.
             Validation is kept as it is.
+        partial_test: forget labels in test too, as the paper does; False keeps all of them, for figures that vary less.
         seed: of split and simulation.
         check: open every image and set aside those that cannot be read; turn it off for images checked before.
         workers: threads that open images.
@@ -88,7 +90,8 @@ def prepare(
         _set_aside_unreadable(rows, spatial_dims, workers)
     try:
         _assign_splits(rows, values, fractions, seed)
-        notes = [] if labelled_per_class is None else _forget(rows, values, names, labelled_per_class, seed)
+        splits = ("training", "test") if partial_test else ("training",)
+        notes = [] if labelled_per_class is None else _forget(rows, values, names, labelled_per_class, splits, seed)
         _keep_patients_apart(rows)
     finally:  # when too little is left to split, the report says why
         _write_report(rows, output / REPORT)
@@ -200,10 +203,12 @@ def _assign_splits(rows: pd.DataFrame, values: np.ndarray, fractions: Sequence[f
         rows.loc[open_rows, "split"] = split_patients(patients, values[open_rows], fractions, seed)
 
 
-def _forget(rows: pd.DataFrame, values: np.ndarray, labels: list[str], count: int, seed: int) -> list[str]:
-    """Simulate partial labels in training and test; what is not drawn becomes unlabelled. Returns what fell short."""
+def _forget(
+    rows: pd.DataFrame, values: np.ndarray, labels: list[str], count: int, splits: Sequence[str], seed: int
+) -> list[str]:
+    """Simulate partial labels in some splits; what is not drawn becomes unlabelled. Returns what fell short."""
     notes = []
-    for split in ("training", "test"):
+    for split in splits:
         here = np.flatnonzero((rows["reason"] == "") & (rows["split"] == split))
         if not len(here):
             continue

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.networks.utils import copy_model_state
 from torch import Tensor, nn
 
 from medssl.files import whole_file, write_json
@@ -82,8 +81,8 @@ def load_backbone_weights(network: nn.Module, path: str | Path) -> nn.Module:
         ValueError: when the file is no state dict, or not every weight of it found its place.
     """
     state = _fitting_state(network, path)
-    _, updated, kept = copy_model_state(network, state)
-    logger.info("Loaded %s: %d weights of the network, %d left as initialised.", path, len(updated), len(kept))
+    kept = network.load_state_dict(state, strict=False).missing_keys
+    logger.info("Loaded %s: %d weights of the network, %d left as initialised.", path, len(state), len(kept))
     return network
 
 
@@ -131,8 +130,10 @@ def load_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).partition("\n")[0] or "it ends too early"  # torch gives an empty file's EOFError no words
-        raise ValueError(f"{path} is no weights file that torch can read: {reason}") from error
+        # Not torch's own words: they advise to load the file unsafely.
+        raise ValueError(
+            f"{path} cannot be read as weights ({type(error).__name__}): it is damaged, or holds more than tensors."
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} is no plain state dict (names and tensors).")
     return state

@@ -55,7 +55,7 @@ class PretextModel(nn.Module):
         if schedule not in ("sum", "alternate"):
             raise ValueError(f"schedule must be sum or alternate, got {schedule!r}.")
         weights = dict.fromkeys(tasks, 1.0) if weights is None else dict(weights)
-        if set(weights) != set(tasks) or min(weights.values()) <= 0:
+        if set(weights) != set(tasks) or not all(0 < weight < float("inf") for weight in weights.values()):
             raise ValueError(f"weights must be a positive number for each of {', '.join(tasks)}, got {weights}.")
         self.backbone = backbone
         self.tasks = nn.ModuleDict(tasks)

@@ -24,12 +24,13 @@ class Rotation(PretextTask):
         image_size: spatial shape of the images, which decides the classes.
 
     Raises:
-        ValueError: when ``image_size`` does not fit the backbone or allows the identity alone.
+        ValueError: when ``image_size`` does not fit the backbone.
     """
 
     def __init__(self, backbone: Backbone, image_size: Sequence[int]) -> None:
         super().__init__()
         check_image_size("rotation", image_size, backbone)
+        self.spatial_dims = backbone.spatial_dims
         self.rotations = shape_preserving_rotations(image_size)
         self.head = nn.Linear(backbone.out_channels, len(self.rotations))
 
@@ -49,5 +50,5 @@ class Rotation(PretextTask):
     def describe(self, target: Tensor) -> str:
         """The angle, and in 3D the plane of the rotation."""
         rotation = self.rotations[int(target)]
-        plane = "".join("xyz"[axis] for axis in rotation.plane) if rotation.turns and len(self.rotations) > 4 else ""
+        plane = "".join("xyz"[axis] for axis in rotation.plane) if rotation.turns and self.spatial_dims == 3 else ""
         return f"{rotation.degrees}° {plane}".strip()

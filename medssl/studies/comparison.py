@@ -24,7 +24,8 @@ class Comparison:
     """A study that repeats pre-training, fine-tuning and evaluation for each seed.
 
     Both arms of a seed start from the same random weights (Dong et al. 2024, Sec. 5.1.2) and see the same batches; the
-    one is pre-trained before it is fine-tuned, the other is not. Runs that have ended already are not repeated.
+    one is pre-trained before it is fine-tuned, the other is not. Runs that have ended are not repeated, and one that
+    was interrupted goes on from its last checkpoint.
 
     Args:
         output: folder of the runs.
@@ -68,12 +69,16 @@ class Comparison:
 
     def pretrain_run(self, seed: int) -> BundleRun:
         """The pre-training of a seed."""
-        return _with(self.pretrain, seed=seed, output_dir=self.output / f"pretrain_seed{seed}")
+        return _with(self.pretrain, seed=seed, resume=True, output_dir=self.output / f"pretrain_seed{seed}")
 
     def finetune_runs(self, seed: int, arm: str) -> tuple[BundleRun, BundleRun]:
         """Fine-tuning and evaluation of one arm of a seed."""
         name = arm.lower().replace("-", "")
-        options: dict[str, Any] = {"seed": seed, "output_dir": self.output / f"finetune_{name}_seed{seed}"}
+        options: dict[str, Any] = {
+            "seed": seed,
+            "resume": True,
+            "output_dir": self.output / f"finetune_{name}_seed{seed}",
+        }
         if arm == PRETRAINED:
             options["pretrained"] = self.pretrain_run(seed).options["output_dir"] / "backbone.pt"
         finetune = _with(self.finetune, **options)

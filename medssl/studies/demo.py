@@ -36,32 +36,44 @@ class Recipe:
         return len(self.size)
 
 
+BRAIN = {"window": [-20.0, 120.0], "spacing": [-1.0, -1.0, -1.0]}
+"""The brain window, and the voxels as the phantoms have them."""
+
 RECIPES = {
     "chest": Recipe(
         kind="chest",
         bundle="cxr",
-        count=2000,
+        count=2400,
         size=(64, 64),
-        labelled_per_class=40,
+        labelled_per_class=60,
         task="sc_assl",
-        pretrain={"epochs": 30, "batch_size": 64, "learning_rate": 0.001},
-        finetune={"epochs": 15, "batch_size": 64, "learning_rate": 0.001},
+        pretrain={"epochs": 10, "batch_size": 64, "learning_rate": 0.001},
+        finetune={"epochs": 12, "batch_size": 64, "learning_rate": 0.001},
+    ),
+    "head": Recipe(
+        kind="head",
+        bundle="ct",
+        count=500,
+        size=(48, 48, 24),
+        labelled_per_class=40,
+        task="rotation",
+        pretrain={"epochs": 20, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
+        finetune={"epochs": 15, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
     ),
 }
 
 
-def run_demo(kind: Literal["chest", "head"], output: Path, seeds: int, task: str | None = None) -> None:
+def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = None) -> None:
     """Run the demo and print what a user needs to go on.
 
     Args:
-        kind: ``chest`` (2D) or ``head`` (3D).
+        recipe: one of ``RECIPES``.
         output: folder for data, runs and results; what has ended there is not repeated.
         seeds: repetitions.
         task: a mix-in of ``configs/pretext`` instead of the recipe's.
     """
     started = time.perf_counter()
     console = Console()
-    recipe = RECIPES[kind]
     task = task or recipe.task
     datalist = _prepare(recipe, output, console)
     shared = {"datalist": datalist, "image_size": list(recipe.size), "workers": 0}
@@ -80,7 +92,7 @@ def run_demo(kind: Literal["chest", "head"], output: Path, seeds: int, task: str
     rows = summarise(figures)
     minutes = (time.perf_counter() - started) / 60
     results = output / task / "results.json"
-    write_results(results, figures, rows, kind=kind, task=task, minutes=round(minutes, 1))
+    write_results(results, figures, rows, kind=recipe.kind, task=task, minutes=round(minutes, 1))
     title = f"\nRandIni against {task}, {recipe.labelled_per_class} labelled images a class, {seeds} seeds, mean ± SD"
     console.print(comparison_table(rows, title))
     _say_where(console, comparison, results)
@@ -99,6 +111,7 @@ def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:
             data,
             spatial_dims=recipe.spatial_dims,
             labelled_per_class=recipe.labelled_per_class,
+            partial_test=False,
         )
         console.print(summary)
     return datalist

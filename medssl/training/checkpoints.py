@@ -67,7 +67,10 @@ class RunCheckpoint:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise ValueError(f"{self.path} cannot be read ({error}): remove it to begin anew.") from error
+            # Not torch's own words: they run over many lines and advise to load the file unsafely.
+            raise ValueError(
+                f"{self.path} cannot be read ({type(error).__name__}): it is damaged; remove it to begin anew."
+            ) from error
         try:
             for name, state in self.states.items():
                 state.load_state_dict(content[name])

@@ -64,8 +64,10 @@ def check_ids(config: dict) -> None:
         ValueError: for a top-level id that is neither referred to nor known to MONAI's tools, with what may be meant.
     """
     used = set(re.findall(r"[@%]([A-Za-z_]\w*)", str(config))) | STANDARD_IDS
-    for name in config:
-        if name not in used:
+    for name, value in config.items():
+        # Parts (dictionaries, expressions) may be left over where one config replaces what used them.
+        plain = not isinstance(value, dict) and not str(value).startswith("$")
+        if plain and name not in used:
             guesses = get_close_matches(name, used & set(config), n=1)
             guess = (
                 f" Did you mean --{guesses[0]}?" if guesses else f" There are: {', '.join(sorted(used & set(config)))}."

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
@@ -44,15 +43,14 @@ class ProgressBar:
             self._bar = tqdm(
                 total=total, initial=engine.state.iteration, unit="step", mininterval=interval, dynamic_ncols=True
             )
-        self._bar.set_description(
-            f"{self.description} · epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False
-        )
+        epoch = f" · epoch {engine.state.epoch}/{engine.state.max_epochs}" if (engine.state.max_epochs or 0) > 1 else ""
+        self._bar.set_description(self.description + epoch, refresh=False)
 
     def step(self, engine: Engine) -> None:
         """One step further."""
         assert self._bar is not None
-        shown = {name: f"{value:.3f}" for name, value in engine.state.metrics.items() if self._shows(name)}
-        if not shown:
+        shown = self._metrics(engine)
+        if not shown and CommonKeys.LOSS in step_output(engine):
             # Before the first metrics there is the loss; asking for it waits for the step, which later ones do not.
             shown = {"loss": f"{step_output(engine)[CommonKeys.LOSS].item():.3f}"}
         self._bar.set_postfix(shown, refresh=False)
@@ -61,8 +59,7 @@ class ProgressBar:
     def close(self, engine: Engine) -> None:
         """End the bar with the metrics of the last epoch."""
         if self._bar is not None:
-            shown = {name: f"{value:.3f}" for name, value in engine.state.metrics.items() if self._shows(name)}
-            self._bar.set_postfix(shown)
+            self._bar.set_postfix(self._metrics(engine))
             self._bar.close()
             self._bar = None
 
@@ -71,5 +68,6 @@ class ProgressBar:
         self.close(engine)
         raise error
 
-    def _shows(self, name: Any) -> bool:
-        return any(fnmatch(str(name), pattern) for pattern in self.metrics)
+    def _metrics(self, engine: Engine) -> dict[str, str]:
+        shown = (name for name in engine.state.metrics if any(fnmatch(name, pattern) for pattern in self.metrics))
+        return {name: f"{engine.state.metrics[name]:.3f}" for name in shown}

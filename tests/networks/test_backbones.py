@@ -122,7 +122,9 @@ def test_vgg11_is_column_a_of_the_paper(spatial_dims: int) -> None:
     layers = list(network.features)
     kinds = (nn.Conv2d, nn.Conv3d), (nn.MaxPool2d, nn.MaxPool3d)
     rows = [
-        layer.out_channels if isinstance(layer, kinds[0]) else "pool" for layer in layers if isinstance(layer, sum(kinds, ()))
+        layer.out_channels if isinstance(layer, kinds[0]) else "pool"
+        for layer in layers
+        if isinstance(layer, sum(kinds, ()))
     ]
     # Simonyan & Zisserman 2015, Table 1, column A: eight convolutions in five stages.
     assert rows == [64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool"]

@@ -23,6 +23,7 @@ from medssl.networks import (
     save_backbone,
 )
 
+
 def used(backbone: Backbone) -> Backbone:
     """As after some training: running statistics that are no longer those of a new network."""
     with torch.no_grad():
@@ -146,7 +147,8 @@ def resnet_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "spatial_dims", "channels"), [("densenet121", 2, 1), ("vgg11", 2, 1), ("resnet18", 3, 1), ("resnet18", 2, 3)]
+    ("name", "spatial_dims", "channels"),
+    [("densenet121", 2, 1), ("vgg11", 2, 1), ("resnet18", 3, 1), ("resnet18", 2, 3)],
 )
 def test_weights_of_another_network_are_refused_and_change_nothing(
     resnet_file: Path, name: str, spatial_dims: int, channels: int
@@ -173,10 +175,10 @@ def test_files_that_hold_no_weights_are_refused_by_name(resnet_file: Path) -> No
     whole = resnet_file.read_bytes()
     for name, content in {"half.pt": whole[: len(whole) // 2], "text.pt": b"not weights", "empty.pt": b""}.items():
         (folder / name).write_bytes(content)
-        with pytest.raises(ValueError, match=f"{name} is no weights file that torch can read"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as weights .*it is damaged"):
             load_backbone_weights(network, folder / name)
     torch.save(Harmful(), folder / "harmful.pt")
-    with pytest.raises(ValueError, match=r"harmful\.pt is no weights file"):
+    with pytest.raises(ValueError, match=r"harmful\.pt cannot be read as weights"):
         load_backbone_weights(network, folder / "harmful.pt")
     torch.save({}, folder / "nothing.pt")
     with pytest.raises(ValueError, match=r"nothing\.pt does not fit this ResNet: 0 of its 0 weights"):

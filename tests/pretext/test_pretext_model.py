@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def test_alternate_draws_each_task_in_proportion_and_without_memory() -> None:
     for name, share in shares.items():
         assert abs(counts[name] - steps * share) < 5 * (steps * share * (1 - share)) ** 0.5
     # Neighbouring seeds must not give neighbouring draws: a task follows itself as often as any other.
-    repeats = sum(first == second for first, second in zip(names, names[1:], strict=False))
+    repeats = sum(first == second for first, second in pairwise(names))
     expected = sum(share**2 for share in shares.values())
     assert abs(repeats - steps * expected) < 5 * (steps * expected * (1 - expected)) ** 0.5
 

@@ -1,6 +1,6 @@
 """The routes against a search that walks the grid step by step."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_a_route_never_visits_a_tile_twice_and_moves_by_one_tile(spatial_dims: i
         assert len(set(route)) == len(route)
         assert all(place in (0, 2) for place in (*route[0], *route[-1]))
         assert all(first != last for first, last in zip(route[0], route[-1], strict=True))
-        for before, after in zip(route, route[1:], strict=False):
+        for before, after in pairwise(route):
             assert sum(abs(a - b) for a, b in zip(before, after, strict=True)) == 1
 
 

@@ -1,0 +1,58 @@
+"""The demo, in the smallest form that still runs every part."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medssl.studies.comparison import PRETRAINED, RANDINI, summarise
+from medssl.studies.demo import RECIPES, run_demo
+
+
+@pytest.mark.parametrize("kind", ["chest", "head"])
+def test_the_demo_compares_both_arms_and_repeats_nothing(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = RECIPES[kind]
+    small = replace(
+        recipe,
+        count=80,
+        size=(64, 64) if kind == "chest" else (32, 32, 16),
+        labelled_per_class=2,
+        pretrain={**recipe.pretrain, "epochs": 1, "batch_size": 16},
+        finetune={**recipe.finetune, "epochs": 1, "batch_size": 16},
+    )
+    run_demo(small, tmp_path, seeds=2)
+    screen = capsys.readouterr().out
+    results = json.loads((tmp_path / recipe.task / "results.json").read_text())
+    for arm in (RANDINI, PRETRAINED):
+        assert len(results["seeds"][arm]) == 2
+    assert results["summary"][0]["name"] == "mAUROC"
+    difference = results["summary"][0]["difference"][0]
+    values = {arm: [run["mAUROC"] for run in runs] for arm, runs in results["seeds"].items()}
+    assert difference == pytest.approx(sum(values[PRETRAINED]) / 2 - sum(values[RANDINI]) / 2)
+    assert f"{difference:+.3f}" in screen
+    assert "python -m monai.bundle run --bundle_root" in screen
+    for file in (
+        "pretrain_seed0/backbone.pt",
+        "finetune_pretrained_seed1/model.pt",
+        "finetune_randini_seed0/metrics.json",
+    ):
+        assert (tmp_path / recipe.task / file).is_file()
+
+    run_demo(small, tmp_path, seeds=2)
+    assert "python -m monai.bundle" not in capsys.readouterr().out
+
+
+def test_the_difference_is_paired_by_seed() -> None:
+    def run(value: float, other: float | None) -> dict[str, object]:
+        return {"mAUROC": value, "per_class": {"A": value, "B": other}}
+
+    rows = summarise({RANDINI: [run(0.5, 0.1), run(0.7, None)], PRETRAINED: [run(0.6, 0.2), run(0.8, 0.3)]})
+    mean, first, second = rows
+    assert mean[RANDINI] == pytest.approx([0.6, 0.02**0.5])
+    assert mean["difference"] == pytest.approx([0.1, 0.0])
+    assert first["name"] == "A"
+    assert second[RANDINI] is None
+    assert second["difference"] is None

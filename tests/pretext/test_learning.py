@@ -1,0 +1,73 @@
+"""Does each task learn? A short training on drawn chests and heads, judged on others that it never saw."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from medssl.data.phantoms import draw_head, draw_radiograph
+from medssl.networks import build_backbone
+from medssl.pretext import build_task
+
+CHEST, HEAD = (64, 64), (32, 32, 16)
+Shape = tuple[int, ...]
+
+
+def draw(image_size: Shape, count: int, seed: int) -> Tensor:
+    """Normal chests or heads, ``[count, 1, *image_size]``, each with mean 0 and standard deviation 1."""
+    images = []
+    for number in range(count):
+        generator = np.random.default_rng([seed, number])
+        if len(image_size) == 2:
+            image = draw_radiograph([], generator, image_size[0])
+        else:
+            spacing = tuple(width / side for width, side in zip((224, 224, 160), image_size, strict=True))
+            image = draw_head([], generator, image_size, spacing).clip(-100, 200).astype(np.float32)
+        images.append(torch.from_numpy((image - image.mean()) / image.std()))
+    return torch.stack(images)[:, None]
+
+
+@pytest.fixture(scope="session")
+def phantoms() -> dict[Shape, tuple[Tensor, Tensor]]:
+    """Images to train on and others to judge by, for each size."""
+    return {size: (draw(size, 128, seed=0), draw(size, 64, seed=1)) for size in (CHEST, HEAD)}
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "steps", "batch_size", "goals"),
+    [
+        ("rotation", CHEST, 30, 16, {"accuracy": 0.9}),
+        ("src", CHEST, 40, 16, {"accuracy": 5 / 24}),
+        ("mcpc", CHEST, 50, 16, {"accuracy": 5 / (16 * 5)}),
+        ("sc_assl", CHEST, 40, 16, {"accuracy": 5 / 24, "mcpc_accuracy": 4 / (16 * 5)}),
+        ("rvrm", CHEST, 80, 32, {"error": 1 / 12 / 4}),  # a quarter of the variance of λ
+        ("rotation", HEAD, 50, 16, {"accuracy": 0.9}),
+        ("src", HEAD, 40, 8, {"accuracy": 5 / 48}),
+        ("mcpc", HEAD, 40, 8, {"accuracy": 3 / (8 * 7)}),
+        ("rvrm", HEAD, 80, 16, {"error": 1 / 12 / 4}),
+    ],
+)
+def test_a_task_learns(
+    name: str,
+    image_size: Shape,
+    steps: int,
+    batch_size: int,
+    goals: dict[str, float],
+    phantoms: dict[Shape, tuple[Tensor, Tensor]],
+) -> None:
+    train, unseen = phantoms[image_size]
+    backbone = build_backbone("resnet18", len(image_size), in_channels=3 if name == "rvrm" else 1)
+    task = build_task(name, backbone, image_size)
+    optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        task(backbone, train[torch.randperm(len(train))[:batch_size]]).loss.backward()
+        optimizer.step()
+        schedule.step()
+    backbone.eval()
+    with torch.no_grad():
+        outputs = [task(backbone, batch) for _ in range(2) for batch in unseen.split(batch_size)]
+    reached = {key: torch.stack([output.metrics[key] for output in outputs]).mean().item() for key in goals}
+    for key, goal in goals.items():
+        assert reached[key] < goal if key == "error" else reached[key] > goal, reached
