@@ -47,8 +47,8 @@ RECIPES = {
         size=(64, 64),
         labelled_per_class=60,
         task="sc_assl",
-        pretrain={"epochs": 10, "batch_size": 64, "learning_rate": 0.001},
-        finetune={"epochs": 12, "batch_size": 64, "learning_rate": 0.001},
+        pretrain={"epochs": 6, "batch_size": 64, "learning_rate": 0.001},
+        finetune={"epochs": 10, "batch_size": 64, "learning_rate": 0.001},
     ),
     "head": Recipe(
         kind="head",
