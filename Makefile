@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/python -m medssl demo
 
+# One thread a worker: torch's threads of several workers fight over the cores.
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 lint: .venv/installed
 	$(BIN)/ruff check .

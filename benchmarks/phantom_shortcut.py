@@ -15,7 +15,6 @@ quarter of an hour on two idle cores. Times are processor seconds, so that a bus
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,10 +23,9 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Literal
 
-import monai
 import numpy as np
-import sklearn
 import torch
+from environment import environment
 from monai.networks.nets import ResNet
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -185,13 +183,6 @@ def drawing_time(kind: Kind, size: tuple[int, ...], count: int = 40) -> float:
     return (time.process_time() - started) / count
 
 
-def processor() -> str:
-    """Name of the processor, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def as_markdown(report: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines = [
@@ -227,13 +218,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     report: dict = {
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "monai": monai.__version__,
-            "scikit-learn": sklearn.__version__,
-        },
+        **environment(),
         "kinds": {},
     }
     earlier = arguments.output / "phantom_shortcut.json"

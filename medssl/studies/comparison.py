@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medssl.files import write_json
-
 from .bundle_runs import BundleRun
 
 RANDINI = "RandIni"
@@ -146,11 +144,6 @@ def _cell(value: Sequence[float] | None, column: str) -> str:
         return "undefined"
     sign = "+" if column == "difference" else ""
     return f"{value[0]:{sign}.3f} ± {value[1]:.3f}"
-
-
-def write_results(path: Path, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
-    """Keep the figures of every seed and their summary as JSON."""
-    write_json(path, {**facts, "summary": list(rows), "seeds": figures})
 
 
 def say(console: Console, what: str, run: BundleRun) -> None:

@@ -4,17 +4,18 @@ The same bundles and commands serve real images; only the numbers below are chos
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
 from medssl.data import write_phantoms
 from medssl.data.prepare import prepare
+from medssl.files import write_json
 
 from .bundle_runs import BundleRun
-from .comparison import PRETRAINED, Comparison, comparison_table, say, summarise, write_results
+from .comparison import PRETRAINED, Comparison, comparison_table, say, summarise
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ RECIPES = {
 }
 
 
-def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = None) -> None:
+def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = None) -> dict[str, Any]:
     """Run the demo and print what a user needs to go on.
 
     Args:
@@ -71,6 +72,9 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
         output: folder for data, runs and results; what has ended there is not repeated.
         seeds: repetitions.
         task: a mix-in of ``configs/pretext`` instead of the recipe's.
+
+    Returns:
+        What ``results.json`` holds: ``summary`` (see :func:`summarise`), ``seeds`` (the figures of each), ``minutes``.
     """
     started = time.perf_counter()
     console = Console()
@@ -91,12 +95,20 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
     figures = comparison.run(lambda what, run: say(console, what, run))
     rows = summarise(figures)
     minutes = (time.perf_counter() - started) / 60
-    results = output / task / "results.json"
-    write_results(results, figures, rows, kind=recipe.kind, task=task, minutes=round(minutes, 1))
+    results = {
+        "kind": recipe.kind,
+        "task": task,
+        "recipe": asdict(recipe),
+        "minutes": round(minutes, 1),
+        "summary": rows,
+        "seeds": figures,
+    }
+    write_json(output / task / "results.json", results)
     title = f"\nRandIni against {task}, {recipe.labelled_per_class} labelled images a class, {seeds} seeds, mean ± SD"
     console.print(comparison_table(rows, title))
-    _say_where(console, comparison, results)
+    _say_where(console, comparison)
     console.print(f"\nThat took {minutes:.1f} minutes.")
+    return results
 
 
 def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:
@@ -117,7 +129,7 @@ def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:
     return datalist
 
 
-def _say_where(console: Console, comparison: Comparison, results: Path) -> None:
+def _say_where(console: Console, comparison: Comparison) -> None:
     pretrain = comparison.pretrain_run(0).options["output_dir"]
     finetune = comparison.finetune_runs(0, PRETRAINED)[0].options["output_dir"]
     console.print(f"\nPictures of the puzzles, losses, accuracies: tensorboard --logdir {comparison.output}")
@@ -127,7 +139,7 @@ def _say_where(console: Console, comparison: Comparison, results: Path) -> None:
     console.print(
         f"A fine-tuned model and its probabilities: {finetune / 'model.pt'}, {finetune / 'predictions_test.csv'}"
     )
-    console.print(f"All figures: {results}")
+    console.print(f"All figures: {comparison.output / 'results.json'}")
     console.print(
         "To go on with your own images: run the commands printed above with your own --datalist (see README)."
     )
