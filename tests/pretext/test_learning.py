@@ -1,7 +1,8 @@
 """Does each task learn? A short training on drawn chests and heads, judged on others that it never saw.
 
-The goals are multiples of chance, with the measured values two times better at least. RVRM stands here in 2D alone: on
-volumes as small as these its error falls too, but takes several hundred steps to do so.
+The goals leave room: over three seeds rotation reached 0.98 and more, the routes and the last tiles at least twice the
+goal, RVRM an error of at most 0.012. RVRM stands here in 2D alone: volumes as small as these need some 300 steps of 32
+to get as far.
 """
 
 import numpy as np
