@@ -27,8 +27,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['machine']}; {versions}. {report['minutes']} minutes.",
         f"{recipe['count']} images of {size}, {recipe['labelled_per_class']} labelled for each class, ResNet-18, "
-        f"{recipe['pretrain']['epochs']} epochs of pre-training, {recipe['finetune']['epochs']} of fine-tuning. AUROC on "
-        "the test split (patients not seen before, all labels known), mean ± standard deviation over "
+        f"{recipe['pretrain']['epochs']} epochs of pre-training, {recipe['finetune']['epochs']} of fine-tuning. AUROC "
+        "on the test split (patients not seen before, all labels known), mean ± standard deviation over "
         f"{seeds} seeds; the difference is paired by seed.",
         "",
         "| | " + " | ".join(COLUMNS) + " |",
