@@ -1,8 +1,8 @@
 """Does each task learn? A short training on drawn chests and heads, judged on others that it never saw.
 
-The goals leave room: over three seeds rotation reached 0.98 and more, the routes and the last tiles at least twice the
-goal, RVRM an error of at most 0.012. RVRM stands here in 2D alone: volumes as small as these need some 300 steps of 32
-to get as far.
+The goals leave room: over two or three seeds rotation reached 0.98 and more, the routes and the last tiles at least
+twice the goal, RVRM an error of at most 0.012. RVRM stands here in 2D alone: volumes as small as these need some 300
+steps of 32 to get as far.
 """
 
 import numpy as np
