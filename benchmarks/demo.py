@@ -1,11 +1,11 @@
 """Does pre-training help on the phantoms? The demo's comparison, kept with the machine it ran on.
 
 `python benchmarks/demo.py` writes `results/demo_chest.json` and `.md` beside this file; `--kind head` the same in 3D.
+Runs that `make demo` has ended already are not repeated.
 """
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = [
         f"# RandIni against {report['task']} on {report['kind']} phantoms",
         "",
-        f"{report['machine']}; {versions}. {report['minutes']} minutes.",
+        f"{report['machine']}; {versions}. {report['minutes']} minutes of training and evaluation.",
         f"{recipe['count']} images of {size}, {recipe['labelled_per_class']} labelled for each class, ResNet-18, "
         f"{recipe['pretrain']['epochs']} epochs of pre-training, {recipe['finetune']['epochs']} of fine-tuning. AUROC "
         "on the test split (patients not seen before, all labels known), mean ± standard deviation over "
@@ -43,10 +43,10 @@ def as_markdown(report: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=list(RECIPES), default="chest")
+    parser.add_argument("--runs", type=Path, default=Path("demo"), help="where `make demo` keeps its runs")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = {**environment(), **run_demo(RECIPES[arguments.kind], Path(folder), arguments.seeds)}
+    report = {**environment(), **run_demo(RECIPES[arguments.kind], arguments.runs / arguments.kind, arguments.seeds)}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"demo_{arguments.kind}.json").write_text(json.dumps(report, indent=2) + "\n")
     (RESULTS / f"demo_{arguments.kind}.md").write_text(as_markdown(report))

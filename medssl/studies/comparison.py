@@ -1,6 +1,7 @@
 """Does pre-training help? RandIni against pre-trained, fine-tuned alike, over several seeds."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from medssl.files import write_json
 
 from .bundle_runs import BundleRun
 
@@ -41,7 +44,7 @@ class Comparison:
         """Run what has not ended yet.
 
         Args:
-            announce: called before each run with what it is for.
+            announce: called with what comes next, before it runs.
 
         Returns:
             For each arm the test figures of every seed (``mAUROC``, ``per_class``, …).
@@ -51,19 +54,22 @@ class Comparison:
             pretrain = self.pretrain_run(seed)
             if not _ended(pretrain):
                 announce(f"Pre-training, seed {seed}", pretrain)
-                pretrain.run()
-                _mark_ended(pretrain)
+                _run_to_the_end(pretrain)
             for arm in figures:
                 finetune, evaluate = self.finetune_runs(seed, arm)
                 if not _ended(finetune):
                     announce(f"Fine-tuning {arm}, seed {seed}", finetune)
-                    finetune.run()
                     announce(f"Evaluating {arm}, seed {seed}", evaluate)
-                    evaluate.run()
-                    _mark_ended(finetune)
+                    _run_to_the_end(finetune, evaluate)
                 metrics = json.loads((finetune.options["output_dir"] / "metrics.json").read_text(encoding="utf-8"))
                 figures[arm].append(metrics["splits"]["test"])
         return figures
+
+    def minutes(self) -> float:
+        """What all runs took together, in whichever session they ran."""
+        runs = [self.pretrain_run(seed) for seed in self.seeds]
+        runs += [self.finetune_runs(seed, arm)[0] for seed in self.seeds for arm in (RANDINI, PRETRAINED)]
+        return sum(json.loads((run.options["output_dir"] / "ended").read_text())["seconds"] for run in runs) / 60
 
     def pretrain_run(self, seed: int) -> BundleRun:
         """The pre-training of a seed."""
@@ -92,8 +98,11 @@ def _ended(run: BundleRun) -> bool:
     return (run.options["output_dir"] / "ended").exists()
 
 
-def _mark_ended(run: BundleRun) -> None:
-    (run.options["output_dir"] / "ended").touch()
+def _run_to_the_end(run: BundleRun, *more: BundleRun) -> None:
+    started = time.perf_counter()
+    for each in (run, *more):
+        each.run()
+    write_json(run.options["output_dir"] / "ended", {"seconds": round(time.perf_counter() - started, 1)})
 
 
 def summarise(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

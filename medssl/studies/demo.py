@@ -74,7 +74,7 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
         task: a mix-in of ``configs/pretext`` instead of the recipe's.
 
     Returns:
-        What ``results.json`` holds: ``summary`` (see :func:`summarise`), ``seeds`` (the figures of each), ``minutes``.
+        What ``results.json`` holds: ``summary`` (see :func:`summarise`), ``seeds`` (the figures of each), ``minutes`` of training.
     """
     started = time.perf_counter()
     console = Console()
@@ -94,12 +94,11 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
     )
     figures = comparison.run(lambda what, run: say(console, what, run))
     rows = summarise(figures)
-    minutes = (time.perf_counter() - started) / 60
     results = {
         "kind": recipe.kind,
         "task": task,
         "recipe": asdict(recipe),
-        "minutes": round(minutes, 1),
+        "minutes": round(comparison.minutes(), 1),
         "summary": rows,
         "seeds": figures,
     }
@@ -107,7 +106,7 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
     title = f"\nRandIni against {task}, {recipe.labelled_per_class} labelled images a class, {seeds} seeds, mean ± SD"
     console.print(comparison_table(rows, title))
     _say_where(console, comparison)
-    console.print(f"\nThat took {minutes:.1f} minutes.")
+    console.print(f"\nThat took {(time.perf_counter() - started) / 60:.1f} minutes.")
     return results
 
 
