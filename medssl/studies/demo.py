@@ -74,7 +74,8 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
         task: a mix-in of ``configs/pretext`` instead of the recipe's.
 
     Returns:
-        What ``results.json`` holds: ``summary`` (see :func:`summarise`), ``seeds`` (the figures of each), ``minutes`` of training.
+        What ``results.json`` holds: ``summary`` (see :func:`summarise`), ``seeds`` (the figures of each), ``minutes``
+        of training.
     """
     started = time.perf_counter()
     console = Console()
