@@ -132,14 +132,11 @@ def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:
 def _say_where(console: Console, comparison: Comparison) -> None:
     pretrain = comparison.pretrain_run(0).options["output_dir"]
     finetune = comparison.finetune_runs(0, PRETRAINED)[0].options["output_dir"]
-    console.print(f"\nPictures of the puzzles, losses, accuracies: tensorboard --logdir {comparison.output}")
-    console.print(
-        f"The pre-trained backbone: {pretrain / 'backbone.pt'} (backbone.json beside it says how to reuse it)"
-    )
-    console.print(
-        f"A fine-tuned model and its probabilities: {finetune / 'model.pt'}, {finetune / 'predictions_test.csv'}"
-    )
-    console.print(f"All figures: {comparison.output / 'results.json'}")
-    console.print(
-        "To go on with your own images: run the commands printed above with your own --datalist (see README)."
-    )
+    lines = [
+        f"Pictures of the puzzles, losses, accuracies: tensorboard --logdir {comparison.output}",
+        f"The pre-trained backbone: {pretrain / 'backbone.pt'} (backbone.json beside it says how to reuse it)",
+        f"A fine-tuned model: {finetune / 'model.pt'}; its probabilities: {finetune / 'predictions_test.csv'}",
+        f"All figures: {comparison.output / 'results.json'}",
+        "To go on with your own images: run the commands printed above with your own --datalist (see README).",
+    ]
+    console.print("\n" + "\n".join(lines), soft_wrap=True)
