@@ -3,6 +3,7 @@
 ``begin_run`` stands first in ``initialize`` of every bundle.
 """
 
+import json
 import logging
 import re
 import sys
@@ -37,7 +38,9 @@ def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     config = running_config()
     check_ids(config)
-    write_text(Path(output_dir) / name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    # Through JSON, for the command line may have put tuples where YAML knows lists only.
+    plain = json.loads(json.dumps(config, default=str))
+    write_text(Path(output_dir) / name, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def running_config() -> dict:
