@@ -69,8 +69,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Each task learns, in 2D and in 3D",
         "",
-        f"{report['machine']}; {versions}. ResNet-18, batches of {BATCH_SIZE}, Adam, 256 phantoms to train on, 64 others "
-        f"to judge by, seed {report['seed']}.",
+        f"{report['machine']}; {versions}. ResNet-18, batches of {BATCH_SIZE}, Adam, 256 phantoms to train on, 64 "
+        f"others to judge by, seed {report['seed']}.",
         "",
         "| task | | measure | reached | chance or constant answer | steps | seconds |",
         "|---|---|---|---|---|---|---|",
