@@ -54,12 +54,12 @@ RECIPES = {
     "head": Recipe(
         kind="head",
         bundle="ct",
-        count=500,
-        size=(48, 48, 24),
+        count=600,
+        size=(32, 32, 16),
         labelled_per_class=40,
         task="rotation",
-        pretrain={"epochs": 20, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
-        finetune={"epochs": 15, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
+        pretrain={"epochs": 10, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
+        finetune={"epochs": 12, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
     ),
 }
 
