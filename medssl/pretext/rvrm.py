@@ -45,6 +45,8 @@ class RVRM(PretextTask):
             raise ValueError(f"rvrm: alpha must be positive, got {alpha}.")
         self.alpha = alpha
         self.head = nn.Linear(backbone.out_channels, 1)
+        # The mean of λ: the first steps need not be spent on finding it.
+        nn.init.constant_(self.head.bias, 0.5)
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, 3 C, *spatial]``: each image, its partner and their mixture, and the coefficients λ ``[B]``.
