@@ -58,7 +58,7 @@ RECIPES = {
         size=(32, 32, 16),
         labelled_per_class=40,
         task="rotation",
-        pretrain={"epochs": 10, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
+        pretrain={"epochs": 5, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
         finetune={"epochs": 12, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
     ),
 }
