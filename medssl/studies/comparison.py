@@ -66,7 +66,7 @@ class Comparison:
         return figures
 
     def minutes(self) -> float:
-        """What all runs took together, in whichever session they ran."""
+        """What all runs took together, whenever they ran."""
         runs = [self.pretrain_run(seed) for seed in self.seeds]
         runs += [self.finetune_runs(seed, arm)[0] for seed in self.seeds for arm in (RANDINI, PRETRAINED)]
         return sum(json.loads((run.options["output_dir"] / "ended").read_text())["seconds"] for run in runs) / 60
