@@ -11,7 +11,7 @@ from typing import Any
 
 from environment import environment
 
-from medssl.studies.comparison import PRETRAINED, RANDINI
+from medssl.studies.comparison import PRETRAINED, RANDINI, format_cell
 from medssl.studies.demo import RECIPES, run_demo
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,7 +35,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "|---|" + "---|" * len(COLUMNS),
     ]
     for row in report["summary"]:
-        cells = [f"{row[column][0]:{'+' * (column == 'difference')}.3f} ± {row[column][1]:.3f}" for column in COLUMNS]
+        cells = [format_cell(row[column], column) for column in COLUMNS]
         lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -113,7 +113,7 @@ def summarise(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[s
 
     Returns:
         Rows with ``name``, then ``RandIni``, ``pre-trained`` and ``difference`` (paired by seed), each a list of mean
-        and standard deviation (n − 1), None where a class is undefined.
+        and standard deviation (n − 1; None of a single seed), None where a class is undefined.
     """
     classes = list(figures[RANDINI][0]["per_class"])
     rows = []
@@ -128,10 +128,10 @@ def _value(run: Mapping[str, Any], name: str) -> float | None:
     return run["mAUROC"] if name == "mAUROC" else run["per_class"][name]
 
 
-def _mean_and_deviation(values: np.ndarray) -> list[float] | None:
+def _mean_and_deviation(values: np.ndarray) -> list[float | None] | None:
     if np.isnan(values).any():
         return None
-    return [float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0]
+    return [float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None]
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
@@ -143,16 +143,20 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     for row in rows:
         style = "bold" if row["name"] == "mAUROC" else None
         table.add_row(
-            row["name"], *(_cell(row[column], column) for column in (RANDINI, PRETRAINED, "difference")), style=style
+            row["name"],
+            *(format_cell(row[column], column) for column in (RANDINI, PRETRAINED, "difference")),
+            style=style,
         )
     return table
 
 
-def _cell(value: Sequence[float] | None, column: str) -> str:
+def format_cell(value: Sequence[float | None] | None, column: str) -> str:
+    """A cell of the summary: mean ± standard deviation, the mean alone of a single seed, or ``undefined``."""
     if value is None:
         return "undefined"
     sign = "+" if column == "difference" else ""
-    return f"{value[0]:{sign}.3f} ± {value[1]:.3f}"
+    mean, deviation = value
+    return f"{mean:{sign}.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
 
 
 def say(console: Console, what: str, run: BundleRun) -> None:
