@@ -1,27 +1,59 @@
 """From a file to a tensor, and from a batch of images to a puzzle."""
 
+from .genesis import BezierIntensity, LocalShuffle, Painting
+from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range
+from .masks import box_masks, draw_boxes, draw_grid_masks
 from .mixing import draw_coefficients, draw_partners, mix
+from .per_image import RandPerImage, RandPerImaged
+from .permutations import distant_permutations
 from .radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
-from .rotation import QuarterTurns, rotate, shape_preserving_rotations
+from .resized_crop import draw_resized_crops, resize_crops
+from .rotation import HALF_TURN_PLANES, QuarterTurns, half_turns, rotate, shape_preserving_rotations
 from .routes import route_pool, shortest_routes
-from .tiles import cut_tiles, draw_crop_starts
+from .shuffling import shuffle_within, window_numbers
+from .tiles import cut_tiles, draw_cell_starts, draw_crop_starts, half_overlapping_starts, normalise_tiles
+from .views import ContrastiveView
 from .volume import LoadVolume, LoadVolumed
 
 __all__ = [
+    "HALF_TURN_PLANES",
+    "BezierIntensity",
+    "ContrastiveView",
     "LoadRadiograph",
     "LoadRadiographd",
     "LoadVolume",
     "LoadVolumed",
+    "LocalShuffle",
+    "Painting",
     "QuarterTurns",
+    "RandPerImage",
+    "RandPerImaged",
     "ResizeRadiograph",
     "ResizeRadiographd",
+    "apply_tables",
+    "bezier_tables",
+    "blur",
+    "box_masks",
     "cut_tiles",
+    "distant_permutations",
+    "draw_boxes",
+    "draw_cell_starts",
     "draw_coefficients",
     "draw_crop_starts",
+    "draw_grid_masks",
     "draw_partners",
+    "draw_resized_crops",
+    "half_overlapping_starts",
+    "half_turns",
+    "jitter_intensity",
     "mix",
+    "normalise_tiles",
+    "resize_crops",
     "rotate",
     "route_pool",
     "shape_preserving_rotations",
     "shortest_routes",
+    "shuffle_within",
+    "to_unit_range",
+    "window_numbers",
 ]

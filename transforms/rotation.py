@@ -7,6 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+HALF_TURN_PLANES: dict[int, tuple[tuple[int, int], ...]] = {2: ((0, 1),), 3: ((1, 2), (0, 2))}
+"""Planes of the half turns a task tells apart: one in 2D; in 3D about the first and about the second axis."""
+
 
 class QuarterTurns(NamedTuple):
     """Rotation by ``turns`` × 90° in the plane of two spatial axes (0 is the first axis after the channels)."""
@@ -59,3 +62,16 @@ def rotate(images: Tensor, rotations: Sequence[QuarterTurns], index: Tensor) -> 
         plane, turns = rotations[choice]
         target.copy_(torch.rot90(image, turns, dims=(plane[0] + 1, plane[1] + 1)))
     return rotated
+
+
+def half_turns(images: Tensor, turned: Tensor) -> Tensor:
+    """Turn each image by 180° in the planes that are marked for it; a half turn keeps any shape.
+
+    Args:
+        images: ``[B, C, *spatial]``.
+        turned: ``[B, planes]`` (bool), planes as in ``HALF_TURN_PLANES``; two half turns make one about the third axis.
+    """
+    for plane, marked in zip(HALF_TURN_PLANES[images.ndim - 2], turned.unbind(dim=1), strict=True):
+        flipped = images.flip([2 + axis for axis in plane])
+        images = torch.where(marked.view(-1, *[1] * (images.ndim - 1)), flipped, images)
+    return images

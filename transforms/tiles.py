@@ -1,8 +1,10 @@
-"""Cutting tiles (2D) or cubes (3D) out of a batch: only those that are asked for are ever copied."""
+"""Cutting tiles (2D) or cubes (3D) out of a batch: where they lie, and copying only those that are asked for."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -44,3 +46,42 @@ def draw_crop_starts(
     if min(free) < 0:
         raise ValueError(f"A crop of {list(crop_size)} does not fit into images of {list(image_size)}.")
     return torch.stack([torch.randint(room + 1, (batch_size,), device=device) for room in free], dim=1)
+
+
+def draw_cell_starts(
+    batch_size: int, image_size: Sequence[int], grid: int, tile_size: Sequence[int], device: torch.device
+) -> Tensor:
+    """Divide each image into ``grid`` cells along every axis and place one tile at random inside each cell.
+
+    Neighbouring tiles are thus kept apart by gaps of random width, so that no edge of one goes on in the next.
+
+    Returns:
+        ``[B, grid ** spatial_dims, spatial_dims]``; the last axis of the image runs fastest.
+
+    Raises:
+        ValueError: when a tile is larger than a cell.
+    """
+    cell_size = [side // grid for side in image_size]
+    cells = torch.tensor(list(product(range(grid), repeat=len(cell_size))), device=device)
+    corners = cells * torch.tensor(cell_size, device=device)
+    places = draw_crop_starts(batch_size * len(cells), cell_size, tile_size, device)
+    return corners + places.unflatten(0, (batch_size, len(cells)))
+
+
+def half_overlapping_starts(grid: int, stride: Sequence[int]) -> Tensor:
+    """The places of ``grid`` tiles along every axis, ``stride`` apart; tiles of twice the stride overlap by half.
+
+    Returns:
+        ``[grid, …, grid, spatial_dims]``, from 0.
+    """
+    steps = torch.tensor(list(product(range(grid), repeat=len(stride)))) * torch.tensor(stride)
+    return steps.view(*[grid] * len(stride), len(stride))
+
+
+def normalise_tiles(tiles: Tensor) -> Tensor:
+    """Each tile minus its mean, over its standard deviation: its brightness no longer tells where it comes from.
+
+    Args:
+        tiles: ``[B, m, C, *tile_size]``; a constant tile becomes zeros.
+    """
+    return F.layer_norm(tiles, tiles.shape[2:])

@@ -1,6 +1,7 @@
 """Backbones in 2D and 3D, and their weights in and out."""
 
 from .backbone import ARCHITECTURES, Backbone, build_backbone, build_classifier, network_description
+from .decoder import LightDecoder, TransposedDecoder
 from .vgg import VGG
 from .weights import (
     first_convolution,
@@ -16,6 +17,8 @@ __all__ = [
     "ARCHITECTURES",
     "VGG",
     "Backbone",
+    "LightDecoder",
+    "TransposedDecoder",
     "build_backbone",
     "build_classifier",
     "first_convolution",

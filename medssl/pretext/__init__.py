@@ -1,25 +1,41 @@
 """The pretext tasks, one file each, and the model that trains several together."""
 
+from .cpc import CPC
+from .inpainting import Inpainting
+from .jigsaw import Jigsaw
 from .mcpc import MCPC
+from .mim import MIM
 from .model import PretextModel, PretextModelOutput
+from .models_genesis import ModelsGenesis
 from .registry import TASKS, build_task
 from .rotation import Rotation
+from .rubiks_cube import RubiksCube
 from .rvrm import RVRM
 from .sc_assl import SCASSL
+from .simclr import SimCLR
+from .simsiam import SimSiam
 from .src import SRC
 from .task import Pictures, PretextOutput, PretextTask
 
 __all__ = [
+    "CPC",
     "MCPC",
+    "MIM",
     "RVRM",
     "SCASSL",
     "SRC",
     "TASKS",
+    "Inpainting",
+    "Jigsaw",
+    "ModelsGenesis",
     "Pictures",
     "PretextModel",
     "PretextModelOutput",
     "PretextOutput",
     "PretextTask",
     "Rotation",
+    "RubiksCube",
+    "SimCLR",
+    "SimSiam",
     "build_task",
 ]

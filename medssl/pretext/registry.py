@@ -5,19 +5,35 @@ from typing import Any
 
 from medssl.networks import Backbone
 
+from .cpc import CPC
+from .inpainting import Inpainting
+from .jigsaw import Jigsaw
 from .mcpc import MCPC
+from .mim import MIM
+from .models_genesis import ModelsGenesis
 from .rotation import Rotation
+from .rubiks_cube import RubiksCube
 from .rvrm import RVRM
 from .sc_assl import SCASSL
+from .simclr import SimCLR
+from .simsiam import SimSiam
 from .src import SRC
 from .task import PretextTask
 
 TASKS: dict[str, type[PretextTask]] = {
-    "mcpc": MCPC,
     "rotation": Rotation,
-    "rvrm": RVRM,
-    "sc_assl": SCASSL,
+    "mim": MIM,
+    "inpainting": Inpainting,
+    "simsiam": SimSiam,
+    "simclr": SimCLR,
+    "jigsaw": Jigsaw,
+    "cpc": CPC,
+    "rubiks_cube": RubiksCube,
+    "models_genesis": ModelsGenesis,
     "src": SRC,
+    "mcpc": MCPC,
+    "sc_assl": SCASSL,
+    "rvrm": RVRM,
 }
 """Short name → class; the names of the mix-ins in ``configs/pretext/`` too."""
 

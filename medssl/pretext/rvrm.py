@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks import Backbone
-from medssl.transforms import draw_coefficients, draw_partners, mix
+from medssl.transforms import cut_tiles, draw_coefficients, draw_crop_starts, draw_partners, mix
 
 from .task import Pictures, PretextOutput, PretextTask, check_image_size
 
@@ -21,21 +21,33 @@ class RVRM(PretextTask):
     The backbone takes three times the channels of an image. Afterwards a single image stands there three times, which
     ``medssl.networks.fold_input_copies`` turns into an ordinary first convolution without changing any output.
 
-    λ can be read off any single pixel where the images differ, so a small error does not show by itself that the
-    backbone learned anatomy: look at what its features are worth (a linear probe) before relying on it.
+    As the paper defines it, λ can be read off any single pixel where the images differ, so a small error does not show
+    that the backbone learned anatomy. ``disguise`` takes that shortcut away: each of the three images is then cropped
+    at a place of its own, scaled in intensity and noised by itself, so that no pixel of the mixture stands over the
+    pixels it was made of.
 
     Args:
         backbone: with ``in_channels`` of three times the image's.
         image_size: spatial shape of the images.
         alpha: λ ~ Beta(alpha, alpha); 1 is uniform, as in Sec. 6.2.6.
+        disguise: 0 for the paper's form; 1 shifts by up to 1/8 of each side, scales by a factor within 1 ± 0.3 and adds
+            noise of 0.2 standard deviations of the image; values between do less, in proportion.
 
     Raises:
-        ValueError: when the backbone's channels are no multiple of three, or ``alpha`` is not positive.
+        ValueError: when the backbone's channels are no multiple of three, ``alpha`` is not positive, ``disguise`` does
+            not lie in 0..1, or the disguised images are too small for the backbone.
     """
 
-    def __init__(self, backbone: Backbone, image_size: Sequence[int], alpha: float = 1.0) -> None:
+    smallest_batch = 2
+
+    def __init__(
+        self, backbone: Backbone, image_size: Sequence[int], alpha: float = 1.0, disguise: float = 0.0
+    ) -> None:
         super().__init__()
-        check_image_size("rvrm", image_size, backbone)
+        if not 0 <= disguise <= 1:
+            raise ValueError(f"rvrm: disguise must lie in 0..1, got {disguise}.")
+        self.crop_size = [side - int(disguise * side / 8) for side in image_size]
+        check_image_size("rvrm", self.crop_size, backbone)
         if backbone.in_channels % COPIES:
             raise ValueError(
                 f"rvrm sees two images and their mixture at once: the backbone needs three times an image's channels, "
@@ -43,7 +55,7 @@ class RVRM(PretextTask):
             )
         if alpha <= 0:
             raise ValueError(f"rvrm: alpha must be positive, got {alpha}.")
-        self.alpha = alpha
+        self.alpha, self.disguise = alpha, disguise
         self.head = nn.Linear(backbone.out_channels, 1)
         # The mean of λ: the first steps need not be spent on finding it.
         nn.init.constant_(self.head.bias, 0.5)
@@ -56,7 +68,19 @@ class RVRM(PretextTask):
         """
         partners = images[draw_partners(len(images), images.device)]
         coefficients = draw_coefficients(len(images), self.alpha, images.device)
-        return torch.cat([images, partners, mix(images, partners, coefficients)], dim=1), coefficients
+        three = [images, partners, mix(images, partners, coefficients)]
+        if self.disguise:
+            three = [self._disguised(one) for one in three]
+        return torch.cat(three, dim=1), coefficients
+
+    def _disguised(self, images: Tensor) -> Tensor:
+        # Cropping leaves no trace of the shift, as padding or interpolation would.
+        starts = draw_crop_starts(len(images), images.shape[2:], self.crop_size, images.device)
+        crops = cut_tiles(images, starts[:, None], self.crop_size)[:, 0]
+        numbers = torch.rand(len(images), *[1] * (images.ndim - 1), device=images.device)
+        spread = images.flatten(1).std(dim=1).view_as(numbers)
+        noise = 0.2 * self.disguise * spread * torch.randn_like(crops)
+        return crops * (1 + 0.3 * self.disguise * (2 * numbers - 1)) + noise
 
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """Squared error of the predicted λ."""

@@ -15,14 +15,20 @@ class Pictures:
     """The puzzle of a batch to look at: references to tensors that exist anyway, turned into pictures by a handler.
 
     Attributes:
-        panels: ``[B, panels, *spatial]``; a row of panels is one puzzle.
-        target: what the network should answer, ``[B]`` or ``[B, …]``.
-        answer: what it did answer, in the same form; None where the target itself is no answer to show.
+        panels: what goes in, ``[B, panels, *spatial]``; a row of panels is one puzzle.
+        target: what the network should answer: numbers ``[B]`` or ``[B, …]`` that the task's ``describe`` puts into
+            words, or images ``[B, *spatial]``.
+        answer: what it did answer, in the same form; None where there is none to show.
     """
 
     panels: Tensor
     target: Tensor
     answer: Tensor | None = None
+
+    @property
+    def answered_by_images(self) -> bool:
+        """Whether target and answer are images."""
+        return self.target.shape[1:] == self.panels.shape[2:]
 
 
 @dataclass
@@ -46,7 +52,12 @@ class PretextTask(nn.Module, ABC):
 
     To add a task, write one file with a subclass, name it in ``medssl.pretext.TASKS`` and add a mix-in
     ``configs/pretext/<name>.yaml``.
+
+    Attributes:
+        smallest_batch: images that a mini-batch must hold for the puzzle to make sense.
     """
+
+    smallest_batch: int = 1
 
     @abstractmethod
     def puzzle(self, images: Tensor) -> tuple[Any, Any]:

@@ -1,0 +1,74 @@
+"""Inpainting: what was in the hole? (Context encoder, Pathak et al. 2016; used by Zhu et al. 2020, Sec. 5.2)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from medssl.networks import Backbone
+from medssl.transforms import box_masks, draw_boxes
+
+from .reconstruction import (
+    build_decoder,
+    check_channels,
+    check_share,
+    masked_mse,
+    reconstruction_metrics,
+    reconstruction_pictures,
+)
+from .task import PretextOutput, PretextTask, check_image_size
+
+
+class Inpainting(PretextTask):
+    """Cut one block out of each image, anywhere, and reconstruct it; squared error within the hole alone (Eq. 1).
+
+    The hole shows the image's mean, as in the original, so that its fill says nothing. The original's second loss, an
+    adversarial one that sharpens the picture, is left out: it adds a second network, and its authors report that the
+    features come from the reconstruction.
+
+    Args:
+        backbone: sees the images with their holes.
+        image_size: spatial shape of the images.
+        hole: side of the block as a share of the image's; ½ is a quarter of the area, as in the original.
+        decoder: ``light``, or in 2D ``transposed``.
+        image_channels: channels of an image.
+
+    Raises:
+        ValueError: when sizes do not fit.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: Sequence[int],
+        hole: float = 0.5,
+        decoder: Literal["transposed", "light"] = "light",
+        image_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        check_image_size("inpainting", image_size, backbone)
+        check_share("inpainting", hole=hole)
+        self.hole = hole
+        self.image_channels = image_channels
+        self.head = build_decoder("inpainting", decoder, backbone, image_size, image_channels)
+
+    def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images with a hole ``[B, C, *spatial]`` and where it is ``[B, 1, *spatial]`` (bool)."""
+        check_channels("inpainting", images, self.image_channels)
+        image_size = images.shape[2:]
+        starts, sides = draw_boxes(len(images), 1, image_size, self.hole, self.hole, images.device)
+        hidden = box_masks(starts, sides, image_size)
+        means = images.flatten(2).mean(dim=2).view(*images.shape[:2], *[1] * len(image_size))
+        return torch.where(hidden, means, images), hidden
+
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """Mean squared error within the holes."""
+        inputs, hidden = self.puzzle(images)
+        answer = self.head(backbone(inputs))
+        metrics = reconstruction_metrics(images, answer, hidden)
+        # Outside the hole nothing is asked, so the error there says nothing.
+        metrics = {"error": metrics["hidden_error"], "baseline": metrics["hidden_baseline"]}
+        filled = torch.where(hidden, answer.detach().to(images.dtype), images)
+        loss = masked_mse(answer, images.to(answer.dtype), hidden)
+        return PretextOutput(loss, metrics, reconstruction_pictures(inputs, images, filled))

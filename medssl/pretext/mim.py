@@ -1,0 +1,76 @@
+"""Masked image modelling: what was in the masked patches? (Dong et al. 2024, Sec. 4.1.2, 6.2.3)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medssl.networks import Backbone
+from medssl.transforms import draw_grid_masks
+
+from .reconstruction import (
+    build_decoder,
+    check_channels,
+    check_share,
+    reconstruction_metrics,
+    reconstruction_pictures,
+)
+from .task import PretextOutput, PretextTask, check_image_size
+
+
+class MIM(PretextTask):
+    """Divide each image into 4 × 4 (× 4) patches, set some to zero, give back the whole image; squared error.
+
+    In 2D the head is the paper's transposed convolution (kernel 64, stride 32, padding 16). In 3D such a kernel would
+    have 2.7e8 weights on DenseNet-121, so a light decoder stands there instead. The loss counts the visible patches as
+    well, as in the paper; ``hidden_error`` is that of the masked ones alone.
+
+    Args:
+        backbone: sees the masked images.
+        image_size: spatial shape of the images.
+        grid: patches along each axis.
+        mask_ratio: share of the patches that is masked, at least one; 1/16 is the paper's one of sixteen.
+        decoder: ``transposed`` or ``light``; None takes ``transposed`` in 2D and ``light`` in 3D.
+        image_channels: channels of an image.
+
+    Raises:
+        ValueError: when sizes do not fit, or every patch would be masked.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: Sequence[int],
+        grid: int = 4,
+        mask_ratio: float = 1 / 16,
+        decoder: Literal["transposed", "light"] | None = None,
+        image_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        check_image_size("mim", image_size, backbone)
+        check_share("mim", mask_ratio=mask_ratio)
+        if not 2 <= grid <= min(image_size):
+            raise ValueError(f"mim: images of {list(image_size)} have no grid of {grid} patches along each axis.")
+        self.grid = grid
+        self.masked = min(max(1, round(mask_ratio * grid**backbone.spatial_dims)), grid**backbone.spatial_dims - 1)
+        self.image_channels = image_channels
+        name = decoder or ("transposed" if backbone.spatial_dims == 2 else "light")
+        self.head = build_decoder("mim", name, backbone, image_size, image_channels)
+
+    def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images with masked patches ``[B, C, *spatial]`` and where they are masked ``[B, 1, *spatial]`` (bool)."""
+        check_channels("mim", images, self.image_channels)
+        hidden = draw_grid_masks(len(images), images.shape[2:], self.grid, self.masked, images.device)
+        return torch.where(hidden, 0, images), hidden
+
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """Mean squared error over the whole image."""
+        inputs, hidden = self.puzzle(images)
+        answer = self.head(backbone(inputs))
+        return PretextOutput(
+            F.mse_loss(answer, images.to(answer.dtype)),
+            reconstruction_metrics(images, answer, hidden),
+            reconstruction_pictures(inputs, images, answer),
+        )

@@ -1,0 +1,67 @@
+"""Models Genesis: undo a chain of distortions (Zhou et al. 2019; used by Zhu et al. 2020, Sec. 5.2)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from medssl.networks import Backbone
+from medssl.transforms import BezierIntensity, LocalShuffle, Painting
+
+from .reconstruction import build_decoder, check_channels, reconstruction_metrics, reconstruction_pictures
+from .task import PretextOutput, PretextTask, check_image_size
+
+
+class ModelsGenesis(PretextTask):
+    """Shuffle locally, bend the grey values, paint over; then give back the image as it was; squared error.
+
+    The probabilities are the original's. Its encoder and decoder form a U-Net; here the backbone's last feature map is
+    decoded alone, since all other tasks share that backbone and only it is kept.
+
+    Args:
+        backbone: sees the distorted images.
+        image_size: spatial shape of the images.
+        shuffle: probability that an image is locally shuffled, see :class:`LocalShuffle`.
+        intensity: probability that its grey values are bent, see :class:`BezierIntensity`.
+        paint: probability that it is painted over, see :class:`Painting`.
+        inner: probability that a painted image is in-painted, not out-painted.
+        decoder: ``light``, or in 2D ``transposed``.
+        image_channels: channels of an image.
+
+    Raises:
+        ValueError: when sizes do not fit, or a probability does not lie in 0..1.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: Sequence[int],
+        shuffle: float = 0.5,
+        intensity: float = 0.9,
+        paint: float = 0.9,
+        inner: float = 0.8,
+        decoder: Literal["transposed", "light"] = "light",
+        image_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        check_image_size("models_genesis", image_size, backbone)
+        self.distortions = (LocalShuffle(shuffle), BezierIntensity(intensity), Painting(paint, inner))
+        self.image_channels = image_channels
+        self.head = build_decoder("models_genesis", decoder, backbone, image_size, image_channels)
+
+    def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Distorted images and the images themselves, both ``[B, C, *spatial]``."""
+        check_channels("models_genesis", images, self.image_channels)
+        distorted = images
+        for distort in self.distortions:
+            distorted = distort(distorted)
+        return distorted, images
+
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """Mean squared error over the whole image; ``unchanged`` is that of giving back the distorted image."""
+        inputs, _ = self.puzzle(images)
+        answer = self.head(backbone(inputs))
+        metrics = {**reconstruction_metrics(images, answer), "unchanged": F.mse_loss(inputs, images).detach()}
+        loss = F.mse_loss(answer, images.to(answer.dtype))
+        return PretextOutput(loss, metrics, reconstruction_pictures(inputs, images, answer))

@@ -1,0 +1,89 @@
+"""Rubik's cube: how were the cubes permuted and turned? (Zhuang et al. 2019; used by Zhu et al. 2020, Sec. 5.2)."""
+
+from collections.abc import Sequence
+from math import factorial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssl.networks import Backbone
+from medssl.transforms import HALF_TURN_PLANES, half_turns
+
+from .classification import accuracy_metrics
+from .route_puzzle import tile_features
+from .task import Pictures, PretextOutput, PretextTask
+from .tile_puzzle import TilePuzzle
+
+GRID = 2
+
+
+class RubiksCube(PretextTask):
+    """Permute 2 × 2 × 2 cubes, turn each by 180° about two axes or not, and tell both (sum of two losses).
+
+    The permutation is one of the pool (cross-entropy); whether each cube is turned about the first and about the second
+    axis are two yes-no questions (binary cross-entropy). In 2D there are 2 × 2 tiles, all 24 permutations and one half
+    turn. Half turns keep any shape, so cubes need not be cubic.
+
+    Args:
+        backbone: sees the cubes.
+        image_size: spatial shape of the images.
+        permutations: classes; None takes 100 in 3D, as in the original, and all 24 in 2D.
+        turn_weight: weight of the turns' loss beside that of the permutation.
+        tile_size, pool_seed: see :class:`TilePuzzle`.
+
+    Raises:
+        ValueError: see :class:`TilePuzzle`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: Sequence[int],
+        permutations: int | None = None,
+        turn_weight: float = 1.0,
+        tile_size: Sequence[int] | None = None,
+        pool_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        cubes = GRID**backbone.spatial_dims
+        permutations = min(100, factorial(cubes)) if permutations is None else permutations
+        self.tiles = TilePuzzle("rubiks_cube", backbone, image_size, GRID, permutations, tile_size, pool_seed)
+        self.turn_weight = turn_weight
+        self.planes = len(HALF_TURN_PLANES[backbone.spatial_dims])
+        self.order_head = nn.Linear(cubes * backbone.out_channels, permutations)
+        self.turn_head = nn.Linear(backbone.out_channels, self.planes)
+
+    def puzzle(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Cubes ``[B, cubes, C, *tile_size]``; the permutation ``[B]`` and the turns ``[B, cubes, planes]`` (bool)."""
+        cubes, number = self.tiles(images)
+        turned = torch.rand(*cubes.shape[:2], self.planes, device=images.device) < 0.5
+        return half_turns(cubes.flatten(0, 1), turned.flatten(0, 1)).view_as(cubes), (number, turned)
+
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """Cross-entropy of the permutation plus binary cross-entropy of the turns."""
+        cubes, (number, turned) = self.puzzle(images)
+        features = tile_features(backbone, cubes)
+        order, turns = self.order_head(features.flatten(1)), self.turn_head(features)
+        loss = F.cross_entropy(order, number)
+        turn_loss = F.binary_cross_entropy_with_logits(turns, turned.to(turns.dtype))
+        metrics = accuracy_metrics(order, number)
+        answered = turns.detach() > 0
+        metrics["turn_accuracy"] = (answered == turned).float().mean()
+        metrics["turn_chance"] = torch.full_like(metrics["chance"], 0.5)
+        pictures = Pictures(
+            cubes.detach()[:, :, 0], _together(number, turned), _together(order.detach().argmax(dim=1), answered)
+        )
+        return PretextOutput(loss + self.turn_weight * turn_loss, metrics, pictures)
+
+    def describe(self, target: Tensor) -> str:
+        """Which cell each cube comes from, with a mark for each of its turns."""
+        number, turns = target[0], target[1:].view(-1, self.planes)
+        marks = ["".join(mark for mark, turn in zip("ab", row, strict=False) if turn) for row in turns.tolist()]
+        cells = self.tiles.permutations[number].tolist()
+        return "from cells " + " ".join(f"{cell + 1}{mark}" for cell, mark in zip(cells, marks, strict=True))
+
+
+def _together(number: Tensor, turned: Tensor) -> Tensor:
+    """Permutation and turns as one row of integers for each image."""
+    return torch.cat([number[:, None], turned.flatten(1).long()], dim=1)

@@ -1,0 +1,71 @@
+"""SimCLR: which two views show the same image? (Chen et al. 2020; used by Zhu et al. 2020, Sec. 5.2)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from medssl.losses import nt_xent
+from medssl.networks import Backbone
+from medssl.transforms import ContrastiveView
+
+from .task import PretextOutput, PretextTask, check_image_size
+from .view_pairs import describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
+
+
+class SimCLR(PretextTask):
+    """Bring the embeddings of two views of an image together and push those of other images away (NT-Xent, Eq. 1).
+
+    The other images of the mini-batch are the negatives, so large batches teach more. The head is a perceptron with one
+    hidden layer, thrown away afterwards like every head.
+
+    Args:
+        backbone: sees the views.
+        image_size: spatial shape of the images.
+        out_channels: of the embedding.
+        temperature: of NT-Xent.
+        view: values for :class:`ContrastiveView`, which draws the views.
+
+    Raises:
+        ValueError: when sizes do not fit, the temperature is not positive, or a value of the views means nothing.
+    """
+
+    smallest_batch = 2
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: Sequence[int],
+        out_channels: int = 128,
+        temperature: float = 0.5,
+        view: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        check_image_size("simclr", image_size, backbone)
+        if temperature <= 0:
+            raise ValueError(f"simclr: temperature must be positive, got {temperature}.")
+        self.view = ContrastiveView(**(view or {}))
+        self.temperature = temperature
+        features = backbone.out_channels
+        self.head = nn.Sequential(
+            nn.Linear(features, features), nn.ReLU(inplace=True), nn.Linear(features, out_channels)
+        )
+
+    def puzzle(self, images: Tensor) -> tuple[Tensor, None]:
+        """Two views of each image, ``[2 B, C, *spatial]``; there is no target but one another.
+
+        Raises:
+            ValueError: when the batch holds a single image.
+        """
+        return draw_view_pairs("simclr", self.view, images), None
+
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """NT-Xent of the embeddings."""
+        views, _ = self.puzzle(images)
+        first, second = (self.head(features) for features in view_features(backbone, views))
+        metrics, answer = matching_metrics(first, second)
+        return PretextOutput(nt_xent(first, second, self.temperature), metrics, view_pictures(views, answer))
+
+    def describe(self, target: Tensor) -> str:
+        """Whose view it is."""
+        return describe_view(target)

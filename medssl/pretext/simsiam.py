@@ -1,0 +1,82 @@
+"""SimSiam, the instance discrimination of Dong et al. 2024 (Sec. 4.1.3, 6.2.4; Chen & He 2021)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from medssl.losses import negative_cosine
+from medssl.networks import Backbone
+from medssl.transforms import ContrastiveView
+
+from .task import PretextOutput, PretextTask, check_image_size
+from .view_pairs import describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
+
+
+class SimSiam(PretextTask):
+    """Predict the embedding of one view of an image from that of another; what is predicted gets no gradient.
+
+    Projector: FC(features, 1024) – BN – ReLU – FC(1024, 1024) – BN – ReLU – FC(1024, 2048) – BN; predictor:
+    FC(2048, 1024) – BN – ReLU – FC(1024, 2048), as in Sec. 6.2.4. The loss is the symmetric negative cosine, −1 at best.
+
+    There are no negatives, so a loss near −1 proves nothing: look at ``spread``, which falls to 0 when all images
+    get the same embedding, and at ``accuracy``, how often an image's two views find each other in the batch.
+
+    Args:
+        backbone: sees the views.
+        image_size: spatial shape of the images.
+        hidden_channels: of the projector and the predictor.
+        out_channels: of the embedding.
+        view: values for :class:`ContrastiveView`, which draws the views.
+
+    Raises:
+        ValueError: when sizes do not fit, or a value of the views means nothing.
+    """
+
+    smallest_batch = 2
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: Sequence[int],
+        hidden_channels: int = 1024,
+        out_channels: int = 2048,
+        view: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        check_image_size("simsiam", image_size, backbone)
+        self.view = ContrastiveView(**(view or {}))
+        self.projector = nn.Sequential(
+            *_layer(backbone.out_channels, hidden_channels),
+            *_layer(hidden_channels, hidden_channels),
+            # A bias before a batch normalisation has no effect.
+            nn.Linear(hidden_channels, out_channels, bias=False),
+            nn.BatchNorm1d(out_channels),
+        )
+        self.predictor = nn.Sequential(*_layer(out_channels, hidden_channels), nn.Linear(hidden_channels, out_channels))
+
+    def puzzle(self, images: Tensor) -> tuple[Tensor, None]:
+        """Two views of each image, ``[2 B, C, *spatial]``; there is no target but one another.
+
+        Raises:
+            ValueError: when the batch holds a single image.
+        """
+        return draw_view_pairs("simsiam", self.view, images), None
+
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """Negative cosine between prediction and embedding, both ways."""
+        views, _ = self.puzzle(images)
+        first, second = view_features(backbone, views)
+        z1, z2 = self.projector(first), self.projector(second)
+        p1, p2 = self.predictor(z1), self.predictor(z2)
+        loss = (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2
+        metrics, answer = matching_metrics(z1, z2)
+        return PretextOutput(loss, metrics, view_pictures(views, answer))
+
+    def describe(self, target: Tensor) -> str:
+        """Whose view it is."""
+        return describe_view(target)
+
+
+def _layer(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(in_channels, out_channels, bias=False), nn.BatchNorm1d(out_channels), nn.ReLU(inplace=True)

@@ -1,0 +1,118 @@
+"""The distortions that Models Genesis undoes: grey value curves, local shuffling, painting.
+
+Zhou et al. 2019, Sec. 2.2. Each is a callable on a batch ``[B, C, *spatial]`` that changes a random share of its
+images, on their device.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .intensity import apply_tables, bezier_tables, per_image, to_unit_range
+from .masks import box_masks, draw_boxes
+from .shuffling import shuffle_within, window_numbers
+
+
+def check_probability(**probabilities: float) -> None:
+    """Raise ValueError when one of the named numbers does not lie in 0..1."""
+    for name, value in probabilities.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in 0..1, got {value}.")
+
+
+class BezierIntensity:
+    """Send grey values through a random Bézier curve, rising or falling; each image keeps its own range.
+
+    Args:
+        prob: probability that an image is changed.
+        inverted: probability that a curve falls.
+
+    Raises:
+        ValueError: when a probability does not lie in 0..1.
+    """
+
+    def __init__(self, prob: float = 0.9, inverted: float = 0.5) -> None:
+        check_probability(prob=prob, inverted=inverted)
+        self.prob, self.inverted = prob, inverted
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Images of the same shape; from ``generator`` or torch's global one."""
+        random = torch.rand(2, len(images), device=images.device, generator=generator)
+        control = torch.rand(len(images), 2, 2, device=images.device, generator=generator)
+        unit, low, span = to_unit_range(images)
+        curved = apply_tables(unit, bezier_tables(control, random[1] < self.inverted)) * span + low
+        return torch.where(per_image(random[0] < self.prob, images), curved, images)
+
+
+class LocalShuffle:
+    """Shuffle the voxels within windows of random size: texture is lost, shapes stay.
+
+    Args:
+        prob: probability that an image is changed.
+        largest: longest side of a window as a share of the image's; the paper's is 1/10.
+
+    Raises:
+        ValueError: when a number does not lie in 0..1.
+    """
+
+    def __init__(self, prob: float = 0.5, largest: float = 0.1) -> None:
+        check_probability(prob=prob, largest=largest)
+        self.prob, self.largest = prob, largest
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Images of the same shape; from ``generator`` or torch's global one."""
+        image_size, device = images.shape[2:], images.device
+        random = torch.rand(2, len(images), len(image_size), device=device, generator=generator)
+        longest = (torch.tensor(image_size, device=device) * self.largest).long().clamp(min=2)
+        window_size = 1 + (random[0] * longest).long()
+        offset = (random[1] * window_size).long()
+        windows = window_numbers(window_size, offset, image_size)
+        keys = torch.randint(2**32, windows.shape, device=device, generator=generator)
+        chosen = torch.rand(len(images), device=device, generator=generator) < self.prob
+        return torch.where(per_image(chosen, images), shuffle_within(images, windows, keys), images)
+
+
+class Painting:
+    """Overwrite boxes with noise (in-painting), or everything but some boxes (out-painting).
+
+    The noise is uniform over the image's own range.
+
+    Args:
+        prob: probability that an image is changed.
+        inner: probability that a changed image is in-painted, not out-painted.
+        boxes: number of boxes; they may overlap.
+        inner_sides: shortest and longest side of a box of noise, as shares of the image's.
+        outer_sides: shortest and longest side of a box that is left.
+
+    Raises:
+        ValueError: when a probability does not lie in 0..1 or there is no box.
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.9,
+        inner: float = 0.8,
+        boxes: int = 5,
+        inner_sides: Sequence[float] = (1 / 6, 1 / 3),
+        outer_sides: Sequence[float] = (3 / 7, 4 / 7),
+    ) -> None:
+        check_probability(prob=prob, inner=inner)
+        if boxes < 1:
+            raise ValueError(f"Painting needs at least one box, got {boxes}.")
+        self.prob, self.inner, self.boxes = prob, inner, boxes
+        self.inner_sides, self.outer_sides = tuple(inner_sides), tuple(outer_sides)
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Images of the same shape; from ``generator`` or torch's global one."""
+        image_size, device = images.shape[2:], images.device
+        random = torch.rand(2, len(images), device=device, generator=generator)
+        inner, outer = (
+            box_masks(*draw_boxes(len(images), self.boxes, image_size, *sides, device, generator), image_size)
+            for sides in (self.inner_sides, self.outer_sides)
+        )
+        painted = torch.where(per_image(random[1] < self.inner, images), inner, ~outer)
+        painted = painted & per_image(random[0] < self.prob, images)
+        _, low, span = to_unit_range(images)
+        noise = torch.rand(images.shape, device=device, generator=generator, dtype=images.dtype) * span + low
+        return torch.where(painted, noise, images)

@@ -1,0 +1,107 @@
+"""Changing the grey values of a batch of images: brightness and contrast, blur, Bézier curves.
+
+Each change is a function of numbers that were drawn beforehand; who draws them is in ``views.py`` and ``genesis.py``.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CURVE_POINTS = 256
+"""Entries of a curve's table; between them it is linear."""
+
+
+def per_image(numbers: Tensor, images: Tensor) -> Tensor:
+    """Numbers ``[B]`` in a form that broadcasts over images ``[B, C, *spatial]``."""
+    return numbers.view(-1, *[1] * (images.ndim - 1))
+
+
+def to_unit_range(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each image mapped linearly onto 0..1, its lowest value and its range (both broadcastable over the images).
+
+    A constant image becomes zeros. ``unit * span + low`` maps back.
+    """
+    flat = images.flatten(1)
+    low, high = per_image(flat.amin(dim=1), images), per_image(flat.amax(dim=1), images)
+    span = high - low
+    return (images - low) / torch.where(span > 0, span, 1), low, span
+
+
+def jitter_intensity(images: Tensor, brightness: Tensor, contrast: Tensor, contrast_first: Tensor) -> Tensor:
+    """Brightness and contrast, one after the other, as torchvision's ``ColorJitter`` defines them.
+
+    Brightness multiplies by its factor; contrast blends with the image's mean: ``f · x + (1 − f) · mean``. After each
+    the values are clamped to 0..1.
+
+    Args:
+        images: ``[B, C, *spatial]`` in 0..1.
+        brightness, contrast: factors ``[B]``, 1 for no change.
+        contrast_first: which comes first, ``[B]`` (bool).
+    """
+    for is_contrast in (contrast_first, ~contrast_first):
+        factor = per_image(torch.where(is_contrast, contrast, brightness), images)
+        towards = per_image(torch.where(is_contrast, images.flatten(1).mean(dim=1), 0), images)
+        images = torch.lerp(towards.expand_as(images), images, factor).clamp(0, 1)
+    return images
+
+
+def blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
+    """Gaussian blur of each image by its own width, with repeated borders.
+
+    MONAI's ``GaussianFilter`` blurs the whole batch by one width; with equal widths the values agree.
+
+    Args:
+        images: ``[B, C, *spatial]``.
+        sigma: standard deviations in voxels, ``[B]``; 0 leaves an image as it is.
+        largest: an upper bound of ``sigma``, which decides the size of the kernel without asking the device.
+    """
+    batch, channels, *spatial = images.shape
+    radius = max(1, min(round(3 * largest), min(spatial) - 1))
+    distance = torch.arange(-radius, radius + 1, device=images.device)
+    # A width of 1e-3 is a kernel of exactly (0, 1, 0).
+    kernel = torch.softmax(-(distance**2) / (2 * sigma.clamp(min=1e-3)[:, None] ** 2), dim=1).to(images.dtype)
+    kernel = kernel.repeat_interleave(channels, dim=0)
+    convolve = F.conv2d if len(spatial) == 2 else F.conv3d
+    folded = images.reshape(1, batch * channels, *spatial)
+    for axis in range(len(spatial)):
+        padding = [0, 0] * len(spatial)
+        padding[2 * (len(spatial) - 1 - axis)] = padding[2 * (len(spatial) - 1 - axis) + 1] = radius
+        shape = [len(kernel), 1, *[2 * radius + 1 if other == axis else 1 for other in range(len(spatial))]]
+        folded = convolve(F.pad(folded, padding, mode="replicate"), kernel.view(shape), groups=batch * channels)
+    return folded.view_as(images)
+
+
+def bezier_tables(control: Tensor, inverted: Tensor) -> Tensor:
+    """Monotone grey value curves from (0, 0) to (1, 1) as tables (Zhou et al. 2019, Sec. 2.2).
+
+    The curve is the cubic Bézier curve with two control points between its ends. Since their abscissae lie in 0..1, the
+    abscissa grows along the curve, so the curve is a function.
+
+    Args:
+        control: ``[B, 2, 2]``, both control points (x, y) of each curve, in 0..1.
+        inverted: which curves fall from 1 to 0 instead, ``[B]`` (bool).
+
+    Returns:
+        The curve at ``CURVE_POINTS`` evenly spaced abscissae in 0..1, ``[B, CURVE_POINTS]``.
+    """
+    t = torch.linspace(0, 1, 4 * CURVE_POINTS, device=control.device)
+    basis = torch.stack([3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t)])
+    x, y = (torch.einsum("bpc,pt->cbt", control, basis) + t**3).unbind()
+    places = torch.linspace(0, 1, CURVE_POINTS, device=control.device).expand(len(control), -1).contiguous()
+    right = torch.searchsorted(x.contiguous(), places).clamp(1, x.shape[1] - 1)
+    x0, x1, y0, y1 = x.gather(1, right - 1), x.gather(1, right), y.gather(1, right - 1), y.gather(1, right)
+    values = torch.lerp(y0, y1, ((places - x0) / (x1 - x0).clamp(min=1e-12)).clamp(0, 1))
+    return torch.where(inverted[:, None], 1 - values, values)
+
+
+def apply_tables(images: Tensor, tables: Tensor) -> Tensor:
+    """Send every grey value through its image's curve.
+
+    Args:
+        images: ``[B, C, *spatial]`` in 0..1.
+        tables: ``[B, points]``, the curve at evenly spaced abscissae; linear between them.
+    """
+    place = images.flatten(1) * (tables.shape[1] - 1)
+    left = place.detach().floor().long().clamp(0, tables.shape[1] - 2)
+    values = torch.lerp(tables.gather(1, left), tables.gather(1, left + 1), (place - left).to(tables.dtype))
+    return values.view_as(images).to(images.dtype)

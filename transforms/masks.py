@@ -1,0 +1,79 @@
+"""Masks for a batch of images: cells of a grid, and boxes anywhere."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def draw_grid_masks(
+    batch_size: int,
+    image_size: Sequence[int],
+    grid: int,
+    cells: int,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Divide each image into ``grid`` cells along every axis and mark ``cells`` of them, drawn without replacement.
+
+    Returns:
+        ``[B, 1, *image_size]``, True in the marked cells. Sides that ``grid`` does not divide give cells that differ by
+        one voxel.
+    """
+    dims = len(image_size)
+    order = torch.rand(batch_size, grid**dims, device=device, generator=generator).argsort(dim=1)
+    # The ranks of random numbers are a random permutation: exactly ``cells`` of them are below ``cells``.
+    marked = (order < cells).view(batch_size, 1, *[grid] * dims)
+    for axis, side in enumerate(image_size):
+        cell_of_voxel = torch.arange(side, device=device) * grid // side
+        marked = marked.index_select(2 + axis, cell_of_voxel)
+    return marked
+
+
+def draw_boxes(
+    batch_size: int,
+    boxes: int,
+    image_size: Sequence[int],
+    smallest: float,
+    largest: float,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Boxes of random sides, each wholly inside its image.
+
+    Args:
+        batch_size: number of images.
+        boxes: number of boxes in each.
+        image_size: spatial shape.
+        smallest: shortest side of a box as a share of the image's.
+        largest: longest side, likewise.
+        device: of the result.
+        generator: instead of torch's global one.
+
+    Returns:
+        Starts and sides in voxels, both ``[B, boxes, spatial_dims]``; sides of at least 1.
+    """
+    full = torch.tensor(image_size, device=device)
+    shape = (2, batch_size, boxes, len(image_size))
+    random_side, random_start = torch.rand(shape, device=device, generator=generator)
+    sides = ((smallest + random_side * (largest - smallest)) * full).long().clamp(min=1)
+    starts = (random_start * (full - sides + 1)).long()
+    return starts, sides
+
+
+def box_masks(starts: Tensor, sides: Tensor, image_size: Sequence[int]) -> Tensor:
+    """The union of each image's boxes: ``[B, 1, *image_size]``, True inside.
+
+    Args:
+        starts: ``[B, boxes, spatial_dims]``.
+        sides: of the same shape.
+        image_size: spatial shape.
+    """
+    dims = len(image_size)
+    inside = torch.ones((), dtype=torch.bool, device=starts.device)
+    for axis, side in enumerate(image_size):
+        voxel = torch.arange(side, device=starts.device)
+        start = starts[..., axis, None]
+        within = (voxel >= start) & (voxel < start + sides[..., axis, None])
+        inside = inside & within.view(*within.shape[:2], *[side if other == axis else 1 for other in range(dims)])
+    return inside.any(dim=1, keepdim=True)
