@@ -108,7 +108,7 @@ class Painting:
         image_size, device = images.shape[2:], images.device
         random = torch.rand(2, len(images), device=device, generator=generator)
         inner, outer = (
-            box_masks(*draw_boxes(len(images), self.boxes, image_size, *sides, device, generator), image_size)
+            box_masks(*draw_boxes(len(images), self.boxes, image_size, sides, device, generator), image_size)
             for sides in (self.inner_sides, self.outer_sides)
         )
         painted = torch.where(per_image(random[1] < self.inner, images), inner, ~outer)

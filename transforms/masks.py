@@ -34,8 +34,7 @@ def draw_boxes(
     batch_size: int,
     boxes: int,
     image_size: Sequence[int],
-    smallest: float,
-    largest: float,
+    shares: Sequence[float],
     device: torch.device,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -45,8 +44,7 @@ def draw_boxes(
         batch_size: number of images.
         boxes: number of boxes in each.
         image_size: spatial shape.
-        smallest: shortest side of a box as a share of the image's.
-        largest: longest side, likewise.
+        shares: shortest and longest side of a box, as shares of the image's.
         device: of the result.
         generator: instead of torch's global one.
 
@@ -56,7 +54,7 @@ def draw_boxes(
     full = torch.tensor(image_size, device=device)
     shape = (2, batch_size, boxes, len(image_size))
     random_side, random_start = torch.rand(shape, device=device, generator=generator)
-    sides = ((smallest + random_side * (largest - smallest)) * full).long().clamp(min=1)
+    sides = ((shares[0] + random_side * (shares[1] - shares[0])) * full).long().clamp(min=1)
     starts = (random_start * (full - sides + 1)).long()
     return starts, sides
 

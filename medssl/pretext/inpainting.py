@@ -57,7 +57,7 @@ class Inpainting(PretextTask):
         """Images with a hole ``[B, C, *spatial]`` and where it is ``[B, 1, *spatial]`` (bool)."""
         check_channels("inpainting", images, self.image_channels)
         image_size = images.shape[2:]
-        starts, sides = draw_boxes(len(images), 1, image_size, self.hole, self.hole, images.device)
+        starts, sides = draw_boxes(len(images), 1, image_size, (self.hole, self.hole), images.device)
         hidden = box_masks(starts, sides, image_size)
         means = images.flatten(2).mean(dim=2).view(*images.shape[:2], *[1] * len(image_size))
         return torch.where(hidden, means, images), hidden

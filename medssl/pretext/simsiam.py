@@ -17,7 +17,8 @@ class SimSiam(PretextTask):
     """Predict the embedding of one view of an image from that of another; what is predicted gets no gradient.
 
     Projector: FC(features, 1024) – BN – ReLU – FC(1024, 1024) – BN – ReLU – FC(1024, 2048) – BN; predictor:
-    FC(2048, 1024) – BN – ReLU – FC(1024, 2048), as in Sec. 6.2.4. The loss is the symmetric negative cosine, −1 at best.
+    FC(2048, 1024) – BN – ReLU – FC(1024, 2048), as in Sec. 6.2.4. The loss is the symmetric
+    negative cosine, −1 at best.
 
     There are no negatives, so a loss near −1 proves nothing: look at ``spread``, which falls to 0 when all images
     get the same embedding, and at ``accuracy``, how often an image's two views find each other in the batch.
