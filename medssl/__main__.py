@@ -1,4 +1,4 @@
-"""The command line: ``python -m medssl demo | phantoms | prepare``. Each command calls one function elsewhere.
+"""The command line: ``python -m medssl demo | phantoms | …``. Each command calls one function elsewhere.
 
 Nothing heavy is imported before a command is known, so that ``--help`` answers at once.
 """
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_phantoms(commands)
+    _add_puzzles(commands)
     _add_prepare(commands)
     return parser
 
@@ -81,6 +82,20 @@ def _phantoms(options: argparse.Namespace) -> None:
     size = options.size[0] if options.size and len(options.size) == 1 else options.size and tuple(options.size)
     table = write_phantoms(options.output, options.kind, options.count, options.seed, size, options.format)
     print(f"{options.count} {options.kind} phantoms: {options.output / 'images'}, labels: {table}")
+
+
+def _add_puzzles(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    puzzles = commands.add_parser("puzzles", help="one picture of every pretext task, in 2D and 3D, on phantoms")
+    puzzles.add_argument("output", type=Path, help="the picture to write (.png, .pdf, .svg)")
+    puzzles.add_argument("--seed", type=int, default=0, help="of the phantoms and the puzzles (default: 0)")
+    puzzles.set_defaults(command=_puzzles)
+
+
+def _puzzles(options: argparse.Namespace) -> None:
+    from medssl.studies.gallery import draw_gallery
+
+    draw_gallery(options.output, options.seed)
+    print(f"Every pretext task, what goes in and what must be answered: {options.output}")
 
 
 def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

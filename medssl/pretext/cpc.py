@@ -40,6 +40,7 @@ class CPC(PretextTask):
         ValueError: when there are fewer than three tiles along an axis, or they are too small for the backbone.
     """
 
+    question = "which tile comes further down?"
     starts: Tensor
 
     def __init__(

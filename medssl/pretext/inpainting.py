@@ -38,6 +38,8 @@ class Inpainting(PretextTask):
         ValueError: when sizes do not fit.
     """
 
+    question = "what was in the hole?"
+
     def __init__(
         self,
         backbone: Backbone,

@@ -27,6 +27,8 @@ class Jigsaw(PretextTask):
         ValueError: see :class:`TilePuzzle`.
     """
 
+    question = "which cell is each tile from?"
+
     def __init__(
         self,
         backbone: Backbone,

@@ -36,6 +36,8 @@ class MCPC(PretextTask):
         ValueError: for an unknown loss; see also :class:`RoutePuzzle`.
     """
 
+    question = "which tile ends the route?"
+
     def __init__(
         self,
         backbone: Backbone,

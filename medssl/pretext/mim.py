@@ -39,6 +39,8 @@ class MIM(PretextTask):
         ValueError: when sizes do not fit, or every patch would be masked.
     """
 
+    question = "what was in the masked patches?"
+
     def __init__(
         self,
         backbone: Backbone,

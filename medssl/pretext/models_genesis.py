@@ -33,6 +33,8 @@ class ModelsGenesis(PretextTask):
         ValueError: when sizes do not fit, or a probability does not lie in 0..1.
     """
 
+    question = "how did it look before?"
+
     def __init__(
         self,
         backbone: Backbone,

@@ -27,6 +27,8 @@ class Rotation(PretextTask):
         ValueError: when ``image_size`` does not fit the backbone.
     """
 
+    question = "turned by how much?"
+
     def __init__(self, backbone: Backbone, image_size: Sequence[int]) -> None:
         super().__init__()
         check_image_size("rotation", image_size, backbone)

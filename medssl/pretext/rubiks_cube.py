@@ -36,6 +36,8 @@ class RubiksCube(PretextTask):
         ValueError: see :class:`TilePuzzle`.
     """
 
+    question = "from which cells, and turned?"
+
     def __init__(
         self,
         backbone: Backbone,
@@ -81,7 +83,11 @@ class RubiksCube(PretextTask):
         number, turns = target[0], target[1:].view(-1, self.planes)
         marks = ["".join(mark for mark, turn in zip("ab", row, strict=False) if turn) for row in turns.tolist()]
         cells = self.tiles.permutations[number].tolist()
-        return "from cells " + " ".join(f"{cell + 1}{mark}" for cell, mark in zip(cells, marks, strict=True))
+        return (
+            "from cells "
+            + " ".join(f"{cell + 1}{mark}" for cell, mark in zip(cells, marks, strict=True))
+            + " (a, b: turned)"
+        )
 
 
 def _together(number: Tensor, turned: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ class RVRM(PretextTask):
             not lie in 0..1, or the disguised images are too small for the backbone.
     """
 
+    question = "mixed in which ratio?"
     smallest_batch = 2
 
     def __init__(

@@ -26,6 +26,8 @@ class SCASSL(PretextTask):
         ValueError: see :class:`MCPC` and :class:`RoutePuzzle`.
     """
 
+    question = "which route, and which last tile?"
+
     def __init__(
         self,
         backbone: Backbone,

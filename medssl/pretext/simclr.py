@@ -30,6 +30,7 @@ class SimCLR(PretextTask):
         ValueError: when sizes do not fit, the temperature is not positive, or a value of the views means nothing.
     """
 
+    question = "which two views belong together?"
     smallest_batch = 2
 
     def __init__(

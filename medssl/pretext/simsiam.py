@@ -34,6 +34,7 @@ class SimSiam(PretextTask):
         ValueError: when sizes do not fit, or a value of the views means nothing.
     """
 
+    question = "how will the other view look?"
     smallest_batch = 2
 
     def __init__(

@@ -27,6 +27,8 @@ class SRC(PretextTask):
         ValueError: see :class:`RoutePuzzle`.
     """
 
+    question = "along which route?"
+
     def __init__(
         self,
         backbone: Backbone,

@@ -54,9 +54,11 @@ class PretextTask(nn.Module, ABC):
     ``configs/pretext/<name>.yaml``.
 
     Attributes:
+        question: what the network is asked, in a few words.
         smallest_batch: images that a mini-batch must hold for the puzzle to make sense.
     """
 
+    question: str
     smallest_batch: int = 1
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """What MONAI's engines and bundles need from us: steps, handlers, determinism, resume."""
 
+from .batches import check_batches
 from .checkpoints import BestModel, RunCheckpoint, SaveBackbone
 from .config import begin_run, check_ids, print_plain_error
 from .metrics import FineTuneMetrics, MetricsFile, PretextMetrics, feature_spread
@@ -20,6 +21,7 @@ __all__ = [
     "SaveBackbone",
     "TensorBoardLog",
     "begin_run",
+    "check_batches",
     "check_ids",
     "draw_puzzles",
     "feature_spread",

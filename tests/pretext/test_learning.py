@@ -5,12 +5,11 @@ twice the goal, RVRM an error of at most 0.012. RVRM stands here in 2D alone: vo
 steps of 32 to get as far.
 """
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from medssl.data.phantoms import draw_head, draw_radiograph
+from medssl.data.phantoms import draw_batch
 from medssl.networks import build_backbone
 from medssl.pretext import build_task
 
@@ -18,24 +17,10 @@ CHEST, HEAD = (64, 64), (32, 32, 16)
 Shape = tuple[int, ...]
 
 
-def draw(image_size: Shape, count: int, seed: int) -> Tensor:
-    """Normal chests or heads, ``[count, 1, *image_size]``, each with mean 0 and standard deviation 1."""
-    images = []
-    for number in range(count):
-        generator = np.random.default_rng([seed, number])
-        if len(image_size) == 2:
-            image = draw_radiograph([], generator, image_size[0])
-        else:
-            spacing = tuple(width / side for width, side in zip((224, 224, 160), image_size, strict=True))
-            image = draw_head([], generator, image_size, spacing).clip(-100, 200).astype(np.float32)
-        images.append(torch.from_numpy((image - image.mean()) / image.std()))
-    return torch.stack(images)[:, None]
-
-
 @pytest.fixture(scope="session")
 def phantoms() -> dict[Shape, tuple[Tensor, Tensor]]:
     """Images to train on and others to judge by, for each size."""
-    return {size: (draw(size, 128, seed=0), draw(size, 64, seed=1)) for size in (CHEST, HEAD)}
+    return {size: (draw_batch(size, 128, seed=0), draw_batch(size, 64, seed=1)) for size in (CHEST, HEAD)}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from medssl.networks import build_backbone
 from medssl.pretext import TASKS, Pictures, build_task
 from medssl.training import draw_puzzles
-from medssl.training.pictures import middle_slice
+from medssl.training.pictures import middle_slice, montage
 
 
 def pixels_of_figure(figure) -> np.ndarray:
@@ -20,28 +20,48 @@ def pixels_of_figure(figure) -> np.ndarray:
 @pytest.mark.parametrize("name", list(TASKS))
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_every_puzzle_can_be_drawn(name: str, spatial_dims: int) -> None:
+    side = 32
     backbone = build_backbone("resnet18", spatial_dims, in_channels=3)
-    task = build_task(name, backbone, [24] * spatial_dims)
-    output = task(backbone, torch.randn(6, 1, *[24] * spatial_dims))
-    figure = draw_puzzles(output.pictures, task.describe, spatial_dims, title=f"{name}, epoch 1")
-    panels = output.pictures.panels
-    shown = [axis.get_images()[0].get_array() for axis in figure.axes]
-    assert len(shown) == 4 * panels.shape[1]  # the first four puzzles of the batch
-    slices = panels if spatial_dims == 2 else middle_slice(panels)
+    task = build_task(name, backbone, [side] * spatial_dims)
+    pictures = task(backbone, torch.randn(5, 1, *[side] * spatial_dims)).pictures
+    figure = draw_puzzles(pictures, task.describe, spatial_dims, title=f"{name}, epoch 1")
+    columns = 3 if pictures.answered_by_images else 1
+    assert len(figure.axes) == 4 * columns  # the first four puzzles of the batch
     for row in range(4):
-        for column in range(panels.shape[1]):
-            drawn = shown[row * panels.shape[1] + column]
-            np.testing.assert_array_equal(np.asarray(drawn), slices[row, column].numpy())
-        caption = figure.axes[row * panels.shape[1]].get_title(loc="left")
-        assert caption.startswith(task.describe(output.pictures.target[row]))
-        assert caption.endswith(f"answered: {task.describe(output.pictures.answer[row])}")
+        axes = figure.axes[row * columns : (row + 1) * columns]
+        shown = [np.asarray(axis.get_images()[0].get_array()) for axis in axes]
+        flat = [pictures.panels[row]]
+        if pictures.answered_by_images:
+            flat += [pictures.answer[row][None], pictures.target[row][None]]
+            assert [axis.get_title(loc="left") for axis in axes] == ["puzzle", "answered", "should be"]
+        else:
+            caption = axes[0].get_title(loc="left")
+            assert caption.startswith(task.describe(pictures.target[row]))
+            assert caption.endswith(f"answered: {task.describe(pictures.answer[row])}")
+        for drawn, panels in zip(shown, flat, strict=True):
+            slices = panels if spatial_dims == 2 else middle_slice(panels)
+            np.testing.assert_array_equal(drawn, montage(slices.detach()).numpy())
     assert pixels_of_figure(figure).std() > 0
+
+
+@pytest.mark.parametrize(("count", "across"), [(1, 1), (3, 3), (7, 7), (8, 4), (9, 3), (27, 9)])
+def test_a_montage_shows_every_panel_once_in_reading_order(count: int, across: int) -> None:
+    panels = torch.randn(count, 5, 8)
+    image = montage(panels).numpy()
+    gaps_down, gaps_right = np.isnan(image).all(axis=1), np.isnan(image).all(axis=0)
+    assert gaps_right.sum() == across - 1
+    assert gaps_down.sum() == count // across - 1
+    whole = image[~gaps_down][:, ~gaps_right]
+    assert not np.isnan(whole).any()
+    for number, panel in enumerate(panels.numpy()):
+        row, column = divmod(number, across)
+        np.testing.assert_array_equal(whole[5 * row : 5 * row + 5, 8 * column : 8 * column + 8], panel)
 
 
 def test_small_batches_half_precision_and_missing_answers_can_be_drawn() -> None:
     pictures = Pictures(torch.randn(1, 2, 8, 8, dtype=torch.bfloat16), torch.tensor([1]))
     figure = draw_puzzles(pictures, lambda target: f"class {target.item()}", spatial_dims=2)
-    assert len(figure.axes) == 2
+    assert len(figure.axes) == 1
     assert figure.axes[0].get_title(loc="left") == "class 1"
     constant = Pictures(torch.zeros(1, 1, 8, 8), torch.tensor([0]))
     assert pixels_of_figure(draw_puzzles(constant, str, spatial_dims=2)).size > 0

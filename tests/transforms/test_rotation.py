@@ -1,10 +1,12 @@
 """Quarter turns against numpy, sample by sample."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 
-from medssl.transforms import QuarterTurns, rotate, shape_preserving_rotations
+from medssl.transforms import HALF_TURN_PLANES, QuarterTurns, half_turns, rotate, shape_preserving_rotations
 
 SHAPES = [(6, 6), (5, 5), (6, 4), (4, 4, 4), (4, 4, 3), (3, 5, 3), (2, 3, 4)]
 
@@ -72,3 +74,32 @@ def test_one_turn_leads_from_the_first_axis_of_the_plane_towards_the_second() ->
 def test_an_index_for_each_image_is_needed() -> None:
     with pytest.raises(ValueError, match="zip"):
         rotate(torch.rand(3, 1, 4, 4), shape_preserving_rotations((4, 4)), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_half_turns_are_those_of_numpy_in_every_marked_plane(shape: tuple[int, ...], channels: int) -> None:
+    planes = HALF_TURN_PLANES[len(shape)]
+    marks = torch.tensor(list(product([False, True], repeat=len(planes))))[torch.randperm(2 ** len(planes))]
+    images = torch.rand(len(marks), channels, *shape)
+    before = images.clone()
+    turned = half_turns(images, marks)
+    for sample, marked in enumerate(marks.tolist()):
+        for channel in range(channels):
+            expected = images[sample, channel].numpy()
+            for plane, mark in zip(planes, marked, strict=True):
+                expected = np.rot90(expected, 2, axes=plane) if mark else expected
+            np.testing.assert_array_equal(turned[sample, channel].numpy(), expected)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 3), (2, 3, 5)])
+def test_two_half_turns_make_the_one_about_the_third_axis(shape: tuple[int, ...]) -> None:
+    volume = torch.rand(1, 2, *shape)
+    both = half_turns(volume, torch.tensor([[True, True]]))
+    np.testing.assert_array_equal(both[0].numpy(), np.rot90(volume[0].numpy(), 2, axes=(1, 2)))
+    # The planes that may be marked are those about the first axis and about the second.
+    for axis, mark in ((0, [True, False]), (1, [False, True])):
+        others = tuple(1 + other for other in range(3) if other != axis)
+        turned = half_turns(volume, torch.tensor([mark]))
+        np.testing.assert_array_equal(turned[0].numpy(), np.rot90(volume[0].numpy(), 2, axes=others))

@@ -1,0 +1,129 @@
+"""Nothing leaks: on images without content no puzzle can be solved, unless its own rules show the answer.
+
+Each task is trained on fresh noise, or on constant images, and must stay at chance; then on the same noise with a ramp
+of brightness across it, which gives the places away, to see that so short a training would have found a leak.
+
+Where chance is not to be expected, by design:
+
+- ``src``, ``mcpc``, ``sc_assl`` on noise: neighbouring tiles overlap by half and are matched by what they share;
+- ``rvrm``: the mixture's grey values are made of λ (``disguise`` hides it from single pixels, not from the whole);
+- ``simsiam``, ``simclr`` on noise: two views of one image share its noise. So their images are all the same here.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from monai.networks.blocks import Convolution
+from torch import Tensor, nn
+
+from medssl.pretext import build_task
+
+BATCH = 24
+SIZES = {2: (32, 32), 3: (16, 16, 16)}
+STEPS = 100
+
+
+class SmallBackbone(nn.Module):
+    """Three strided convolutions: enough to find a leak, and many times as fast as the real backbones."""
+
+    name = "small"
+    in_channels, out_channels, stride, smallest_side = 1, 64, 8, 1
+
+    def __init__(self, spatial_dims: int, in_channels: int) -> None:
+        super().__init__()
+        self.spatial_dims, self.in_channels = spatial_dims, in_channels
+        widths = [in_channels, 16, 32, 64]
+        self.layers = nn.Sequential(
+            *(
+                Convolution(spatial_dims, a, b, strides=2, adn_ordering="NA", act="RELU", norm="BATCH")
+                for a, b in pairwise(widths)
+            )
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        return feature_map.flatten(2).mean(dim=2)
+
+
+def noise(size: tuple[int, ...]) -> Tensor:
+    return torch.randn(BATCH, 1, *size)
+
+
+def constant(size: tuple[int, ...]) -> Tensor:
+    """Every image and every voxel the same; from step to step another value."""
+    return torch.randn(1).expand(BATCH, 1, *size).clone()
+
+
+def alike(size: tuple[int, ...]) -> Tensor:
+    """One noise image, as often as the mini-batch is long."""
+    return torch.randn(1, 1, *size).repeat(BATCH, *[1] * (len(size) + 1))
+
+
+def ramp(size: tuple[int, ...]) -> Tensor:
+    """Noise that is curved and grows brighter along every axis, at different paces."""
+    images = noise(size)
+    for axis, side in enumerate(size):
+        along = torch.linspace(0, 2 + axis, side) ** 2
+        images += along.view(-1, *[1] * (len(size) - 1 - axis))
+    return images
+
+
+def measure(name: str, dims: int, draw: Callable[[tuple[int, ...]], Tensor]) -> dict[str, float]:
+    """Metrics on fresh images after a short training; batch statistics are on, so that they may leak as well."""
+    size = SIZES[dims]
+    backbone = SmallBackbone(dims, in_channels=3 if name == "rvrm" else 1)
+    task = build_task(name, backbone, size, **({"decoder": "light"} if name == "mim" else {}))
+    optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=3e-3, fused=True)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        task(backbone, draw(size)).loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        outputs = [task(backbone, draw(size)).metrics for _ in range(10)]
+    return {key: torch.stack([metrics[key] for metrics in outputs]).mean().item() for key in outputs[0]}
+
+
+def highest_by_chance(chance: float, answers: int) -> float:
+    """Four standard deviations above a guess."""
+    return chance + 4 * (chance * (1 - chance) / answers) ** 0.5
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        *((name, noise) for name in ("rotation", "jigsaw", "rubiks_cube", "cpc")),
+        *((name, constant) for name in ("rotation", "jigsaw", "rubiks_cube", "cpc", "src", "sc_assl")),
+        *((name, alike) for name in ("simsiam", "simclr")),
+    ],
+)
+def test_images_without_content_leave_a_guess(name: str, draw: Callable[[tuple[int, ...]], Tensor], dims: int) -> None:
+    metrics = measure(name, dims, draw)
+    answers = 10 * BATCH
+    for key in [key for key in metrics if key.endswith("accuracy")]:
+        assert metrics[key] <= highest_by_chance(metrics[key.replace("accuracy", "chance")], answers), metrics
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("name", "error"), [("mim", "hidden_error"), ("inpainting", "error"), ("models_genesis", "error")]
+)
+def test_noise_cannot_be_foretold(name: str, error: str, dims: int) -> None:
+    metrics = measure(name, dims, noise)
+    assert metrics[error] > 0.98 * metrics[error.replace("error", "baseline")], metrics
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", ["rotation", "jigsaw", "rubiks_cube"])
+def test_a_leak_would_be_found(name: str, dims: int) -> None:
+    metrics = measure(name, dims, ramp)
+    keys = [key for key in metrics if key.endswith("accuracy")]
+    assert any(
+        metrics[key] > 2 * highest_by_chance(metrics[key.replace("accuracy", "chance")], 10 * BATCH)
+        or metrics[key] > 0.9
+        for key in keys
+    ), metrics

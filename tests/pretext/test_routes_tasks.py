@@ -1,0 +1,129 @@
+"""Naming a route, predicting its last tile, and both together, against loops over single tiles."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medssl.networks import Backbone, build_backbone
+from medssl.pretext import MCPC, SCASSL, SRC, PretextTask, build_task
+from medssl.pretext.route_puzzle import tile_features
+
+BATCH = 3
+both_dims = pytest.mark.parametrize("spatial_dims", [2, 3])
+
+
+def set_up(name: str, spatial_dims: int, **values: Any) -> tuple[PretextTask, Backbone, Tensor]:
+    backbone = build_backbone("resnet18", spatial_dims)
+    image_size = [24, 24, 26][:spatial_dims]
+    return build_task(name, backbone, image_size, **values), backbone, torch.randn(BATCH, 1, *image_size)
+
+
+@both_dims
+def test_each_tile_has_the_features_that_it_has_alone(spatial_dims: int) -> None:
+    backbone = build_backbone("resnet18", spatial_dims).eval()
+    tiles = torch.randn(2, 5, 1, *[12] * spatial_dims)
+    with torch.no_grad():
+        together = tile_features(backbone, tiles)
+        for b in range(2):
+            for m in range(5):
+                alone = backbone.pool(backbone(tiles[b, m][None]))[0]
+                torch.testing.assert_close(together[b, m], alone, rtol=1e-4, atol=1e-5)
+
+
+@both_dims
+def test_src_classifies_the_features_in_the_order_of_the_visit(spatial_dims: int) -> None:
+    task, backbone, images = set_up("src", spatial_dims)
+    assert isinstance(task, SRC)
+    classes, length = (24, 5) if spatial_dims == 2 else (48, 7)
+    tiles, route = task.puzzle(images)
+    features = torch.randn(BATCH, length, backbone.out_channels)
+    output = task.solve(features, tiles, route)
+    losses, hits = [], []
+    for b in range(BATCH):
+        row = torch.cat([features[b, m] for m in range(length)])
+        scores = [(row @ task.head.weight[k] + task.head.bias[k]).item() for k in range(classes)]
+        exponentials = np.exp(scores)
+        losses.append(-np.log(exponentials[route[b]] / exponentials.sum()))
+        hits.append(int(np.argmax(scores)) == int(route[b]))
+    assert output.loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert output.metrics["accuracy"].item() == pytest.approx(np.mean(hits))
+    assert output.metrics["chance"].item() == pytest.approx(1 / classes)
+
+
+def record_prediction(task: MCPC, features: Tensor, tiles: Tensor) -> tuple[Tensor, Any]:
+    seen: list[Tensor] = []
+    handle = task.head.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    output = task.solve(features, tiles)
+    handle.remove()
+    return seen[0], output
+
+
+@both_dims
+@pytest.mark.parametrize("loss", ["info_nce", "ratio"])
+def test_mcpc_predicts_the_last_tile_from_the_others_in_their_order(spatial_dims: int, loss: str) -> None:
+    task, backbone, images = set_up("mcpc", spatial_dims, loss=loss, hidden_channels=32)
+    assert isinstance(task, MCPC)
+    tiles, target = task.puzzle(images)
+    length = tiles.shape[1]
+    assert torch.equal(tiles.flatten(0, 1)[target], tiles[:, -1])
+    features = torch.randn(BATCH, length, backbone.out_channels)
+    with torch.no_grad():
+        prediction, output = record_prediction(task, features, tiles)
+        for tile in range(length):
+            changed = features.clone()
+            changed[:, tile] += 1
+            same = torch.equal(record_prediction(task, changed, tiles)[0], prediction)
+            assert same == (tile == length - 1)  # what is to be predicted is not seen
+        swapped = features[:, [1, 0, *range(2, length)]]
+        assert not torch.allclose(record_prediction(task, swapped, tiles)[0], prediction)
+
+    # The answer is, of all tiles of the mini-batch, the one most alike.
+    hits = []
+    for b in range(BATCH):
+        cosines = [
+            F.cosine_similarity(prediction[b], features[other, m], dim=0).item()
+            for other in range(BATCH)
+            for m in range(length)
+        ]
+        hits.append(int(np.argmax(cosines)) == b * length + length - 1)
+    assert output.metrics["accuracy"].item() == pytest.approx(np.mean(hits))
+    assert output.metrics["chance"].item() == pytest.approx(1 / (BATCH * length))
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "ratio"])
+def test_mcpc_is_right_when_its_prediction_is_and_its_loss_is_lower_then(loss: str) -> None:
+    task, backbone, images = set_up("mcpc", 2, loss=loss)
+    assert isinstance(task, MCPC)
+    tiles, _ = task.puzzle(images)
+    features = 3 * torch.randn(BATCH, 5, backbone.out_channels)
+    wrong = task.solve(features, tiles)
+    task.head.register_forward_hook(lambda module, inputs, output: features[:, -1])
+    right = task.solve(features, tiles)
+    assert right.metrics["accuracy"] == 1
+    assert right.loss < wrong.loss
+
+
+@both_dims
+@pytest.mark.parametrize("loss", ["info_nce", "ratio"])
+def test_sc_assl_is_src_and_mcpc_on_one_route_in_one_pass(spatial_dims: int, loss: str) -> None:
+    task, backbone, images = set_up("sc_assl", spatial_dims, loss=loss)
+    assert isinstance(task, SCASSL)
+    passes: list[int] = []
+    backbone.register_forward_hook(lambda module, inputs, output: passes.append(len(inputs[0])))
+    outputs = []
+    for one in (task, task.src, task.mcpc):
+        torch.manual_seed(4)
+        with torch.no_grad():
+            outputs.append(one(backbone, images))
+    both, src, mcpc = outputs
+    assert passes[0] == BATCH * task.src.routes.route_length
+    assert len(passes) == 3  # one for each of the three calls
+    assert both.loss.item() == pytest.approx(src.loss.item() + mcpc.loss.item(), rel=1e-6)
+    assert torch.equal(both.metrics["src_loss"], src.loss)
+    assert torch.equal(both.metrics["mcpc_loss"], mcpc.loss)
+    assert torch.equal(both.metrics["accuracy"], src.metrics["accuracy"])
+    assert torch.equal(both.metrics["mcpc_accuracy"], mcpc.metrics["accuracy"])
