@@ -119,9 +119,10 @@ def test_a_task_keeps_its_contract(name: str, values: dict[str, Any], spatial_di
         if key.endswith("error"):
             assert output.metrics[key.removesuffix("error") + "baseline"] > 0
 
-    # Pictures show the puzzle, and their answers are those that the metrics count.
+    # Pictures show the puzzle and what is asked, and their answers are those that the metrics count.
     pictures = output.pictures
     assert pictures is not None
+    assert task.question.endswith("?")
     assert pictures.panels.ndim == 2 + spatial_dims
     assert len(pictures.panels) == batch_size
     assert pictures.answer.shape == pictures.target.shape
