@@ -104,8 +104,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         "# RVRM: the paper's form and the disguised one",
         "",
         f"{report['machine']}; {versions}. ResNet-18, Adam at 0.001; linear probe: logistic regression, C = "
-        f"{PROBE_STRENGTH}, on frozen features. Mean ± standard deviation over seeds; a constant answer has an error of "
-        "0.083.",
+        f"{PROBE_STRENGTH}, on frozen features. Mean ± standard deviation over seeds; a constant answer has "
+        "the error 0.083.",
         "",
         "| images | steps × batch | | error of λ, unseen images | probe, mean AUROC | over untrained, same seed |",
         "|---|---|---|---|---|---|",

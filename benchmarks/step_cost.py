@@ -86,7 +86,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         f"{report['machine']}; {versions}. ResNet-18, float32, forward and backward; {shapes}; {report['repeats']} "
         "repetitions, medians, quartiles of the ratio in brackets.",
         "",
-        "| task | | pixels fed, over the images' | step, ms | bare backbone on the same pixels, ms | ratio | why over 1.10 |",
+        "| task | | pixels fed, over the images' | step, ms | bare backbone, same pixels, ms | ratio | why over 1.10 |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:

@@ -50,7 +50,7 @@ class LocalShuffle:
 
     Args:
         prob: probability that an image is changed.
-        largest: longest side of a window as a share of the image's; the paper's is 1/10.
+        largest: longest side of a window as a share of the image's, as in the original; at least two voxels.
 
     Raises:
         ValueError: when a number does not lie in 0..1.
@@ -65,7 +65,7 @@ class LocalShuffle:
         image_size, device = images.shape[2:], images.device
         random = torch.rand(2, len(images), len(image_size), device=device, generator=generator)
         longest = (torch.tensor(image_size, device=device) * self.largest).long().clamp(min=2)
-        window_size = 1 + (random[0] * longest).long()
+        window_size = 2 + (random[0] * (longest - 1)).long()
         offset = (random[1] * window_size).long()
         windows = window_numbers(window_size, offset, image_size)
         keys = torch.randint(2**32, windows.shape, device=device, generator=generator)

@@ -39,16 +39,16 @@ def jitter_intensity(images: Tensor, brightness: Tensor, contrast: Tensor, contr
         contrast_first: which comes first, ``[B]`` (bool).
     """
     for is_contrast in (contrast_first, ~contrast_first):
-        factor = per_image(torch.where(is_contrast, contrast, brightness), images)
+        factor = per_image(torch.where(is_contrast, contrast, brightness), images).to(images.dtype)
         towards = per_image(torch.where(is_contrast, images.flatten(1).mean(dim=1), 0), images)
         images = torch.lerp(towards.expand_as(images), images, factor).clamp(0, 1)
     return images
 
 
 def blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
-    """Gaussian blur of each image by its own width, with repeated borders.
+    """Gaussian blur of each image by its own width, with repeated borders, as scipy's ``gaussian_filter`` (nearest).
 
-    MONAI's ``GaussianFilter`` blurs the whole batch by one width; with equal widths the values agree.
+    MONAI's ``GaussianFilter`` has one width for the whole batch, and zeros beyond the border.
 
     Args:
         images: ``[B, C, *spatial]``.
@@ -56,7 +56,7 @@ def blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
         largest: an upper bound of ``sigma``, which decides the size of the kernel without asking the device.
     """
     batch, channels, *spatial = images.shape
-    radius = max(1, min(round(3 * largest), min(spatial) - 1))
+    radius = max(1, round(3 * largest))
     distance = torch.arange(-radius, radius + 1, device=images.device)
     # A width of 1e-3 is a kernel of exactly (0, 1, 0).
     kernel = torch.softmax(-(distance**2) / (2 * sigma.clamp(min=1e-3)[:, None] ** 2), dim=1).to(images.dtype)

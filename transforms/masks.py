@@ -49,12 +49,15 @@ def draw_boxes(
         generator: instead of torch's global one.
 
     Returns:
-        Starts and sides in voxels, both ``[B, boxes, spatial_dims]``; sides of at least 1.
+        Starts and sides in voxels, both ``[B, boxes, spatial_dims]``; sides are rounded, and at least 1.
     """
     full = torch.tensor(image_size, device=device)
     shape = (2, batch_size, boxes, len(image_size))
     random_side, random_start = torch.rand(shape, device=device, generator=generator)
-    sides = ((shares[0] + random_side * (shares[1] - shares[0])) * full).long().clamp(min=1)
+    shortest, longest = (
+        torch.tensor([max(1, round(share * side)) for side in image_size], device=device) for share in shares
+    )
+    sides = shortest + (random_side * (longest - shortest + 1)).long()
     starts = (random_start * (full - sides + 1)).long()
     return starts, sides
 

@@ -48,7 +48,7 @@ def distant_permutations(items: int, count: int, seed: int = 0) -> Tensor:
     if items <= ENUMERATED_ITEMS:
         candidates = every_permutation(items)
     else:
-        candidates = torch.rand(CANDIDATES, items, generator=generator).argsort(dim=1).to(torch.uint8).unique(dim=0)
+        candidates = torch.rand(CANDIDATES, items, generator=generator).argsort(dim=1).to(torch.int16).unique(dim=0)
     if not 1 <= count <= len(candidates):
         raise ValueError(f"{items} items have {len(candidates)} permutations to choose from, {count} were asked for.")
     columns = candidates.T.contiguous()

@@ -22,7 +22,8 @@ def draw_resized_crops(
         batch_size: number of images.
         spatial_dims: 2 or 3.
         scale: lowest and highest share of the image's area (volume), drawn uniformly.
-        ratio: lowest and highest proportion of any two sides, relative to those of the image.
+        ratio: lowest and highest proportion of any two sides, relative to those of the image; 1/r and r. Crops that
+            are nearly as large as the image come closer to its own proportions.
         device: of the result.
         generator: instead of torch's global one.
 
@@ -35,7 +36,11 @@ def draw_resized_crops(
     # Each side takes half of the logarithm, so that no proportion of two sides leaves ``ratio``.
     low, high = math.log(ratio[0]) / 2, math.log(ratio[1]) / 2
     stretch = low + random[:, 1 : 1 + spatial_dims] * (high - low)
-    sides = (area.log() / spatial_dims + stretch - stretch.mean(dim=1, keepdim=True)).exp().clamp(max=1)
+    stretch = stretch - stretch.mean(dim=1, keepdim=True)
+    # No side may exceed the image's; less stretch, not a smaller area, sees to that.
+    room = -area.log() / spatial_dims
+    stretch = stretch * (room / stretch.amax(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+    sides = (stretch - room).exp().clamp(max=1)
     centres = sides / 2 + random[:, 1 + spatial_dims :] * (1 - sides)
     return centres, sides
 

@@ -62,6 +62,8 @@ def draw_cell_starts(
         ValueError: when a tile is larger than a cell.
     """
     cell_size = [side // grid for side in image_size]
+    if any(tile > cell for tile, cell in zip(tile_size, cell_size, strict=True)):
+        raise ValueError(f"Tiles of {list(tile_size)} do not fit into cells of {cell_size}.")
     cells = torch.tensor(list(product(range(grid), repeat=len(cell_size))), device=device)
     corners = cells * torch.tensor(cell_size, device=device)
     places = draw_crop_starts(batch_size * len(cells), cell_size, tile_size, device)
@@ -82,6 +84,7 @@ def normalise_tiles(tiles: Tensor) -> Tensor:
     """Each tile minus its mean, over its standard deviation: its brightness no longer tells where it comes from.
 
     Args:
-        tiles: ``[B, m, C, *tile_size]``; a constant tile becomes zeros.
+        tiles: ``[B, m, C, *tile_size]`` of normalised images; a constant tile becomes zeros (1e-5 is added to each
+            variance).
     """
     return F.layer_norm(tiles, tiles.shape[2:])

@@ -67,10 +67,10 @@ class Inpainting(PretextTask):
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """Mean squared error within the holes."""
         inputs, hidden = self.puzzle(images)
-        answer = self.head(backbone(inputs))
+        answer = self.head(backbone(inputs)).to(images.dtype)
         metrics = reconstruction_metrics(images, answer, hidden)
         # Outside the hole nothing is asked, so the error there says nothing.
         metrics = {"error": metrics["hidden_error"], "baseline": metrics["hidden_baseline"]}
-        filled = torch.where(hidden, answer.detach().to(images.dtype), images)
-        loss = masked_mse(answer, images.to(answer.dtype), hidden)
+        filled = torch.where(hidden, answer.detach(), images)
+        loss = masked_mse(answer, images, hidden)
         return PretextOutput(loss, metrics, reconstruction_pictures(inputs, images, filled))

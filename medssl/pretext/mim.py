@@ -70,9 +70,9 @@ class MIM(PretextTask):
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """Mean squared error over the whole image."""
         inputs, hidden = self.puzzle(images)
-        answer = self.head(backbone(inputs))
+        answer = self.head(backbone(inputs)).to(images.dtype)
         return PretextOutput(
-            F.mse_loss(answer, images.to(answer.dtype)),
+            F.mse_loss(answer, images),
             reconstruction_metrics(images, answer, hidden),
             reconstruction_pictures(inputs, images, answer),
         )

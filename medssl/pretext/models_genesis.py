@@ -63,7 +63,7 @@ class ModelsGenesis(PretextTask):
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """Mean squared error over the whole image; ``unchanged`` is that of giving back the distorted image."""
         inputs, _ = self.puzzle(images)
-        answer = self.head(backbone(inputs))
+        answer = self.head(backbone(inputs)).to(images.dtype)
         metrics = {**reconstruction_metrics(images, answer), "unchanged": F.mse_loss(inputs, images).detach()}
-        loss = F.mse_loss(answer, images.to(answer.dtype))
+        loss = F.mse_loss(answer, images)
         return PretextOutput(loss, metrics, reconstruction_pictures(inputs, images, answer))

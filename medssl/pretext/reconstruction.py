@@ -42,7 +42,7 @@ def reconstruction_metrics(images: Tensor, answer: Tensor, hidden: Tensor | None
         answer: of the same shape.
         hidden: ``[B, 1, *spatial]`` (bool); with it, ``hidden_error`` and ``hidden_baseline`` are those in there alone.
     """
-    images, answer = images.detach(), answer.detach().to(images.dtype)
+    images, answer = images.detach(), answer.detach()
     means = images.flatten(2).mean(dim=2).view(*images.shape[:2], *[1] * (images.ndim - 2)).expand_as(images)
     metrics = {"error": F.mse_loss(answer, images), "baseline": F.mse_loss(means, images)}
     if hidden is not None:

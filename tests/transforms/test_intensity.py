@@ -51,6 +51,7 @@ def test_brightness_and_contrast_are_those_of_torchvision_in_either_order(
     images = torch.rand(16, *shape)
     brightness, contrast = 1 + strength * (2 * torch.rand(2, 16) - 1)
     contrast_first = torch.arange(16) % 2 == 0
+    brightness[:2], contrast[:2] = 1 + strength, torch.tensor([1 + strength, 1 - strength])
     before = images.clone()
     changed = jitter_intensity(images, brightness, contrast, contrast_first).double().numpy()
     clamped = order_matters = False
@@ -96,9 +97,9 @@ def test_each_image_is_blurred_by_its_own_width_as_scipy_blurs_it(shape: tuple[i
 
 def bezier_curve(control: np.ndarray, at: np.ndarray) -> np.ndarray:
     t = np.linspace(0, 1, 100_001)
-    points = [np.zeros(2), *control.astype(float), np.ones(2)]
-    weights = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3]
-    x, y = sum(np.outer(point, weight) for point, weight in zip(points, weights, strict=True))
+    points = np.stack([np.zeros(2), *control.astype(float), np.ones(2)])
+    weights = np.stack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3])
+    x, y = points.T @ weights
     return np.interp(at, x, y)
 
 

@@ -39,7 +39,6 @@ def test_views_keep_shape_type_and_range(shape: tuple[int, ...]) -> None:
     assert torch.equal(images, before)
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="lerp takes no float32 factors for images of another type")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_views_keep_the_number_type(dtype: torch.dtype) -> None:
     assert ContrastiveView()(torch.rand(2, 1, 16, 16, dtype=dtype)).dtype == dtype
@@ -113,6 +112,7 @@ def test_the_share_of_changed_views_is_the_probability(change: str, probability:
         {"scale": (0.5, 1.1)},
         {"ratio": (0, 1)},
         {"ratio": (2, 1)},
+        {"ratio": (0.5, 1.5)},
         {"sigma": (-1, 2)},
         {"sigma": (2, 1)},
         {"jitter": 1.2},
@@ -122,7 +122,7 @@ def test_the_share_of_changed_views_is_the_probability(change: str, probability:
     ],
 )
 def test_impossible_numbers_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=rf"{next(iter(wrong))}.*(must rise|must lie)"):
+    with pytest.raises(ValueError, match=rf"{next(iter(wrong))}.*must (rise|lie|be 1 / r)"):
         ContrastiveView(**wrong)
 
 
@@ -154,7 +154,7 @@ def test_crop_mirroring_and_blur_are_those_of_scipy(shape: tuple[int, ...]) -> N
     view = ContrastiveView(mirror_axes=axes, jitter=0, blur=0.6, sigma=sigma)
     views = view(images, torch.Generator().manual_seed(4)).numpy()
     draws = Draws(4, images, view.scale, view.ratio)
-    narrow, wide = (width * min(shape[1:]) / REFERENCE_SIDE for width in sigma)
+    narrow, wide = (width * max(shape[1:]) / REFERENCE_SIDE for width in sigma)
     for number, image in enumerate(images.double().numpy()):
         expected = draws.crop(number, image, axes)
         if draws.random[4, number] < 0.6:
@@ -242,13 +242,8 @@ def test_the_recipe_in_colour_does_change_colours() -> None:
     np.testing.assert_allclose(turn_hue(np.array([1.0, 0.0, 0.0]).reshape(3, 1), 1 / 3).ravel(), [0, 1, 0], atol=1e-12)
 
 
-CROP_RANGE = "the crop is stretched to 0..1 by its own range, not by the image's, before brightness and contrast"
-
-
 @pytest.mark.parametrize("image_size", [(12, 16), (7, 6, 8)])
-@pytest.mark.parametrize(
-    "scale", [(1.0, 1.0), pytest.param((0.1, 0.3), marks=pytest.mark.xfail(strict=True, reason=CROP_RANGE))]
-)
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.1, 0.3)])
 def test_a_view_equals_the_recipe_in_colour_from_the_crop_to_the_blur(
     image_size: tuple[int, ...], scale: tuple[float, float]
 ) -> None:
@@ -260,7 +255,7 @@ def test_a_view_equals_the_recipe_in_colour_from_the_crop_to_the_blur(
     view = ContrastiveView(scale, ratio, axes, jitter=0.8, strength=0.4, blur=0.5, sigma=sigma)
     views = view(images, torch.Generator().manual_seed(9)).numpy()
     draws = Draws(9, images, scale, ratio)
-    narrow, wide = (width * min(image_size) / REFERENCE_SIDE for width in sigma)
+    narrow, wide = (width * max(image_size) / REFERENCE_SIDE for width in sigma)
     jittered = blurred = 0
     for number, image in enumerate(images.double().numpy()):
         jitter, first, second, order_coin, blur, width = draws.random[:, number]
