@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.losses import ContrastiveLoss
 from torch import Tensor
 
-from medssl.losses import PartialBCELoss, info_nce, partial_bce, predictive_ratio
+from medssl.losses import PartialBCELoss, info_nce, negative_cosine, nt_xent, partial_bce, predictive_ratio
 
 NAN = float("nan")
 
@@ -89,14 +90,15 @@ def test_shapes_that_do_not_fit_are_refused(logits: tuple[int, int], labels: tup
         PartialBCELoss([1, 2], [3, 4])(torch.zeros(logits), torch.zeros(labels))
 
 
+def slow_cosine(first: list[float], second: list[float]) -> float:
+    dot = sum(a * b for a, b in zip(first, second, strict=True))
+    return dot / math.sqrt(sum(a * a for a in first) * sum(b * b for b in second))
+
+
 def slow_info_nce(prediction: Tensor, candidates: Tensor, positive: Tensor, temperature: float) -> float:
     losses = []
     for vector, own in zip(prediction, positive.tolist(), strict=True):
-        weights = []
-        for candidate in candidates:
-            dot = sum(a * b for a, b in zip(vector.tolist(), candidate.tolist(), strict=True))
-            norms = math.sqrt(sum(a * a for a in vector.tolist()) * sum(b * b for b in candidate.tolist()))
-            weights.append(math.exp(dot / norms / temperature))
+        weights = [math.exp(slow_cosine(vector.tolist(), other.tolist()) / temperature) for other in candidates]
         losses.append(-math.log(weights[own] / sum(weights)))
     return sum(losses) / len(losses)
 
@@ -148,3 +150,76 @@ def test_predictive_ratio_falls_while_the_prediction_approaches_its_target() -> 
     prediction = away.clone().requires_grad_()
     predictive_ratio(prediction, features).backward()
     assert F.mse_loss(prediction.detach() - prediction.grad, target) < F.mse_loss(away, target)
+
+
+def slow_nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
+    """Chen et al. 2020, Algorithm 1: for every view, its partner among all views but itself."""
+    views, batch = [*first.tolist(), *second.tolist()], len(first)
+    losses = []
+    for i, view in enumerate(views):
+        weights = {k: math.exp(slow_cosine(view, other) / temperature) for k, other in enumerate(views) if k != i}
+        losses.append(-math.log(weights[(i + batch) % (2 * batch)] / sum(weights.values())))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize(("batch", "width"), [(2, 1), (2, 3), (5, 8), (16, 7)])
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_nt_xent_is_the_formula_and_the_loss_of_monai_and_so_are_its_gradients(
+    batch: int, width: int, temperature: float
+) -> None:
+    first, second = 3 * torch.randn(2, batch, width, dtype=torch.float64)
+    first.requires_grad_(), second.requires_grad_()
+    loss = nt_xent(first, second, temperature)
+    assert loss.item() == pytest.approx(slow_nt_xent(first, second, temperature), rel=1e-9)
+    expected = ContrastiveLoss(temperature=temperature)(first, second)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert nt_xent(first.float(), second.float(), temperature).item() == pytest.approx(expected.item(), rel=1e-5)
+    gradients, monais = (torch.autograd.grad(one, (first, second)) for one in (loss, expected))
+    for gradient, other in zip(gradients, monais, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-5, atol=1e-7)
+    # And of the formula: the difference that a small step makes.
+    for side, gradient in enumerate(gradients):
+        for place in ((0, 0), (batch - 1, width - 1)):
+            values = []
+            for step in (1e-5, -1e-5):
+                moved = [first.detach().clone(), second.detach().clone()]
+                moved[side][place] += step
+                values.append(slow_nt_xent(*moved, temperature))
+            assert gradient[place].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4, abs=1e-7)
+
+
+def test_nt_xent_is_least_when_views_agree_and_images_differ_and_never_infinite() -> None:
+    apart = torch.eye(4)
+    # Own view at cosine 1, the six others at 0.
+    assert nt_xent(apart, apart, 0.5).item() == pytest.approx(-math.log(math.exp(2) / (math.exp(2) + 6)))
+    alike = torch.ones(4, 3)
+    assert nt_xent(alike, alike, 0.5).item() == pytest.approx(math.log(7))  # a guess among the seven others
+    assert nt_xent(apart, apart.roll(1, 0), 0.5) > math.log(7)
+    zeros = torch.zeros(3, 5, requires_grad=True)
+    loss = nt_xent(zeros, zeros, 0.1)
+    loss.backward()
+    assert loss.isfinite()
+    assert zeros.grad.isfinite().all()
+
+
+def test_nt_xent_needs_two_images() -> None:
+    with pytest.raises(ValueError, match="batch of at least 2 images, got 1: raise batch_size"):
+        nt_xent(torch.randn(1, 8), torch.randn(1, 8))
+
+
+@pytest.mark.parametrize(("batch", "width"), [(1, 2), (5, 3), (8, 16)])
+def test_negative_cosine_is_the_mean_and_pulls_at_the_prediction_alone(batch: int, width: int) -> None:
+    prediction, target = 3 * torch.randn(2, batch, width, dtype=torch.float64)
+    prediction.requires_grad_(), target.requires_grad_()
+    loss = negative_cosine(prediction, target)
+    slow = [-slow_cosine(p, z) for p, z in zip(prediction.tolist(), target.tolist(), strict=True)]
+    assert loss.item() == pytest.approx(sum(slow) / batch, rel=1e-9)
+    loss.backward()
+    assert target.grad is None
+    for p, z, gradient in zip(prediction.detach(), target.detach(), prediction.grad, strict=True):
+        # d/dp of −p·z / |p||z|, over the batch.
+        unit = p / p.norm()
+        expected = -(z / z.norm() - unit * (unit @ z) / z.norm()) / p.norm() / batch
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
+    assert negative_cosine(target, 5 * target).item() == pytest.approx(-1)
+    assert negative_cosine(target, -target).item() == pytest.approx(1)

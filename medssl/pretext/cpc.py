@@ -11,7 +11,7 @@ from medssl.transforms import cut_tiles, draw_crop_starts, half_overlapping_star
 
 from .classification import accuracy_metrics
 from .route_puzzle import tile_features
-from .task import Pictures, PretextOutput, PretextTask, check_image_size
+from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_positive
 
 LARGEST_GRID = {2: 7, 3: 4}
 SMALLEST_GRID = 3
@@ -30,14 +30,15 @@ class CPC(PretextTask):
     Args:
         backbone: sees the tiles.
         image_size: spatial shape of the images.
-        grid: tiles along each axis, at least 3; None takes 7 in 2D (as the original) and 4 in 3D, or as many as leave
-            tiles that the backbone can take.
+        grid: tiles along each axis, at least 3 (the recurrent unit then reads a single row before it predicts); None
+            takes 7 in 2D (as the original) and 4 in 3D, or as many as leave tiles that the backbone can take.
         hidden_channels: width of the gated recurrent unit.
         code_channels: width of the codes that are compared; 64, as in the original.
         temperature: of InfoNCE.
 
     Raises:
-        ValueError: when there are fewer than three tiles along an axis, or they are too small for the backbone.
+        ValueError: when there are fewer than three tiles along an axis, they are too small for the backbone, or the
+            temperature is not positive.
     """
 
     question = "which tile comes further down?"
@@ -54,10 +55,12 @@ class CPC(PretextTask):
     ) -> None:
         super().__init__()
         if grid is None:
-            fitting = 2 * min(image_size) // max(backbone.smallest_side, 2) - 1
+            # A tile is two strides wide, and grid + 1 strides make the image.
+            fitting = min(image_size) // max(1, -(-backbone.smallest_side // 2)) - 1
             grid = max(SMALLEST_GRID, min(LARGEST_GRID[backbone.spatial_dims], fitting))
         if grid < SMALLEST_GRID:
             raise ValueError(f"cpc: grid must be at least {SMALLEST_GRID}, got {grid}.")
+        check_positive("cpc", temperature=temperature)
         stride = [side // (grid + 1) for side in image_size]
         self.tile_size = tuple(2 * step for step in stride)
         check_image_size("cpc", self.tile_size, backbone, what=f"{grid} half-overlapping tiles along each axis, now")

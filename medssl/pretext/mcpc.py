@@ -11,7 +11,7 @@ from medssl.networks import Backbone
 
 from .classification import accuracy_metrics
 from .route_puzzle import RoutePuzzle, tile_features
-from .task import Pictures, PretextOutput, PretextTask
+from .task import Pictures, PretextOutput, PretextTask, check_positive
 
 
 class MCPC(PretextTask):
@@ -33,7 +33,7 @@ class MCPC(PretextTask):
         tile_size, routes_per_corner, pool_seed: see :class:`RoutePuzzle`.
 
     Raises:
-        ValueError: for an unknown loss; see also :class:`RoutePuzzle`.
+        ValueError: for an unknown loss or a temperature that is not positive; see also :class:`RoutePuzzle`.
     """
 
     question = "which tile ends the route?"
@@ -52,6 +52,7 @@ class MCPC(PretextTask):
         super().__init__()
         if loss not in ("info_nce", "ratio"):
             raise ValueError(f"mcpc: loss must be info_nce or ratio, got {loss!r}.")
+        check_positive("mcpc", temperature=temperature)
         self.loss = loss
         self.temperature = temperature
         self.routes = RoutePuzzle("mcpc", backbone, image_size, tile_size, routes_per_corner, pool_seed)

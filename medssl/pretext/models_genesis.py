@@ -48,6 +48,9 @@ class ModelsGenesis(PretextTask):
     ) -> None:
         super().__init__()
         check_image_size("models_genesis", image_size, backbone)
+        for value_name, value in {"shuffle": shuffle, "intensity": intensity, "paint": paint, "inner": inner}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"models_genesis: {value_name} must lie in 0..1, got {value}.")
         self.distortions = (LocalShuffle(shuffle), BezierIntensity(intensity), Painting(paint, inner))
         self.image_channels = image_channels
         self.head = build_decoder("models_genesis", decoder, backbone, image_size, image_channels)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from medssl.networks import Backbone
 from medssl.transforms import cut_tiles, draw_coefficients, draw_crop_starts, draw_partners, mix
 
-from .task import Pictures, PretextOutput, PretextTask, check_image_size
+from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_positive
 
 COPIES = 3
 """Images on the channel axis: the first, the second, and their mixture."""
@@ -54,8 +54,7 @@ class RVRM(PretextTask):
                 f"rvrm sees two images and their mixture at once: the backbone needs three times an image's channels, "
                 f"not {backbone.in_channels}. Set copies: {COPIES} in the config."
             )
-        if alpha <= 0:
-            raise ValueError(f"rvrm: alpha must be positive, got {alpha}.")
+        check_positive("rvrm", alpha=alpha)
         self.alpha, self.disguise = alpha, disguise
         self.head = nn.Linear(backbone.out_channels, 1)
         # The mean of λ: the first steps need not be spent on finding it.

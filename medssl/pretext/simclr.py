@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from medssl.losses import nt_xent
 from medssl.networks import Backbone
-from medssl.transforms import ContrastiveView
 
-from .task import PretextOutput, PretextTask, check_image_size
-from .view_pairs import describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
+from .task import PretextOutput, PretextTask, check_image_size, check_positive
+from .view_pairs import build_view, describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
 
 
 class SimCLR(PretextTask):
@@ -24,7 +23,7 @@ class SimCLR(PretextTask):
         image_size: spatial shape of the images.
         out_channels: of the embedding.
         temperature: of NT-Xent.
-        view: values for :class:`ContrastiveView`, which draws the views.
+        view: values for :class:`medssl.transforms.ContrastiveView`, which draws the views.
 
     Raises:
         ValueError: when sizes do not fit, the temperature is not positive, or a value of the views means nothing.
@@ -43,9 +42,8 @@ class SimCLR(PretextTask):
     ) -> None:
         super().__init__()
         check_image_size("simclr", image_size, backbone)
-        if temperature <= 0:
-            raise ValueError(f"simclr: temperature must be positive, got {temperature}.")
-        self.view = ContrastiveView(**(view or {}))
+        check_positive("simclr", temperature=temperature)
+        self.view = build_view("simclr", view, backbone.spatial_dims)
         self.temperature = temperature
         features = backbone.out_channels
         self.head = nn.Sequential(

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from medssl.losses import negative_cosine
 from medssl.networks import Backbone
-from medssl.transforms import ContrastiveView
 
 from .task import PretextOutput, PretextTask, check_image_size
-from .view_pairs import describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
+from .view_pairs import build_view, describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
 
 
 class SimSiam(PretextTask):
@@ -28,7 +27,7 @@ class SimSiam(PretextTask):
         image_size: spatial shape of the images.
         hidden_channels: of the projector and the predictor.
         out_channels: of the embedding.
-        view: values for :class:`ContrastiveView`, which draws the views.
+        view: values for :class:`medssl.transforms.ContrastiveView`, which draws the views.
 
     Raises:
         ValueError: when sizes do not fit, or a value of the views means nothing.
@@ -47,7 +46,7 @@ class SimSiam(PretextTask):
     ) -> None:
         super().__init__()
         check_image_size("simsiam", image_size, backbone)
-        self.view = ContrastiveView(**(view or {}))
+        self.view = build_view("simsiam", view, backbone.spatial_dims)
         self.projector = nn.Sequential(
             *_layer(backbone.out_channels, hidden_channels),
             *_layer(hidden_channels, hidden_channels),

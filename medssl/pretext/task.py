@@ -88,10 +88,18 @@ def check_image_size(task: str, image_size: Sequence[int], backbone: Backbone, w
     """
     if len(image_size) != backbone.spatial_dims:
         raise ValueError(
-            f"{task}: image_size has {len(image_size)} entries, but the backbone is for {backbone.spatial_dims}D."
+            f"{task}: {what} with {len(image_size)} sides ({list(image_size)}) do not fit a backbone for "
+            f"{backbone.spatial_dims}D."
         )
     if min(image_size) < backbone.smallest_side:
         raise ValueError(
             f"{task}: {what} of {list(image_size)} are too small for {backbone.name}, which needs at least "
             f"{backbone.smallest_side} along every axis. Raise image_size or take another backbone."
         )
+
+
+def check_positive(task: str, **numbers: float) -> None:
+    """Raise ValueError when one of the named numbers is not positive."""
+    for name, number in numbers.items():
+        if not number > 0:
+            raise ValueError(f"{task}: {name} must be positive, got {number}.")

@@ -48,6 +48,8 @@ class TilePuzzle(nn.Module):
         pool_seed: int = 0,
     ) -> None:
         super().__init__()
+        if grid < 2:
+            raise ValueError(f"{task}: grid must be at least 2, got {grid}.")
         cells = [side // grid for side in image_size]
         if tile_size is None:
             tile_size = [int(cell * TILE_PER_CELL) for cell in cells]

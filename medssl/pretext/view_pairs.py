@@ -1,5 +1,8 @@
 """The puzzle that SimSiam and SimCLR share: two random views of each image, which belong together."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +12,21 @@ from medssl.transforms import ContrastiveView
 
 from .classification import accuracy_metrics
 from .task import Pictures
+
+
+def build_view(task: str, values: Mapping[str, Any] | None, spatial_dims: int) -> ContrastiveView:
+    """What draws the views, from the values of a config.
+
+    Raises:
+        ValueError: for values that mean nothing; the message names the task.
+    """
+    try:
+        view = ContrastiveView(**(values or {}))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{task}: view: {error}") from error
+    if not all(0 <= axis < spatial_dims for axis in view.mirror_axes or ()):
+        raise ValueError(f"{task}: view: mirror_axes must name axes 0 to {spatial_dims - 1}, got {view.mirror_axes}.")
+    return view
 
 
 def draw_view_pairs(task: str, view: ContrastiveView, images: Tensor) -> Tensor:

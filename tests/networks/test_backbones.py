@@ -1,5 +1,7 @@
 """The contract of every backbone, in 2D and 3D; a new row of ``ARCHITECTURES`` is tested without a new line here."""
 
+import copy
+
 import pytest
 import torch
 from monai.bundle import ConfigParser
@@ -14,6 +16,7 @@ from medssl.networks import (
     first_convolution,
     network_description,
 )
+from medssl.networks.backbone import _resnet_stem
 
 every_backbone = pytest.mark.parametrize(
     ("name", "spatial_dims"), [(name, dims) for name in ARCHITECTURES for dims in (2, 3)]
@@ -135,3 +138,16 @@ def test_vgg11_is_column_a_of_the_paper(spatial_dims: int) -> None:
         if isinstance(layer, kinds[0]):
             assert isinstance(layers[place + 1], (nn.BatchNorm2d, nn.BatchNorm3d))
             assert isinstance(layers[place + 2], nn.ReLU)
+
+
+@pytest.mark.parametrize("side", [4, 5, 6, 7, 8])
+def test_the_stem_on_small_cubes_has_the_gradient_of_double_precision(side: int) -> None:
+    stem = build_backbone("resnet18", 3).network.conv1
+    exact = copy.deepcopy(stem).double()
+    images = torch.randn(4, 1, side, 12, 9)
+    features = _resnet_stem(stem, images)
+    torch.testing.assert_close(features.double(), exact(images.double()), rtol=1e-4, atol=1e-5)
+    weight = torch.randn_like(features)
+    (features * weight).sum().backward()
+    (exact(images.double()) * weight).sum().backward()
+    torch.testing.assert_close(stem.weight.grad.double(), exact.weight.grad, rtol=1e-3, atol=1e-3)

@@ -104,7 +104,7 @@ def test_mim_takes_the_heads_of_the_paper() -> None:
 @pytest.mark.parametrize("hole", [0.5, 0.3])
 def test_inpainting_cuts_one_box_anywhere_and_fills_it_with_the_mean(image_size: tuple[int, ...], hole: float) -> None:
     task, _ = set_up("inpainting", image_size, channels=2, hole=hole)
-    sides = [int(hole * side) for side in image_size]
+    sides = [max(1, round(hole * side)) for side in image_size]
     images = torch.randn(1500, 2, *image_size)
     inputs, hidden = task.puzzle(images)
     assert hidden.shape == (1500, 1, *image_size)

@@ -112,6 +112,7 @@ def test_mcpc_is_right_when_its_prediction_is_and_its_loss_is_lower_then(loss: s
 def test_sc_assl_is_src_and_mcpc_on_one_route_in_one_pass(spatial_dims: int, loss: str) -> None:
     task, backbone, images = set_up("sc_assl", spatial_dims, loss=loss)
     assert isinstance(task, SCASSL)
+    assert task.mcpc.routes is task.src.routes  # one pool of routes
     passes: list[int] = []
     backbone.register_forward_hook(lambda module, inputs, output: passes.append(len(inputs[0])))
     outputs = []
