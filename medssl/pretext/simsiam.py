@@ -20,7 +20,8 @@ class SimSiam(PretextTask):
     negative cosine, −1 at best.
 
     There are no negatives, so a loss near −1 proves nothing: look at ``spread``, which falls to 0 when all images
-    get the same embedding, and at ``accuracy``, how often an image's two views find each other in the batch.
+    get the same embedding, and at ``accuracy``, how often a prediction is most alike to the other view of its own
+    image, of all in the batch.
 
     Args:
         backbone: sees the views.
@@ -71,7 +72,7 @@ class SimSiam(PretextTask):
         z1, z2 = self.projector(first), self.projector(second)
         p1, p2 = self.predictor(z1), self.predictor(z2)
         loss = (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2
-        metrics, answer = matching_metrics(z1, z2)
+        metrics, answer = matching_metrics(p1, z2)
         return PretextOutput(loss, metrics, view_pictures(views, answer))
 
     def describe(self, target: Tensor) -> str:

@@ -55,16 +55,17 @@ def matching_metrics(first: Tensor, second: Tensor) -> tuple[dict[str, Tensor], 
     """Is an image's second view the one most alike to its first, of all second views in the batch?
 
     Args:
-        first, second: embeddings of both views, ``[B, D]``.
+        first: embedding of each first view, or what is predicted from it, ``[B, D]``.
+        second: embedding of each second view, ``[B, D]``.
 
     Returns:
-        ``accuracy``, ``chance`` (1/B) and ``spread`` (of the normalised embeddings: 1 when they point everywhere, 0
+        ``accuracy``, ``chance`` (1/B) and ``spread`` (of ``second``, normalised: 1 when they point everywhere, 0
         when they have collapsed; Chen & He 2021, Sec. 4.1); and the second view most alike to each first, ``[B]``.
     """
     first, second = F.normalize(first.detach(), dim=1), F.normalize(second.detach(), dim=1)
     similarities = first @ second.T
     metrics = accuracy_metrics(similarities, torch.arange(len(first), device=first.device))
-    metrics["spread"] = first.std(dim=0, unbiased=False).mean() * first.shape[1] ** 0.5
+    metrics["spread"] = second.std(dim=0, unbiased=False).mean() * second.shape[1] ** 0.5
     return metrics, similarities.argmax(dim=1)
 
 

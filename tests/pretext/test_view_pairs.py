@@ -182,7 +182,7 @@ def test_metrics_count_the_images_whose_second_view_is_the_most_alike(batch: int
     hits = [choice == own for own, choice in enumerate(best)]
     assert metrics["accuracy"].item() == pytest.approx(np.mean(hits))
     assert metrics["chance"].item() == pytest.approx(1 / batch)
-    directions = first.detach().double().numpy()
+    directions = second.double().numpy()
     directions /= np.sqrt((directions**2).sum(axis=1, keepdims=True))
     assert metrics["spread"].item() == pytest.approx(directions.std(axis=0).mean() * math.sqrt(width), rel=1e-4)
     assert not any(value.requires_grad for value in metrics.values())
@@ -193,10 +193,10 @@ def test_the_spread_is_one_when_embeddings_point_everywhere_and_nought_when_they
     assert matching_metrics(everywhere, everywhere)[0]["spread"].item() == pytest.approx(1, abs=0.02)
     # Length does not count.
     lengths = 100 * torch.rand(2000, 1)
-    assert matching_metrics(lengths * everywhere, everywhere)[0]["spread"].item() == pytest.approx(1, abs=0.02)
+    assert matching_metrics(everywhere, lengths * everywhere)[0]["spread"].item() == pytest.approx(1, abs=0.02)
     constant = torch.randn(64).expand(2000, 64)
-    assert matching_metrics(lengths * constant, everywhere)[0]["spread"].item() < 1e-5
-    assert 0.05 < matching_metrics(constant + 0.1 * everywhere, everywhere)[0]["spread"].item() < 0.2
+    assert matching_metrics(everywhere, lengths * constant)[0]["spread"].item() < 1e-5
+    assert 0.05 < matching_metrics(everywhere, constant + 0.1 * everywhere)[0]["spread"].item() < 0.2
 
 
 @both_tasks
@@ -208,6 +208,8 @@ def test_equal_images_are_told_apart_as_often_as_by_a_guess_and_unchanged_ones_a
         equal = images[:1].expand_as(images)
         found = [task(backbone, equal).metrics["accuracy"].item() for _ in range(rounds)]
         same = build_task(name, backbone, images.shape[2:], view=SAME_VIEW).double().eval()
+        if name == "simsiam":
+            same.predictor = torch.nn.Identity()  # one that has learned what there is to learn
         output = same(backbone, images)
     draws = BATCH * rounds
     assert abs(np.mean(found) - 1 / BATCH) < 4 * math.sqrt(1 / BATCH * (1 - 1 / BATCH) / draws)

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from medssl.data.phantoms.head import draw_head
 from medssl.data.phantoms.radiograph import draw_radiograph
+from medssl.data.phantoms.write import head_spacing
 
-HEAD_MILLIMETRES = (224, 224, 160)
-"""Field of view of a head, whatever its number of voxels."""
 HEAD_WINDOW = (-100, 200)
 
 
@@ -31,7 +30,8 @@ def draw_batch(image_size: Sequence[int], count: int, seed: int = 0) -> Tensor:
         if len(image_size) == 2:
             image = draw_radiograph([], generator, image_size[0])
         else:
-            spacing = tuple(width / side for width, side in zip(HEAD_MILLIMETRES, image_size, strict=True))
-            image = draw_head([], generator, tuple(image_size), spacing).clip(*HEAD_WINDOW).astype(np.float32)
+            x, y, z = image_size
+            head = draw_head([], generator, (x, y, z), head_spacing((x, y, z)))
+            image = head.clip(*HEAD_WINDOW).astype(np.float32)
         images.append(torch.from_numpy((image - image.mean()) / image.std()))
     return torch.stack(images)[:, None]
