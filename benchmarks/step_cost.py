@@ -1,9 +1,9 @@
 """What does a step of each pretext task cost, over the bare backbone's on the same number of pixels?
 
 Forward and backward pass, without the optimiser. "The same number of pixels" is the very tensor that the task feeds to
-the backbone: tiles, views and copies included. `rvrm` needs a backbone of three channels; rotation is measured on such a
-one too. The task and the bare backbone take turns, so that a change of the
-machine's pace meets both; the figures are medians. `python benchmarks/step_cost.py` writes `results/step_cost.json` and
+the backbone: tiles, views and copies included. `rvrm` needs a backbone of three channels; rotation is measured on such
+a one too. The task and the bare backbone take turns, so that a change of the machine's pace meets both; the figures are
+medians. `python benchmarks/step_cost.py` writes `results/step_cost.json` and
 `.md` beside this file, about ten minutes on two idle cores.
 """
 

@@ -16,7 +16,7 @@ from monai.networks.utils import copy_model_state
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medssl.pretext import TASKS
-from medssl.studies import BundleRun, bundle_folder
+from medssl.studies import BundleRun, bundle_folder, mix_in
 
 SIZES = {"cxr": [64, 64], "ct": [32, 32, 32]}
 MIX_INS = [*TASKS, "rotation_rvrm", "rotation_sc_assl"]
@@ -146,19 +146,26 @@ def test_other_tools_find_the_properties_they_look_for(bundle: str, chest: Path,
 
 
 MISTAKES = {
-    "a mistyped option": (["--epohcs", "3"], "Did you mean --epochs?"),
-    "no datalist": (["--datalist", "nowhere.json"], "There is no datalist nowhere.json"),
-    "an unknown backbone": (["--architecture", "resnet19"], "There is no backbone 'resnet19'"),
-    "images too small": (["--image_size", "[20,20]"], "too small for densenet121"),
+    "a mistyped option": ("rotation", ["--epohcs", "3"], "Did you mean --epochs?"),
+    "no datalist": ("rotation", ["--datalist", "nowhere.json"], "There is no datalist nowhere.json"),
+    "an unknown backbone": ("rotation", ["--architecture", "resnet19"], "There is no backbone 'resnet19'"),
+    "images too small": ("rotation", ["--image_size", "[20,20]"], "too small for densenet121"),
+    "images that the head cannot give": ("mim", ["--image_size", "[48,48]"], "mim: The transposed decoder gives"),
+    "no other image to compare with": (
+        "simclr",
+        ["--batch_size", "1"],
+        "simclr needs at least 2 images in a mini-batch",
+    ),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_on_the_command_line_is_answered_in_one_sentence(mistake: str, chest: Path, tmp_path: Path) -> None:
-    arguments, message = MISTAKES[mistake]
+    task, arguments, message = MISTAKES[mistake]
     folder = bundle_folder("cxr_pretrain")
+    configs = [str(folder / "configs" / "train.yaml"), str(mix_in(f"pretext/{task}"))]
     command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(folder)]
-    command += ["--config_file", str(folder / "configs" / "train.yaml"), "--output_dir", str(tmp_path / "run")]
+    command += ["--config_file", str(configs), "--output_dir", str(tmp_path / "run"), "--image_size", "[64,64]"]
     command += ["--datalist", str(chest), "--workers", "0", "--epochs", "1", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
