@@ -15,7 +15,7 @@ import torch
 from environment import environment
 from torch import Tensor
 
-from medssl.data.phantoms import draw_batch
+from medssl.data.phantoms.batch import draw_batch
 from medssl.networks import Backbone, build_backbone
 from medssl.pretext import TASKS, PretextTask, build_task
 

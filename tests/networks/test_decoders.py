@@ -102,5 +102,24 @@ def test_a_place_of_the_map_becomes_the_same_place_of_the_image(
 
 
 def test_the_light_decoder_doubles_the_resolution_from_stage_to_stage() -> None:
-    decoder = LightDecoder(build_backbone("resnet18", 2), (224, 100), out_channels=1)
-    assert decoder.sizes == [[14, 7], [28, 13], [56, 25], [112, 50], [224, 100]]
+    decoder = LightDecoder(build_backbone("resnet18", 2), (224, 99), out_channels=1)
+    assert decoder.sizes == [[14, 7], [28, 13], [56, 25], [112, 50]]
+    # The last doubling deals four channels of each place out to its four pixels; the pixel too many is cut off.
+    coarse = torch.arange(4 * 112 * 50.0).view(1, 4, 112, 50)
+    decoder.exit, decoder.stages = nn.Identity(), nn.ModuleList([nn.Identity()] * 3 + [_Always(coarse)])
+    images = decoder(torch.zeros(1, 512, 7, 4))
+    assert images.shape == (1, 1, 224, 99)
+    for row, column in ((0, 0), (1, 0), (0, 1), (101, 98), (223, 97)):
+        channel = 2 * (row % 2) + column % 2
+        assert images[0, 0, row, column] == coarse[0, channel, row // 2, column // 2]
+
+
+class _Always(nn.Module):
+    """Gives the same whatever it gets."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.output
