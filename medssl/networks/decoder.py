@@ -88,4 +88,5 @@ class LightDecoder(nn.Module):
             features = stage(F.interpolate(features, size=size, mode=self.mode, align_corners=False))
         images: Tensor = pixelshuffle(self.exit(features), len(self.image_size), scale_factor=2)
         # Odd sides were rounded up.
-        return images[(..., *(slice(side) for side in self.image_size))]
+        wanted: tuple[slice, ...] = (slice(None), slice(None), *map(slice, self.image_size))
+        return images[wanted]
