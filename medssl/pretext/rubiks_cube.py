@@ -36,7 +36,7 @@ class RubiksCube(PretextTask):
         ValueError: see :class:`TilePuzzle`.
     """
 
-    question = "from which cells, and turned?"
+    question = "from which cells? turned?"
 
     def __init__(
         self,
