@@ -60,13 +60,15 @@ def datalist_splits(path: Path, size: int) -> tuple[Split, Split]:
     return train, test
 
 
-def pretrain(images: Tensor, values: dict[str, float] | None, seed: int, steps: int, batch: int) -> tuple[Any, float]:
+def pretrain(
+    images: Tensor, values: dict[str, float] | None, seed: int, steps: int, batch: int
+) -> tuple[Any, float | None]:
     """A backbone after some steps of RVRM (None: as it was built) and the task's error on held-out images."""
     torch.manual_seed(seed)
     size = images.shape[2:]
     backbone = build_backbone("resnet18", len(size), in_channels=3)
     if values is None:
-        return backbone, float("nan")
+        return backbone, None
     train, unseen = images[: -len(images) // 8], images[-len(images) // 8 :]
     task = build_task("rvrm", backbone, size, **values)
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
