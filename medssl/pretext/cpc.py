@@ -10,8 +10,8 @@ from medssl.networks import Backbone
 from medssl.transforms import cut_tiles, draw_crop_starts, half_overlapping_starts
 
 from .classification import accuracy_metrics
-from .route_puzzle import tile_features
 from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_positive
+from .tile_features import tile_features
 
 LARGEST_GRID = {2: 7, 3: 4}
 SMALLEST_GRID = 3

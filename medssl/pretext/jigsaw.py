@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from medssl.networks import Backbone
 
 from .classification import accuracy_metrics
-from .route_puzzle import tile_features
 from .task import Pictures, PretextOutput, PretextTask
+from .tile_features import tile_features
 from .tile_puzzle import TilePuzzle
 
 

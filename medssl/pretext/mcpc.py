@@ -10,8 +10,9 @@ from medssl.losses import info_nce, predictive_ratio
 from medssl.networks import Backbone
 
 from .classification import accuracy_metrics
-from .route_puzzle import RoutePuzzle, tile_features
+from .route_puzzle import RoutePuzzle
 from .task import Pictures, PretextOutput, PretextTask, check_positive
+from .tile_features import tile_features
 
 
 class MCPC(PretextTask):

@@ -70,13 +70,3 @@ class RoutePuzzle(nn.Module):
         grid = self.routes[route]
         starts = torch.stack([offsets[axis][grid[..., axis]] for axis in range(grid.shape[-1])], dim=-1)
         return cut_tiles(images, crop_starts[:, None] + starts, self.tile_size), route
-
-
-def tile_features(backbone: Backbone, tiles: Tensor) -> Tensor:
-    """Pooled features ``[B, m, D]`` of tiles ``[B, m, C, *tile]`` (Eq. 1).
-
-    The tiles of all images go through the backbone as one batch, which is the Siamese network of the paper; batch
-    normalisation therefore takes its statistics over all tiles of the mini-batch.
-    """
-    features = backbone.pool(backbone(tiles.flatten(0, 1)))
-    return features.unflatten(0, tiles.shape[:2])

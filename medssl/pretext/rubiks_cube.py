@@ -11,8 +11,8 @@ from medssl.networks import Backbone
 from medssl.transforms import HALF_TURN_PLANES, half_turns
 
 from .classification import accuracy_metrics
-from .route_puzzle import tile_features
 from .task import Pictures, PretextOutput, PretextTask
+from .tile_features import tile_features
 from .tile_puzzle import TilePuzzle
 
 GRID = 2

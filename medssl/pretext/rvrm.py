@@ -30,8 +30,8 @@ class RVRM(PretextTask):
     error of 0.004 after 250 steps on chest phantoms, where a constant answer has 0.083), but its features were then
     worth no more to a linear probe than untrained ones (``benchmarks/results/rvrm_shortcut.md``, three seeds).
     Disguised it is much harder (0.042; on small head volumes 250 steps taught next to nothing), and in so short a
-    training its features were worth no more either: take it for long trainings on many images, where the plain error
-    falls to nearly nothing in the first epochs, and let a linear probe on your own labels decide.
+    training its features were worth no more either. Whether it pays in a longer one is not measured: try it where the
+    plain error falls to nearly nothing at once, and let a linear probe on your own labels decide.
 
     Args:
         backbone: with ``in_channels`` of three times the image's.

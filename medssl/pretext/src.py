@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from medssl.networks import Backbone
 
 from .classification import accuracy_metrics
-from .route_puzzle import RoutePuzzle, tile_features
+from .route_puzzle import RoutePuzzle
 from .task import Pictures, PretextOutput, PretextTask
+from .tile_features import tile_features
 
 
 class SRC(PretextTask):
