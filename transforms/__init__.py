@@ -1,6 +1,7 @@
 """From a file to a tensor, and from a batch of images to a puzzle."""
 
 from .genesis import BezierIntensity, LocalShuffle, Painting
+from .image_error import UnusableImageError
 from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range
 from .masks import box_masks, draw_boxes, draw_grid_masks
 from .mixing import draw_coefficients, draw_partners, mix
@@ -11,6 +12,15 @@ from .resized_crop import draw_resized_crops, resize_crops
 from .rotation import HALF_TURN_PLANES, QuarterTurns, half_turns, rotate, shape_preserving_rotations
 from .routes import route_pool, shortest_routes
 from .shuffling import shuffle_within, window_numbers
+from .stored import (
+    LoadStored,
+    LoadStoredd,
+    MiddleStoredCrop,
+    MiddleStoredCropd,
+    RandStoredCropsd,
+    StoredImage,
+    write_stored,
+)
 from .tiles import cut_tiles, draw_cell_starts, draw_crop_starts, half_overlapping_starts, normalise_tiles
 from .views import ContrastiveView
 from .volume import LoadVolume, LoadVolumed
@@ -21,15 +31,22 @@ __all__ = [
     "ContrastiveView",
     "LoadRadiograph",
     "LoadRadiographd",
+    "LoadStored",
+    "LoadStoredd",
     "LoadVolume",
     "LoadVolumed",
     "LocalShuffle",
+    "MiddleStoredCrop",
+    "MiddleStoredCropd",
     "Painting",
     "QuarterTurns",
     "RandPerImage",
     "RandPerImaged",
+    "RandStoredCropsd",
     "ResizeRadiograph",
     "ResizeRadiographd",
+    "StoredImage",
+    "UnusableImageError",
     "apply_tables",
     "bezier_tables",
     "blur",
@@ -56,4 +73,5 @@ __all__ = [
     "shuffle_within",
     "to_unit_range",
     "window_numbers",
+    "write_stored",
 ]
