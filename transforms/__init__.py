@@ -1,5 +1,6 @@
 """From a file to a tensor, and from a batch of images to a puzzle."""
 
+from .dicom_series import SetAside, Stack, find_stacks, read_stack
 from .genesis import BezierIntensity, LocalShuffle, Painting
 from .image_error import UnusableImageError
 from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range
@@ -23,7 +24,7 @@ from .stored import (
 )
 from .tiles import cut_tiles, draw_cell_starts, draw_crop_starts, half_overlapping_starts, normalise_tiles
 from .views import ContrastiveView
-from .volume import LoadVolume, LoadVolumed
+from .volume import LoadVolume, LoadVolumed, read_volume
 
 __all__ = [
     "HALF_TURN_PLANES",
@@ -45,6 +46,8 @@ __all__ = [
     "RandStoredCropsd",
     "ResizeRadiograph",
     "ResizeRadiographd",
+    "SetAside",
+    "Stack",
     "StoredImage",
     "UnusableImageError",
     "apply_tables",
@@ -60,11 +63,14 @@ __all__ = [
     "draw_grid_masks",
     "draw_partners",
     "draw_resized_crops",
+    "find_stacks",
     "half_overlapping_starts",
     "half_turns",
     "jitter_intensity",
     "mix",
     "normalise_tiles",
+    "read_stack",
+    "read_volume",
     "resize_crops",
     "rotate",
     "route_pool",

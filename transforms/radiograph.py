@@ -22,6 +22,8 @@ from monai.transforms import MapTransform, Transform
 from PIL import Image, ImageOps
 from pydicom import pixels
 
+from .image_error import UnusableImageError
+
 DICOM_MAGIC_OFFSET = 128
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601, which Pillow uses as well
 
@@ -106,10 +108,14 @@ def read_radiograph(path: Path, voi_lut: bool = True) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"There is no image file {path}: check the path in the datalist.")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes): copy it again, or take it out of the datalist.")
+        raise UnusableImageError(
+            "empty file", f"{path} is empty (0 bytes): copy it again, or take it out of the datalist."
+        )
     grey = _read_dicom(path, voi_lut) if is_dicom(path) else _read_picture(path)
     if grey.size == 0 or not np.isfinite(grey).all():
-        raise ValueError(f"{path} has no pixels or pixels that are not finite: take it out of the datalist.")
+        raise UnusableImageError(
+            "not finite", f"{path} has no pixels or pixels that are not finite: take it out of the datalist."
+        )
     return np.require(grey, np.float32, ["C", "W"])
 
 
@@ -129,9 +135,10 @@ def _read_picture(path: Path) -> np.ndarray:
             # Modes of 16 and 32 bit are grey already, and "L" would cut them to 8 bit.
             return np.asarray(upright if upright.mode.startswith(("I", "F")) else upright.convert("L"))
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(
+        raise UnusableImageError(
+            "unreadable",
             f"{path} cannot be read as PNG, JPEG, TIFF or DICOM ({error}): it is damaged or no image; "
-            "copy it again, or take it out of the datalist."
+            "copy it again, or take it out of the datalist.",
         ) from error
 
 
@@ -139,17 +146,18 @@ def _read_dicom(path: Path, voi_lut: bool) -> np.ndarray:
     try:
         dataset = pydicom.dcmread(path)
         if "PixelData" not in dataset:
-            raise ValueError("it holds no pixels")
+            raise UnusableImageError("no pixels", f"{path} is DICOM without an image: take it out of the datalist.")
         frames = int(dataset.get("NumberOfFrames") or 1)
         if frames > 1:
             raise _several_frames(path, frames)
         return _grey(dataset, voi_lut)
-    except _SeveralFramesError:
+    except UnusableImageError:
         raise
     # pydicom and its decoders raise nearly anything on a damaged file; all of it means the same to the user.
     except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a DICOM image ({error}): copy it again, or take it out of the datalist."
+        raise UnusableImageError(
+            "unreadable",
+            f"{path} cannot be read as a DICOM image ({error}): copy it again, or take it out of the datalist.",
         ) from error
 
 
@@ -170,11 +178,6 @@ def _grey(dataset: pydicom.Dataset, voi_lut: bool) -> np.ndarray:
     return image
 
 
-class _SeveralFramesError(ValueError):
-    pass
-
-
-def _several_frames(path: Path, frames: int) -> _SeveralFramesError:
-    return _SeveralFramesError(
-        f"{path} holds {frames} frames, and a radiograph is one: save the frame you want as a file of its own."
-    )
+def _several_frames(path: Path, frames: int) -> UnusableImageError:
+    sentence = f"{path} holds {frames} frames, and a radiograph is one: save the frame you want as a file of its own."
+    return UnusableImageError("several frames", sentence)

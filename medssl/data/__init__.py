@@ -1,20 +1,34 @@
 """From files and CSVs to datalists and datasets: preparing, splitting, partial labels."""
 
-from .datalist import read_datalist, read_labels, write_datalist
-from .npz import unpack_npz
+from .datalist import read_datalist, read_exclusive, read_labels, write_datalist
+from .npz import unpack_npz, unpack_source
 from .partial_labels import label_counts, simulate_partial_labels
 from .phantoms import write_phantoms
-from .splits import split_patients
+from .sources import Source, merge_sources, name_sources, read_sources, read_tables
+from .splits import fold_patients, split_patients
+from .store import store_settings
 from .studies import list_studies
+from .tables import Table, read_table
 
 __all__ = [
+    "Source",
+    "Table",
+    "fold_patients",
     "label_counts",
     "list_studies",
+    "merge_sources",
+    "name_sources",
     "read_datalist",
+    "read_exclusive",
     "read_labels",
+    "read_sources",
+    "read_table",
+    "read_tables",
     "simulate_partial_labels",
     "split_patients",
+    "store_settings",
     "unpack_npz",
+    "unpack_source",
     "write_datalist",
     "write_phantoms",
 ]

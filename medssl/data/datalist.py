@@ -6,8 +6,9 @@ It is MONAI's Decathlon-style list with partial labels::
      "training": [{"image": "images/1.png", "label": [1, null], "patient": "5f0c", "source": "nih"}],
      "validation": [], "test": [], "unlabeled": [{"image": "images/2.png", "patient": "a1b2", "source": "nih"}]}
 
-Image paths are relative to the file. A label is 1, 0 or null (unknown). A patient of validation or test is in no other
-split; a patient of training may have unlabelled images too.
+Image paths are relative to the file. A label is 1, 0 or null (unknown). With ``"exclusive": true`` the labels are
+classes of which each image has exactly one: ``label`` is one-hot, or null throughout where the class is unknown. A
+patient of validation or test is in no other split; a patient of training may have unlabelled images too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ SPLITS = ("training", "validation", "test", "unlabeled")
 PRETRAIN = "pretrain"  # every image that is in neither validation nor test
 
 
-def write_datalist(path: str | Path, labels: Sequence[str], splits: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+def write_datalist(
+    path: str | Path,
+    labels: Sequence[str],
+    splits: Mapping[str, Iterable[Mapping[str, Any]]],
+    exclusive: bool = False,
+) -> None:
     """Write a datalist in one stroke: a kill leaves the old file or the new one, never half of it.
 
     Args:
@@ -37,6 +43,7 @@ def write_datalist(path: str | Path, labels: Sequence[str], splits: Mapping[str,
         splits: for each of ``training``, ``validation``, ``test``, ``unlabeled`` (those absent are written empty) its
             items: ``image`` (absolute, or relative to the datalist), ``patient``, optionally ``source``, and outside
             ``unlabeled`` the ``label``: K values 1, 0, or None or NaN for unknown.
+        exclusive: each image has exactly one of the labels.
 
     Raises:
         ValueError: what was given is no valid datalist; nothing is written then.
@@ -47,11 +54,13 @@ def write_datalist(path: str | Path, labels: Sequence[str], splits: Mapping[str,
         raise ValueError(f"A datalist has no split {sorted(unknown)[0]!r}: use {', '.join(SPLITS)}.")
     folder = str(path.parent.resolve())
     content = {split: [_plain_item(item, folder) for item in splits.get(split, ())] for split in SPLITS}
-    _check(path, {"labels": list(labels), **content})
+    head: dict[str, Any] = {"labels": list(labels), **({"exclusive": True} if exclusive else {})}
+    _check(path, {**head, **content})
     # One item a line: as quick as json.dump, and a person can read and compare it.
-    parts = [f'"labels": {json.dumps(list(labels))}']
+    encode = json.JSONEncoder(allow_nan=False).encode
+    parts = [f'"{key}": {json.dumps(value)}' for key, value in head.items()]
     for split, items in content.items():
-        rows = ",\n".join(json.dumps(item, allow_nan=False) for item in items)
+        rows = ",\n".join(map(encode, items))
         parts.append(f'"{split}": [\n{rows}\n]' if rows else f'"{split}": []')
     write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
 
@@ -100,6 +109,11 @@ def read_labels(path: str | Path) -> list[str]:
     return list(_read(Path(path))["labels"])
 
 
+def read_exclusive(path: str | Path) -> bool:
+    """Whether each image of a datalist has exactly one of its labels (multi-class)."""
+    return bool(_read(Path(path)).get("exclusive", False))
+
+
 def _plain_item(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
     plain = {key: value for key, value in item.items() if key != "label"}
     image = str(item.get("image", ""))
@@ -107,13 +121,15 @@ def _plain_item(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
         with contextlib.suppress(ValueError):  # another drive under Windows: no relative path leads there
             image = os.path.relpath(image, folder)
     plain["image"] = Path(image).as_posix()
-    if item.get("label") is not None:
-        plain["label"] = [_plain_value(value) for value in item["label"]]
+    label = item.get("label")
+    if label is not None:
+        values = label.tolist() if isinstance(label, np.ndarray) else label
+        plain["label"] = [_plain_value(value) for value in values]
     return plain
 
 
 def _plain_value(value: Any) -> Any:
-    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
+    if value is None or value != value:  # NaN
         return None
     return int(value) if value in (0, 1) else value
 
@@ -143,6 +159,9 @@ def _check(path: Path, content: Any) -> None:
         raise ValueError(f'{path} has no list "labels": is it a datalist?')
     if len(set(content["labels"])) != len(content["labels"]):
         raise ValueError(f"{path}: a name occurs twice in labels {content['labels']}.")
+    exclusive = content.get("exclusive", False)
+    if not isinstance(exclusive, bool):
+        raise ValueError(f"{path}: exclusive is {exclusive!r}; it must be true or false.")
     split_of_patient: dict[str, str] = {}
     place_of_image: dict[str, str] = {}
     for split in ("validation", "test", "training", "unlabeled"):
@@ -151,7 +170,7 @@ def _check(path: Path, content: Any) -> None:
             raise ValueError(f"{path}: {split} is no list of images.")
         for row, item in enumerate(items):
             place = f"{path}, {split}[{row}]"
-            _check_item(place, item, len(content["labels"]), labelled=split != "unlabeled")
+            _check_item(place, item, len(content["labels"]), split != "unlabeled", exclusive)
             other = place_of_image.setdefault(item["image"], place)
             if other is not place:
                 raise ValueError(f"{place}: the image {item['image']} is listed already at {other}.")
@@ -160,7 +179,7 @@ def _check(path: Path, content: Any) -> None:
                 raise ValueError(f"{place}: the patient {item['patient']!r} is in {before} too; keep it in one split.")
 
 
-def _check_item(place: str, item: Any, classes: int, labelled: bool) -> None:
+def _check_item(place: str, item: Any, classes: int, labelled: bool, exclusive: bool) -> None:
     if not isinstance(item, dict):
         raise ValueError(f'{place} is no entry of the form {{"image": …, "patient": …}}.')
     for key in ("image", "patient"):
@@ -173,5 +192,7 @@ def _check_item(place: str, item: Any, classes: int, labelled: bool) -> None:
         count = len(label) if isinstance(label, list) else "no"
         raise ValueError(f"{place} has {count} label values, and there are {classes} labels; unknown ones are null.")
     for value in label:
-        if value is not None and (isinstance(value, str) or value not in (0, 1)):
+        if value not in (None, 0, 1):
             raise ValueError(f"{place} has the label value {value!r}: a label is 1, 0 or null (unknown).")
+    if exclusive and not (label.count(None) == classes or (label.count(1) == 1 and label.count(0) == classes - 1)):
+        raise ValueError(f"{place}: labels exclude each other, so exactly one is 1 and the rest 0, or all are null.")

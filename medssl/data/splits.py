@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
 
 LABELLED_SPLITS = ("training", "validation", "test")
 
@@ -35,23 +37,49 @@ def split_patients(
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
         raise ValueError(f"fractions must be three shares (training, validation, test) that sum to 1, not {fractions}.")
-    names, patient_of_image = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     used = np.flatnonzero(shares)
-    if len(names) < len(used):
+    patient_of_image, features = _features(patients, labels)
+    if len(features) < len(used):
         raise ValueError(
-            f"{len(names)} patient(s) cannot fill {len(used)} splits: add patients, or set a fraction to 0."
+            f"{len(features)} patient(s) cannot fill {len(used)} splits: add patients, or set a fraction to 0."
         )
-    features = _features(patient_of_image, np.asarray(labels), len(names))
     chosen = used[_place(features, shares[used], np.random.default_rng(seed))]
     return np.asarray(LABELLED_SPLITS)[chosen][patient_of_image]
 
 
-def _features(patient_of_image: np.ndarray, labels: np.ndarray, patients: int) -> np.ndarray:
-    """Of each patient its share of all images, and of all positives and negatives of each class [P, 1 + 2 K]."""
+def fold_patients(patients: Sequence[str], labels: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
+    """Put each patient into one of ``folds`` folds of like size and findings, for cross-validation.
+
+    Args:
+        patients: the patient of each of the N images.
+        labels: [N, K] of 1, 0, NaN.
+        folds: how many, 2 or more.
+        seed: orders patients that are alike.
+
+    Returns:
+        For each image the number of its fold from 0, an int64 array [N].
+
+    Raises:
+        ValueError: there are fewer than two folds, or fewer patients than folds.
+    """
+    if folds < 2:
+        raise ValueError(f"folds must be 2 or more, not {folds}.")
+    patient_of_image, features = _features(patients, labels)
+    if len(features) < folds:
+        raise ValueError(f"{len(features)} patient(s) cannot fill {folds} folds: add patients, or ask for fewer folds.")
+    return _place(features, np.full(folds, 1 / folds), np.random.default_rng(seed))[patient_of_image]
+
+
+def _features(patients: Sequence[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each image's patient [N]; of each patient its share of all images, positives and negatives of each
+    class [P, 1 + 2 K].
+    """
+    patient_of_image, names = pd.factorize(np.asarray(patients, dtype=object), sort=True)
+    labels = np.asarray(labels)
     columns = np.concatenate([np.ones((len(labels), 1)), labels == 1, labels == 0], axis=1)
-    features = np.zeros((patients, columns.shape[1]))
-    np.add.at(features, patient_of_image, columns)
-    return features / np.maximum(features.sum(axis=0), 1)
+    counts = coo_array((np.ones(len(labels)), (patient_of_image, np.arange(len(labels)))), (len(names), len(labels)))
+    features = counts.tocsr() @ columns
+    return patient_of_image, features / np.maximum(features.sum(axis=0), 1)
 
 
 def _place(features: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,105 @@
+"""Which image goes into which split: as given or by patient, and no patient of validation or test anywhere else."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..partial_labels import simulate_partial_labels
+from ..splits import LABELLED_SPLITS, split_patients
+from ..tables import mark
+
+
+def assign_splits(rows: pd.DataFrame, values: np.ndarray, fractions: Sequence[float], seed: int) -> None:
+    """Fill the column ``split`` of every usable row, in place.
+
+    Rows without a known label become unlabelled; rows with one go where they were put, or where `split_patients` puts
+    their patient. Who was put into two splits is set aside.
+
+    Args:
+        rows: with ``split``, ``patient``, ``reason`` and ``detail``.
+        values: labels [N, K] of 1, 0, NaN.
+        fractions: shares of training, validation and test.
+        seed: of the split.
+
+    Raises:
+        ValueError: the fractions are no shares, or there are fewer patients than splits.
+    """
+    known = np.isfinite(values).any(axis=1)
+    held = (rows["reason"] == "").to_numpy() & ~known & rows["split"].isin(["validation", "test"]).to_numpy()
+    mark(rows, held, "no label", "it was put into validation or test, and none of its labels is known")
+    _set_aside_torn_patients(rows, known)
+    used = (rows["reason"] == "").to_numpy()
+    rows.loc[used & ~known, "split"] = "unlabeled"
+    _follow_given(rows, used & known)
+    open_rows = np.flatnonzero(used & known & (rows["split"] == "").to_numpy())
+    if len(open_rows):
+        patients = rows["patient"].iloc[open_rows].to_list()
+        rows.loc[open_rows, "split"] = split_patients(patients, values[open_rows], fractions, seed)
+
+
+def _set_aside_torn_patients(rows: pd.DataFrame, known: np.ndarray) -> None:
+    given = (rows["reason"] == "").to_numpy() & known & rows["split"].isin(LABELLED_SPLITS).to_numpy()
+    splits = rows[given].groupby("patient")["split"].unique()
+    torn = {patient: " and ".join(sorted(names)) for patient, names in splits.items() if len(names) > 1}
+    where = given & rows["patient"].isin(torn).to_numpy()
+    details = [f"its patient was put into {torn.get(patient)}: put each into one split" for patient in rows["patient"]]
+    mark(rows, where, "patient in two splits", pd.Series(details, index=rows.index))
+
+
+def _follow_given(rows: pd.DataFrame, labelled: np.ndarray) -> None:
+    """Images of a patient that was put into a split, but were not themselves, follow there."""
+    given = labelled & rows["split"].isin(LABELLED_SPLITS).to_numpy()
+    split_of = rows[given].drop_duplicates("patient").set_index("patient")["split"]
+    follows = labelled & (rows["split"] == "").to_numpy() & rows["patient"].isin(split_of.index).to_numpy()
+    rows.loc[follows, "split"] = rows.loc[follows, "patient"].map(split_of)
+
+
+def forget_labels(
+    rows: pd.DataFrame, values: np.ndarray, labels: list[str], count: int, splits: Sequence[str], seed: int
+) -> list[str]:
+    """Simulate partial labels in some splits, in place; what is not drawn becomes unlabelled.
+
+    Args:
+        rows: with ``split`` and ``reason``.
+        values: labels [N, K] of 1, 0, NaN.
+        labels: names of the K labels.
+        count: images labelled for each class, see `simulate_partial_labels`.
+        splits: in which labels are forgotten.
+        seed: of the draw.
+
+    Returns:
+        What fell short, in sentences.
+    """
+    notes = []
+    for split in splits:
+        here = np.flatnonzero((rows["reason"] == "") & (rows["split"] == split))
+        if not len(here):
+            continue
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            values[here] = simulate_partial_labels(values[here], count, seed, labels)
+        notes += [f"{split}: {warning.message}" for warning in caught]
+        left_over = here[~np.isfinite(values[here]).any(axis=1)]
+        rows.loc[left_over, "split"] = "unlabeled"
+    return notes
+
+
+def keep_patients_apart(rows: pd.DataFrame) -> None:
+    """Set aside, in place, unlabelled images of patients in validation or test: pre-training must not see them.
+
+    Args:
+        rows: with ``patient``, ``split``, ``reason`` and ``detail``; and ``person``, the patient's number without its
+            site, in which images that no table names are compared with all sites, for theirs is not known.
+    """
+    used = rows["reason"] == ""
+    for split in ("validation", "test"):
+        there = rows[used & (rows["split"] == split)]
+        here = rows["patient"].isin(set(there["patient"])) | (
+            (rows["row"] == 0) & rows["person"].isin(set(there["person"]))
+        )
+        mark(rows, used & (rows["split"] == "unlabeled") & here, f"patient in {split}", "pre-training must not see it")
+        used = rows["reason"] == ""

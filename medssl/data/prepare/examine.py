@@ -1,0 +1,217 @@
+"""Look at one input as `prepare` does: decode it once, say what is wrong with it, or put it into the store.
+
+Torch and MONAI are imported when the first input is decoded, so that the command line's ``--help`` needs neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pydicom
+
+from medssl.files import whole_file
+
+from ..images import Unit, hash_patient, is_slice
+from ..store import STORE, StoreSettings
+
+READER_VERSION = 1
+"""Counted up when the same file would be stored with other values, so that stores are made anew."""
+LARGEST_VOLUME = 2**30
+"""Voxels of a volume in the store; more come from a wrong spacing."""
+SECTIONAL = ("CT", "MR", "PT", "NM", "US")
+"""Modalities of DICOM files that are no radiographs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an input, or of one of the volumes in a folder.
+
+    Attributes:
+        files: names of the files it is made of.
+        reason: why it cannot be used, in a word or three; empty when it can.
+        detail: the same as a sentence; or, of a used image, what was put right.
+        stored: the image in the store, relative to the datalist; empty when it cannot be used.
+        content: digest of the decoded image, the same for the same image in another file.
+        shape: pixels or voxels along each axis in the file.
+        spacing: sides of a voxel in the file, in mm; empty for radiographs.
+        patient: hash of the PatientID in the DICOM header; empty where there is none.
+    """
+
+    files: Sequence[str]
+    reason: str = ""
+    detail: str = ""
+    stored: str = ""
+    content: str = ""
+    shape: Sequence[int] = ()
+    spacing: Sequence[float] = ()
+    patient: str = ""
+
+
+@dataclass(frozen=True)
+class _Original:
+    """A decoded image: values [*spatial], for a volume its affine (voxel to RAS, mm), and what was put right."""
+
+    values: np.ndarray
+    affine: np.ndarray | None
+    notes: Sequence[str]
+
+
+def fingerprint(unit: Unit, settings: StoreSettings) -> str:
+    """Tells whether an input was looked at already: names, sizes and times of its files, and the settings."""
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in unit.files]
+    return _digest(json.dumps([READER_VERSION, settings, facts]).encode())
+
+
+def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> list[Outcome]:
+    """Decode an input and write what can be used into the store.
+
+    Args:
+        unit: an image file, or the DICOM files of a folder.
+        settings: of the store.
+        output: folder of the datalist; the images go to ``store`` below it.
+        salt: for the hash of a patient.
+
+    Returns:
+        One outcome, or of a folder one for each volume and one for each file that belongs to none. Every file of the
+        unit is in exactly one. A fault of the input is an outcome, never an error.
+    """
+    keep = partial(_keep, settings=settings, output=output, salt=salt)
+    if settings["spatial_dims"] == 2:
+        return [keep(unit.files, lambda: _read_radiograph(unit.path))]
+    if unit.path.is_file():
+        return [keep(unit.files, lambda: _read_volume(unit.path))]
+    from medssl.transforms import find_stacks, read_stack
+
+    stacks, rest = find_stacks(unit.files)
+    outcomes = [keep(stack.files, partial(_read_stack, read_stack, stack)) for stack in stacks]
+    return outcomes + [Outcome([left.file.name], left.reason, left.detail) for left in rest]
+
+
+def _keep(
+    files: Sequence[Path], read: Callable[[], _Original], settings: StoreSettings, output: Path, salt: str
+) -> Outcome:
+    from medssl.transforms import UnusableImageError, write_stored
+
+    names = [path.name for path in files]
+    try:
+        original = read()
+        if original.values.min() == original.values.max():
+            raise UnusableImageError(
+                "constant image", f"Every value of {files[0].name} is {original.values.flat[0]:g}."
+            )
+        content = _content(original)
+        stored = f"{STORE}/{content[:2]}/{_digest((content + json.dumps(settings)).encode())}.b2nd"
+        image, spacing = _prepared(original, settings)
+        with whole_file(output / stored) as temporary:
+            write_stored(temporary, image, spacing)
+    except UnusableImageError as error:
+        return Outcome(names, error.reason, str(error))
+    except (ValueError, OSError, MemoryError) as error:
+        return Outcome(names, "unreadable", str(error) or type(error).__name__)
+    patient = _patient(files[0])
+    return Outcome(
+        names,
+        detail="; ".join(original.notes),
+        stored=stored,
+        content=content,
+        shape=list(original.values.shape),
+        spacing=[] if original.affine is None else _sides(original.affine),
+        patient=hash_patient(salt, patient) if patient else "",
+    )
+
+
+def _read_radiograph(path: Path) -> _Original:
+    from medssl.transforms import UnusableImageError
+    from medssl.transforms.radiograph import read_radiograph
+
+    notes = []
+    if is_slice(path):
+        header = _header(path, ["Modality", "PhotometricInterpretation"])
+        modality = header.get("Modality", "")
+        if modality in SECTIONAL:
+            raise UnusableImageError(
+                "not a radiograph", f"The modality of {path.name} is {modality}: prepare volumes with --dims 3."
+            )
+        if header.get("PhotometricInterpretation") == "MONOCHROME1":
+            notes = ["MONOCHROME1 was inverted"]
+    return _Original(read_radiograph(path), None, notes)
+
+
+def _read_volume(path: Path) -> _Original:
+    from medssl.transforms.volume import read_volume
+
+    values, affine, notes = read_volume(path)
+    return _Original(values, affine, notes)
+
+
+def _read_stack(read_stack, stack) -> _Original:  # type: ignore[no-untyped-def]
+    values, affine = read_stack(stack)
+    return _Original(values, affine, stack.notes)
+
+
+def _prepared(original: _Original, settings: StoreSettings) -> tuple[np.ndarray, list[float] | None]:
+    """The image as the store keeps it, and the sides of its voxels."""
+    import torch
+
+    from medssl.transforms import ResizeRadiograph
+
+    if original.affine is not None:
+        return _resampled(original.values, original.affine, settings["spacing"])
+    return ResizeRadiograph(settings["size"])(torch.from_numpy(original.values)[None])[0].numpy(), None
+
+
+def _resampled(values: np.ndarray, affine: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, list[float]]:
+    """A volume along the axes to the right, front and head, at a spacing; exactly what inference does."""
+    import torch
+    from monai.data import MetaTensor
+    from monai.transforms import Orientation, Spacing
+
+    from medssl.transforms import UnusableImageError
+
+    image = MetaTensor(torch.from_numpy(values)[None], affine=torch.from_numpy(affine))
+    turned = cast(MetaTensor, Orientation("RAS", labels=None)(image))
+    own = _sides(turned.affine.numpy())
+    shape = [side * mm / (new if new > 0 else mm) for side, mm, new in zip(turned.shape[1:], own, spacing, strict=True)]
+    if np.prod(shape) > LARGEST_VOLUME:
+        raise UnusableImageError(
+            "too large",
+            f"At a spacing of {list(spacing)} mm it would have {np.rint(shape).astype(int).tolist()} voxels: correct "
+            "the spacing in the file, or prepare with a coarser one.",
+        )
+    resampled = cast(MetaTensor, Spacing(spacing, mode="bilinear")(turned))
+    return resampled[0].numpy(), _sides(resampled.affine.numpy())
+
+
+def _sides(affine: np.ndarray) -> list[float]:
+    return [round(float(side), 6) for side in np.linalg.norm(affine[:3, :3], axis=0)]
+
+
+def _content(original: _Original) -> str:
+    place = b"" if original.affine is None else np.round(original.affine[:3, :3], 3).tobytes()
+    shape = json.dumps(original.values.shape).encode()
+    return _digest(shape + place, np.ascontiguousarray(original.values).data)
+
+
+def _digest(*parts: bytes | memoryview) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _patient(path: Path) -> str:
+    return str(_header(path, ["PatientID"]).get("PatientID") or "") if is_slice(path) else ""
+
+
+def _header(path: Path, tags: list[str]) -> pydicom.Dataset:
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+    except Exception:  # a damaged file; who reads the pixels says so
+        return pydicom.Dataset()

@@ -1,0 +1,90 @@
+"""Fill the store: examine many inputs side by side, with a journal, so that it can be stopped and gone on with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..images import Unit
+from ..store import STORE, StoreSettings, remove_unnamed, write_settings
+from .examine import Outcome, examine, fingerprint
+from .journal import Journal
+
+_JOURNAL = "journal.jsonl"
+
+
+def fill_store(
+    units: Sequence[Unit],
+    names: Sequence[str],
+    settings: StoreSettings,
+    output: Path,
+    salt: str,
+    workers: int | None = None,
+) -> list[list[Outcome]]:
+    """Examine every unit that was not examined before, or has changed since, or whose prepared image is gone.
+
+    Args:
+        units: the inputs.
+        names: a name for each that stays the same from run to run.
+        settings: of the store; another size or spacing makes everything anew.
+        output: folder of the datalist.
+        salt: for the hash of a patient.
+        workers: threads (decoders, torch and blosc2 release Python's lock); by default one a core, at most eight, for
+            volumes four.
+
+    Returns:
+        What became of each unit.
+    """
+    outcomes: dict[int, list[Outcome]] = {}
+    with Journal(output / STORE / _JOURNAL) as journal:
+        prints = [fingerprint(unit, settings) for unit in units]
+        for number, name in enumerate(names):
+            known = [Outcome(**fields) for fields in journal.find(name, prints[number]) or ()]
+            if known and all((output / each.stored).is_file() for each in known if each.stored):
+                outcomes[number] = known
+        left = [number for number in range(len(units)) if number not in outcomes]
+        workers = workers or min(os.cpu_count() or 1, 8 if settings["spatial_dims"] == 2 else 4)
+        for number, found in _examine([units[number] for number in left], settings, output, salt, workers):
+            outcomes[left[number]] = found
+            journal.add(names[left[number]], prints[left[number]], map(asdict, found))
+        journal.compact(names)
+    write_settings(output, settings)
+    remove_unnamed(output, {each.stored for found in outcomes.values() for each in found})
+    return [outcomes[number] for number in range(len(units))]
+
+
+def _examine(
+    units: Sequence[Unit], settings: StoreSettings, output: Path, salt: str, workers: int
+) -> Iterator[tuple[int, list[Outcome]]]:
+    """Number and outcomes of each unit, as they get ready."""
+    if not units:
+        return
+    with _one_torch_thread(), ThreadPoolExecutor(workers) as pool:
+        running: dict[Future[list[Outcome]], int] = {
+            pool.submit(examine, unit, settings, output, salt): number for number, unit in enumerate(units)
+        }
+        try:
+            done = as_completed(running)
+            for future in tqdm(done, total=len(running), desc="preparing images", unit="image", disable=None):
+                yield running[future], future.result()
+        finally:  # on Ctrl-C or an error, what has not begun does not begin
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """The images are the parallel work; threads within each would fight over the cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,166 @@
+"""What `prepare` used and set aside: as numbers, as tables for the terminal, and as plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Group
+from rich.table import Table
+
+from medssl.files import whole_file, write_json
+
+from ..datalist import SPLITS
+from ..partial_labels import label_counts
+from .gather import Gathered
+from .plots import draw_labels, draw_sizes
+
+_LABELS, _SIZES = "labels.png", "sizes.png"
+STATES = ("positive", "negative", "unknown")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The outcome of `prepare`; ``rich.print(summary)`` shows it as tables.
+
+    Attributes:
+        datalist: the file written.
+        report: the CSV with every file and row, its status and reason.
+        labels: names of the K labels.
+        images: number of images in each split.
+        patients: number of patients in each split.
+        counts: for each split an int array [K, 3]: positive, negative, unknown.
+        sources: for each source likewise, over all labelled splits.
+        sizes: pixels or voxels along each axis of every image in its file, [images, dims].
+        spacings: sides of a voxel in the file in mm, [images, 3], of volumes; else [images, 0].
+        set_aside: number of files or rows for each reason.
+        notes: what else the user should know, such as classes with too few images.
+    """
+
+    datalist: Path
+    report: Path
+    labels: list[str]
+    images: dict[str, int]
+    patients: dict[str, int]
+    counts: dict[str, np.ndarray]
+    sources: dict[str, np.ndarray]
+    sizes: np.ndarray
+    spacings: np.ndarray
+    set_aside: dict[str, int]
+    notes: list[str]
+
+    def __rich__(self) -> Group:
+        parts: list[Table | str] = [self._splits()]
+        if self.labels:
+            parts.append(_label_table("Labels: positive / negative / unknown", self.labels, self.counts))
+            if len(self.sources) > 1:
+                parts.append(_label_table("The same by source", self.labels, self.sources))
+        parts.append(self._sides())
+        if self.set_aside:
+            parts.append(self._set_aside())
+        missing = [split for split in SPLITS[:3] if self.labels and not self.images[split]]
+        if missing:
+            parts.append(f"There is no {' and no '.join(missing)} split: what needs it cannot run on this datalist.")
+        parts += self.notes
+        parts.append(
+            f"Datalist: {self.datalist}\nReport on every file: {self.report}\n"
+            f"Plots beside it: {f'{_LABELS}, ' if self.labels else ''}{_SIZES}"
+        )
+        return Group(*parts)
+
+    def _splits(self) -> Table:
+        table = Table("split", "images", "patients", title="Images")
+        for split in SPLITS:
+            table.add_row(split, str(self.images[split]), str(self.patients[split]))
+        return table
+
+    def _sides(self) -> Table:
+        table = Table("in the files", "smallest", "median", "largest", title="Sizes and spacings")
+        axes = ("rows", "columns") if self.sizes.shape[1] == 2 else ("x", "y", "z")
+        for axis, values in zip(axes, self.sizes.T, strict=True):
+            table.add_row(axis, *(f"{value:.0f}" for value in _range(values)))
+        for axis, values in zip(axes, self.spacings.T, strict=False):
+            table.add_row(f"{axis}, mm", *(f"{value:.2f}" for value in _range(values)))
+        return table
+
+    def _set_aside(self) -> Table:
+        table = Table("reason", "files or rows", title="Set aside or refused")
+        for reason, count in self.set_aside.items():
+            table.add_row(reason, str(count))
+        return table
+
+    def write(self) -> None:
+        """Write the numbers as ``summary.json`` and the plots beside the datalist."""
+        write_json(
+            self.datalist.with_name("summary.json"),
+            {
+                "images": self.images,
+                "patients": self.patients,
+                "labels": {split: _by_label(self.labels, counts) for split, counts in self.counts.items()},
+                "sources": {source: _by_label(self.labels, counts) for source, counts in self.sources.items()},
+                "set_aside": self.set_aside,
+                "notes": self.notes,
+            },
+        )
+        with whole_file(self.datalist.with_name(_SIZES)) as temporary:
+            draw_sizes(self.sizes, self.spacings).savefig(temporary, dpi=120)
+        if self.labels:
+            groups = {**self.counts, **(self.sources if len(self.sources) > 1 else {})}
+            with whole_file(self.datalist.with_name(_LABELS)) as temporary:
+                draw_labels(self.labels, groups).savefig(temporary, dpi=120)
+
+
+def summarise(gathered: Gathered, report: pd.DataFrame, datalist: Path, path: Path, notes: list[str]) -> Summary:
+    """Count what `prepare` has done.
+
+    Args:
+        gathered: rows with ``patient``, ``split`` and ``reason``.
+        report: the table of ``report.csv``.
+        datalist: the file written.
+        path: of the report.
+        notes: sentences the user should read.
+    """
+    rows = gathered.rows
+    used = rows["reason"] == ""
+    here = {split: (used & (rows["split"] == split)).to_numpy() for split in SPLITS}
+    labelled = used & (rows["split"] != "unlabeled")
+    outcomes = list(rows.loc[used, "outcome"])
+    return Summary(
+        datalist=datalist,
+        report=path,
+        labels=gathered.labels,
+        images={split: int(here[split].sum()) for split in SPLITS},
+        patients={split: rows.loc[here[split], "patient"].nunique() for split in SPLITS},
+        counts={split: _counts(gathered.values[here[split]]) for split in SPLITS[:3]},
+        sources={
+            str(source): _counts(gathered.values[(labelled & (rows["source"] == source)).to_numpy()])
+            for source in rows.loc[labelled, "source"].unique()
+        },
+        sizes=np.array([outcome.shape for outcome in outcomes]),
+        spacings=np.array([outcome.spacing for outcome in outcomes]),
+        set_aside={str(k): int(n) for k, n in report.loc[report["reason"] != "", "reason"].value_counts().items()},
+        notes=notes,
+    )
+
+
+def _counts(values: np.ndarray) -> np.ndarray:
+    positive, negative = label_counts(values)
+    return np.stack([positive, negative, len(values) - positive - negative], axis=1)
+
+
+def _by_label(labels: Sequence[str], counts: np.ndarray) -> dict[str, dict[str, int]]:
+    return {name: dict(zip(STATES, row, strict=True)) for name, row in zip(labels, counts.tolist(), strict=True)}
+
+
+def _range(values: np.ndarray) -> tuple[float, float, float]:
+    return float(values.min()), float(np.median(values)), float(values.max())
+
+
+def _label_table(title: str, labels: Sequence[str], counts: dict[str, np.ndarray]) -> Table:
+    table = Table("label", *counts, title=title)
+    for column, name in enumerate(labels):
+        table.add_row(name, *(" / ".join(map(str, each[column])) for each in counts.values()))
+    return table

@@ -1,0 +1,275 @@
+"""The sources of a datalist: one hospital each, with its images, its table and how that is read; as a small YAML file.
+
+::
+
+    sources:
+      - images: north/images              # paths are relative to this file
+        csv: north/labels.csv
+        columns: {image: file_name, patient: pid}
+        labels: {Edema: oedema, Mass: mass}
+      - images: chexpert
+        csv: chexpert/train.csv
+        uncertain: positive
+      - {npz: pneumoniamnist.npz, split: test}
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from .datalist import SPLITS
+from .tables import ROLES, UNCERTAIN, Table, Uncertain, mark, near_miss, read_table
+
+
+@dataclass(frozen=True)
+class Source:
+    """One hospital.
+
+    Attributes:
+        images: folder of its images; None only with ``npz``.
+        csv: its table, see `medssl.data.tables`; None for images without labels.
+        npz: instead of both, one file of images and labels, see `medssl.data.unpack_npz`.
+        name: unique among the sources; "" until `name_sources` gives it one.
+        site: whose patient numbers they are: sources of one site share patients. By default the name.
+        columns: role (``image``, ``patient``, ``split``, ``source``) → name of the column, where they differ.
+        labels: label → name of its column (of the finding in ChestX-ray14; with ``classes`` the text in the cells).
+            Empty: all labels, under their own names.
+        classes: a column whose text is the one class of each image (multi-class).
+        uncertain: what -1 means, as in CheXpert.
+        split: puts every image into this split, such as an external test set into ``test``.
+
+    Raises:
+        ValueError: the values do not go together.
+    """
+
+    images: Path | None = None
+    csv: Path | None = None
+    npz: Path | None = None
+    name: str = ""
+    site: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    classes: str = ""
+    uncertain: Uncertain = "unknown"
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        if self.npz and (self.images or self.csv):
+            raise ValueError(f"{self.npz} holds images and labels: give no images or csv beside an npz.")
+        if self.csv and not self.images:
+            raise ValueError(f"{self.csv} names images, and no folder holds them: give images.")
+        if not self.images and not self.npz:
+            raise ValueError("A source needs images (a folder), or an npz.")
+        if self.uncertain not in UNCERTAIN:
+            raise ValueError(f"uncertain must be {', '.join(UNCERTAIN)}, not {self.uncertain!r}.")
+        if self.split and self.split not in SPLITS:
+            raise ValueError(f"split must be {', '.join(SPLITS)}, not {self.split!r}.{near_miss(self.split, SPLITS)}")
+        for role in self.columns:
+            if role not in ROLES:
+                raise ValueError(f"columns maps {', '.join(ROLES)}, not {role!r}.{near_miss(role, ROLES)}")
+
+    def patient(self, number: str) -> str:
+        """The patient that the site calls ``number``, told apart from other sites' patients of that number."""
+        return f"{self.site or self.name}/{number}" if number else ""
+
+
+def name_sources(sources: Sequence[Source]) -> list[Source]:
+    """Give each source without a name that of its CSV, npz or folder; where two are alike, the folder above in front.
+
+    Raises:
+        ValueError: two sources have one name; the message says which.
+    """
+    times = Counter(source.name or _file_name(source) for source in sources)
+    named = []
+    for source in sources:
+        default = _file_name(source)
+        if times[default] > 1:
+            default = f"{_file(source).parent.name}_{default}"
+        named.append(replace(source, name=source.name or default))
+    for name, count in Counter(source.name for source in named).items():
+        if count > 1:
+            raise ValueError(f"{count} sources are called {name!r}: give each a name of its own with name.")
+    return named
+
+
+def read_sources(path: str | Path) -> list[Source]:
+    """Read a YAML file with the list ``sources``; each entry has the names of `Source`, paths relative to the file.
+
+    Raises:
+        FileNotFoundError: the file, or one that it names, is missing.
+        ValueError: it is no such YAML, or an entry is wrong; the message names entry and key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}: check its path.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(content, dict) or list(content) != ["sources"] or not isinstance(content["sources"], list):
+        raise ValueError(f"{path} must hold one list, sources:, with an entry for each hospital.")
+    if not content["sources"]:
+        raise ValueError(f"{path} names no source: add one with images, and csv where there are labels.")
+    sources = []
+    for number, entry in enumerate(content["sources"], 1):
+        try:
+            sources.append(_source(entry, path.absolute().parent))
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f"{path}, source {number}: {error}") from error
+    return name_sources(sources)
+
+
+def read_tables(sources: Sequence[Source], labels: Sequence[str] | None = None) -> dict[str, Table]:
+    """Read the table of every source that has a CSV; `merge_sources` makes one of them.
+
+    Args:
+        sources: named, see `name_sources`; those with an npz unpacked, see `unpack_source`.
+        labels: the labels to take, each where there is one; by default all.
+
+    Returns:
+        For each source, under its name, its table; its patients are named with their site, see `Source.patient`.
+
+    Raises:
+        FileNotFoundError: a CSV is missing.
+        ValueError: see `read_table`; or one of ``labels`` is in no CSV.
+    """
+    tables = {source.name: _table(source, labels) for source in sources if source.csv}
+    there = list(dict.fromkeys(name for table in tables.values() for name in table.labels))
+    for label in labels or ():
+        if tables and label not in there:
+            # Read again without a choice, to say what there is.
+            there = list(dict.fromkeys(name for source in sources if source.csv for name in _table(source).labels))
+            raise ValueError(
+                f"No source has the label {label!r}: there are {', '.join(there)}.{near_miss(label, there)}"
+            )
+    return tables
+
+
+def merge_sources(tables: Mapping[str, Table], labels: Sequence[str] | None = None) -> Table:
+    """Put the tables of several sources one under the other; what a source did not annotate is unknown there.
+
+    Where labels exclude each other, an image whose class is known has none of the other sources' classes either.
+
+    Args:
+        tables: for each source, under its name, its table. Patients are taken to be distinct unless named alike.
+        labels: the labels to keep, in this order; by default all, in the order in which they appear.
+
+    Returns:
+        One table; its rows are numbered anew and have a further column ``table``, the name of theirs.
+
+    Raises:
+        ValueError: there is no table, or exclusive classes meet labels that are not.
+    """
+    if not tables:
+        raise ValueError("There are no tables to merge: name at least one source.")
+    kinds = {table.exclusive: name for name, table in tables.items() if table.labels}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{kinds[True]} has one class for each image, and {kinds[False]} has labels that may occur together: "
+            "prepare them apart, or give both a column for each label."
+        )
+    there = list(dict.fromkeys(name for table in tables.values() for name in table.labels))
+    names = list(there if labels is None else labels)
+    exclusive = True in kinds
+    values = np.full((sum(len(table.rows) for table in tables.values()), len(names)), np.nan, dtype=np.float32)
+    start = 0
+    for table in tables.values():
+        here = values[start : start + len(table.rows)]
+        if exclusive:
+            here[np.isfinite(table.values).any(axis=1)] = 0
+        for column, name in enumerate(table.labels):
+            if name in names:
+                here[:, names.index(name)] = table.values[:, column]
+        start += len(here)
+    rows = pd.concat([table.rows.assign(table=name) for name, table in tables.items()], ignore_index=True)
+    if exclusive:
+        other = (values == 0).all(axis=1) & (rows["reason"] == "").to_numpy()
+        mark(rows, other, "not a label", f"its class is none of {', '.join(names)}")
+        values[(values == 0).all(axis=1)] = np.nan
+    notes = [f"{name}: {note}" for name, table in tables.items() for note in table.notes]
+    return Table(names, rows, values, exclusive, notes + _look_alike(tables, names))
+
+
+def _file(source: Source) -> Path:
+    file = source.csv or source.npz or source.images
+    assert file is not None  # a source without any is refused
+    return file.absolute()
+
+
+def _file_name(source: Source) -> str:
+    return _file(source).stem if source.csv or source.npz else _file(source).name
+
+
+def _table(source: Source, labels: Sequence[str] | None = None) -> Table:
+    assert source.csv is not None
+    table = read_table(
+        source.csv,
+        labels,
+        columns=source.columns,
+        label_columns=source.labels,
+        classes=source.classes,
+        uncertain=source.uncertain,
+        split=source.split,
+        source=source.name,
+        require_labels=False,
+    )
+    table.rows["patient"] = table.rows["patient"].map(source.patient)
+    return table
+
+
+def _source(entry: Any, folder: Path) -> Source:
+    known = {field.name for field in fields(Source)}
+    if not isinstance(entry, dict):
+        raise ValueError(f"it is {entry!r}; write images: FOLDER, and csv: FILE where there are labels.")
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key not in known:
+            raise ValueError(f"there is no key {key!r}: use {', '.join(sorted(known))}.{near_miss(str(key), known)}")
+        if key in ("columns", "labels"):
+            values[key] = _names(key, value)
+        elif key in ("images", "csv", "npz"):
+            values[key] = folder / _text(key, value)
+            if not values[key].exists():
+                raise FileNotFoundError(f"{key}: there is no {values[key]}.")
+        else:
+            values[key] = _text(key, value)
+    return Source(**values)
+
+
+def _names(key: str, value: Any) -> dict[str, str]:
+    if key == "labels" and isinstance(value, list):  # these labels, under their own names
+        value = dict(zip(value, value, strict=True))
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} must map names, as in {key}: {{ours: theirs}}, not {value!r}.")
+    return {_text(key, ours): _text(key, theirs) for ours, theirs in value.items()}
+
+
+def _text(key: str, value: Any) -> str:
+    # YAML reads an unquoted No or Yes as a truth value, which would lose the name.
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        raise ValueError(f"{key} must be text, not {value!r}: put it in quotes.")
+    return str(value)
+
+
+def _look_alike(tables: Mapping[str, Table], names: Collection[str]) -> list[str]:
+    """Labels of different sources that may be one, as ``Pleural_Thickening`` and ``pleural thickening``."""
+    spellings: dict[str, dict[str, str]] = {}
+    for source, table in tables.items():
+        for name in table.labels:
+            if name in names:
+                spellings.setdefault(re.sub(r"[\W_]", "", name).lower(), {}).setdefault(name, source)
+    return [
+        f"{' and '.join(f'{name!r} ({source})' for name, source in spelled.items())} are kept as different labels: "
+        "if they are one, map it with labels."
+        for spelled in spellings.values()
+        if len(spelled) > 1
+    ]

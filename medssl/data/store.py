@@ -1,0 +1,82 @@
+"""The store: the folder of prepared images beside a datalist, and how they were prepared.
+
+``store/store.json`` says the latter; ``store/ab/cdef….b2nd`` are the images, named by what they show, so that the same
+image prepared twice is one file (see `medssl.transforms.write_stored` for the format).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from medssl.files import write_json
+
+STORE = "store"
+_SETTINGS = "store.json"
+
+
+class StoreSettings(TypedDict, total=False):
+    """How the images of a store were prepared.
+
+    ``spatial_dims`` is 2 or 3; ``size`` the [rows, columns] of every radiograph; ``spacing`` the sides of a volume's
+    voxels along x, y, z in mm, where -1 means each file's own.
+    """
+
+    spatial_dims: int
+    size: list[int]
+    spacing: list[float]
+
+
+def check_settings(spatial_dims: int, size: Sequence[int], spacing: Sequence[float]) -> StoreSettings:
+    """The settings of a new store.
+
+    Raises:
+        ValueError: a number that no store can be made with.
+    """
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"spatial_dims must be 2 (radiographs) or 3 (volumes), not {spatial_dims}.")
+    if spatial_dims == 2:
+        if len(size) != 2 or min(size) < 8:
+            raise ValueError(f"size must be rows and columns of at least 8 pixels, such as 224 224, not {list(size)}.")
+        return {"spatial_dims": 2, "size": [int(side) for side in size]}
+    if len(spacing) != 3 or not all(side > 0 or side == -1 for side in spacing):
+        raise ValueError(f"spacing must be three sides in mm, or -1 for each file's own, not {list(spacing)}.")
+    return {"spatial_dims": 3, "spacing": [float(side) for side in spacing]}
+
+
+def write_settings(output: Path, settings: StoreSettings) -> None:
+    """Write ``store/store.json`` below the folder of the datalist."""
+    write_json(output / STORE / _SETTINGS, settings)
+
+
+def store_settings(datalist: str | Path) -> StoreSettings:
+    """How the images of a datalist were prepared.
+
+    Raises:
+        FileNotFoundError: there is no such datalist, or no store beside it.
+    """
+    datalist = Path(datalist)
+    path = datalist.parent / STORE / _SETTINGS
+    if not datalist.is_file() or not path.is_file():
+        missing = path if datalist.is_file() else datalist
+        raise FileNotFoundError(
+            f"There is no {missing}: `python -m medssl prepare` writes datalist and store together."
+        )
+    settings: StoreSettings = json.loads(path.read_text(encoding="utf-8"))
+    return settings
+
+
+def remove_unnamed(output: Path, named: set[str]) -> None:
+    """Remove prepared images that no source names any more, and what a killed run left half-written.
+
+    Args:
+        output: folder of the datalist.
+        named: the images to keep, relative to ``output``.
+    """
+    for path in (output / STORE).glob("??/*.b2nd"):
+        if path.relative_to(output).as_posix() not in named:
+            path.unlink()
+    for path in (output / STORE).glob("??/.*.b2nd"):
+        path.unlink()

@@ -1,0 +1,293 @@
+"""From a folder's DICOM files to the volumes that they form, and from one such stack of slices to an array in HU.
+
+Real series are crooked. What can be put right is put right and noted (gantry tilt, single missing slices, copies of a
+slice, several phases in one series); everything else is set aside with its reason. No file is left out silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from pydicom import pixels
+
+from .dicom_geometry import COSINE_TOLERANCE, SAME_PLACE, Geometry, arrange, is_even, places_along_normal, put_right
+from .dicom_slices import SEPARATING_TAGS, Slice, one_line, read_slices
+from .image_error import UnusableImageError
+
+FEWEST_SLICES = 3  # of one orientation, beside a larger one; fewer are a localiser
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """One volume that `read_stack` can read.
+
+    Attributes:
+        files: every file it is read from, in order along the normal; a multi-frame file once.
+        series: its SeriesInstanceUID; empty where the files have none.
+        notes: what is put right, and what else a report should say.
+        modality: ``CT``, ``MR``, …
+        slices: the slices, ordered along their normal.
+        geometry: how they become an even, straight box.
+    """
+
+    files: tuple[Path, ...]
+    series: str
+    notes: tuple[str, ...]
+    modality: str
+    slices: tuple[Slice, ...]
+    geometry: Geometry
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels [X, Y, Z] of the volume that `read_stack` returns."""
+        rows, columns = self.geometry.shape
+        return columns, rows, len(self.geometry.grid)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Its voxels' sides [X, Y, Z] in mm."""
+        return tuple(np.linalg.norm(self.geometry.affine[:3, :3], axis=0).tolist())
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that is part of no volume.
+
+    Attributes:
+        file: where it is.
+        reason: in a word or three, one of ``damaged``, ``no image``, ``localiser``, ``secondary capture``,
+            ``colour image``, ``segmentation``, ``dose``, ``frames without position``, ``missing tags``, ``wrong tags``,
+            ``modality LUT``, ``unreadable``, ``duplicate slice``, ``single slice``, ``other matrix``, ``slices that
+            overlap``, ``uneven slices``, ``shifted slices``, ``skewed axes`` and ``several volumes``.
+        detail: the same in a sentence, without the file's name.
+    """
+
+    file: Path
+    reason: str
+    detail: str
+
+
+Found = tuple[list[Stack], list[SetAside]]
+
+
+def find_stacks(files: Sequence[Path]) -> Found:
+    """Sort the DICOM files of one folder into volumes and files that belong to none.
+
+    Only headers are read, and pixels where two slices lie at the same place. Series are kept apart by
+    SeriesInstanceUID, then by orientation, then by matrix and pixel spacing; several volumes in one of these by the
+    first of `SEPARATING_TAGS` that tells them apart completely.
+
+    Args:
+        files: the folder's DICOM files, damaged ones included.
+
+    Returns:
+        The volumes, and the files that are set aside; every file is in exactly one of them. A bad file raises nothing.
+    """
+    slices, aside = [], []
+    for file in dict.fromkeys(files):
+        try:
+            slices += read_slices(file)
+        except UnusableImageError as error:
+            aside.append(SetAside(file, error.reason, str(error)))
+    damaged = ", ".join(one.file.name for one in aside if one.reason == "damaged")
+    notes = (f"damaged files beside it, perhaps slices of it: {damaged}",) if damaged else ()
+    stacks = []
+    for series in _grouped(slices, [one.series for one in slices]):
+        more_stacks, more_aside = _from_series(series, notes)
+        stacks += more_stacks
+        aside += more_aside
+    return _one_place_each(stacks, aside, files)
+
+
+def read_stack(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
+    """Decode a stack and put it right.
+
+    Returns:
+        The volume [X, Y, Z], float32, after each slice's rescale (HU for CT), and its affine [4, 4] from voxels to RAS
+        mm. X runs along the slices' rows, Y down their columns, Z along their normal.
+
+    Raises:
+        UnusableImageError: a file does not decode; the sentence names it.
+    """
+    values = np.empty((len(stack.slices), *stack.slices[0].shape), dtype=np.float32)
+    numbers: dict[Path, list[int]] = {file: [] for file in stack.files}
+    for number, one in enumerate(stack.slices):
+        numbers[one.file].append(number)
+    for file, own in numbers.items():
+        own.sort(key=lambda number: stack.slices[number].frame)  # decoders read frames as they come
+        frames = [stack.slices[number].frame for number in own]
+        for number, stored in zip(own, _decoded(file, frames, values.shape[1:]), strict=True):
+            one = stack.slices[number]
+            values[number] = stored.astype(np.float64) * one.slope + one.intercept
+    box = put_right(values, stack.geometry)
+    return np.ascontiguousarray(box.transpose(2, 1, 0)), stack.geometry.affine.copy()
+
+
+def _decoded(file: Path, frames: Sequence[int], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    try:
+        for stored in pixels.iter_pixels(file, indices=frames):
+            if stored.shape != shape:
+                raise ValueError(f"its pixels have the shape {stored.shape} where {shape} is announced")
+            yield stored
+    except Exception as error:  # each decoder raises its own kind
+        raise UnusableImageError(
+            "unreadable", f"{file} cannot be decoded ({one_line(error)}): copy it again."
+        ) from error
+
+
+def _from_series(slices: list[Slice], notes: tuple[str, ...]) -> Found:
+    stacks, aside = [], []
+    oriented = _alike(slices, [one.cosines for one in slices], rtol=0, atol=COSINE_TOLERANCE)
+    kept, few = _large_enough(oriented)
+    aside += _set_aside(few, "localiser", "It has another orientation than the rest of its series: a localiser.")
+    for same_orientation in kept:
+        own = (*notes, f"one of {len(kept)} orientations in its series") if len(kept) > 1 else notes
+        sizes = [(*one.shape, *one.spacing) for one in same_orientation]
+        matrices = _alike(same_orientation, sizes, rtol=COSINE_TOLERANCE, atol=0)
+        same_matrix, few = _large_enough(matrices)
+        aside += _set_aside(few, "other matrix", "It has another matrix or pixel spacing than the rest of its series.")
+        for group in same_matrix:
+            more_stacks, more_aside = _from_group(group, own)
+            stacks += more_stacks
+            aside += more_aside
+    return stacks, aside
+
+
+def _from_group(slices: list[Slice], notes: tuple[str, ...]) -> Found:
+    """Volumes of slices that share series, orientation, matrix and pixel spacing."""
+    slices, aside = _without_copies(slices)
+    if copies := sum(one.reason == "duplicate slice" for one in aside):
+        notes = (*notes, f"{copies} duplicate {'slice' if copies == 1 else 'slices'} left out")
+    stacks = []
+    for part, note in _separated(slices):
+        corners = np.array([one.corner for one in part])
+        first = part[0]
+        try:
+            geometry = arrange(corners, np.array(first.cosines), np.array(first.spacing), first.shape)
+        except UnusableImageError as error:
+            aside += _set_aside(part, error.reason, str(error))
+            continue
+        ordered = tuple(part[index] for index in geometry.order)
+        modality = () if first.modality == "CT" else (f"modality {first.modality}: values are not HU",)
+        files = tuple(dict.fromkeys(one.file for one in ordered))
+        said = (*geometry.notes, *note, *notes, *modality)
+        stacks.append(Stack(files, first.series, said, first.modality, ordered, geometry))
+    return stacks, aside
+
+
+def _without_copies(slices: list[Slice]) -> tuple[list[Slice], list[SetAside]]:
+    """Leave out slices that lie at the same place as another and have its pixels."""
+    kept: dict[object, Slice] = {}
+    aside = []
+    for place, here in enumerate(_same_places(slices)):
+        for one in here:
+            try:
+                content = _fingerprint(one) if len(here) > 1 else ""
+            except UnusableImageError as error:
+                aside.append(SetAside(one.file, error.reason, str(error)))
+                continue
+            first = kept.setdefault((place, content), one)
+            if first is not one:
+                detail = f"It is a copy of {first.file.name}: same place, same pixels."
+                aside.append(SetAside(one.file, "duplicate slice", detail))
+    return list(kept.values()), aside
+
+
+def _fingerprint(one: Slice) -> tuple[object, ...]:
+    stored = next(_decoded(one.file, [one.frame], one.shape))
+    return hashlib.sha256(stored.tobytes()).digest(), one.slope, one.intercept, *np.round(one.corner, 2)
+
+
+def _separated(slices: list[Slice]) -> list[tuple[list[Slice], tuple[str, ...]]]:
+    """Several volumes at one place, such as phases or echoes, each with its note; or the slices as they are."""
+    overlap = not _is_simple(slices)
+    if overlap or not is_even(np.sort(_places(slices))):
+        are_volumes = _are_simple if overlap else _are_interleaved
+        for number, tag in enumerate(SEPARATING_TAGS):
+            parts = _grouped(slices, [one.tags[number] for one in slices])
+            if len(parts) > 1 and are_volumes(parts):
+                note = f"of {len(parts)} in its series, told apart by {tag}"
+                return [(part, (f"volume {count} {note}",)) for count, part in enumerate(parts, 1)]
+    return [(slices, ())]
+
+
+def _is_simple(slices: list[Slice]) -> bool:
+    return len(_same_places(slices)) == len(slices)
+
+
+def _are_simple(parts: list[list[Slice]]) -> bool:
+    return all(len(part) > 1 and _is_simple(part) for part in parts)
+
+
+def _are_interleaved(parts: list[list[Slice]]) -> bool:
+    """Whether each part is a volume of its own in the same region; parts that follow each other are one volume."""
+    places = sorted((np.sort(_places(part)) for part in parts), key=lambda sorted_places: sorted_places[0])
+    intersect = all(later[0] < earlier[-1] for earlier, later in pairwise(places))
+    return intersect and all(len(part) >= FEWEST_SLICES and is_even(part) for part in places)
+
+
+def _places(slices: list[Slice]) -> np.ndarray:
+    """Places along the normal, in mm."""
+    return places_along_normal(np.array([one.corner for one in slices]), np.array(slices[0].cosines))
+
+
+def _same_places(slices: list[Slice]) -> list[list[Slice]]:
+    """Slices by place, in order along the normal."""
+    places = _places(slices)
+    order = np.argsort(places, kind="stable")
+    runs = np.split(order, np.flatnonzero(np.diff(places[order]) >= SAME_PLACE) + 1)
+    return [[slices[index] for index in run] for run in runs]
+
+
+def _grouped(slices: list[Slice], keys: Sequence[str]) -> list[list[Slice]]:
+    """Slices of equal keys together, in the order in which the keys first come."""
+    groups: dict[str, list[Slice]] = {}
+    for one, key in zip(slices, keys, strict=True):
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
+def _alike(slices: list[Slice], numbers: Sequence[tuple[float, ...]], rtol: float, atol: float) -> list[list[Slice]]:
+    """Slices of equal numbers together; equal within the tolerance of `numpy.isclose`."""
+    table, rest, groups = np.array(numbers), np.arange(len(slices)), []
+    while len(rest):
+        near = np.isclose(table[rest], table[rest[0]], rtol=rtol, atol=atol).all(axis=1)
+        groups.append([slices[index] for index in rest[near]])
+        rest = rest[~near]
+    return groups
+
+
+def _large_enough(groups: list[list[Slice]]) -> tuple[list[list[Slice]], list[Slice]]:
+    """Groups that may be volumes, and the slices of those too small beside a larger one."""
+    fewest = min(FEWEST_SLICES, max(map(len, groups)))
+    return [group for group in groups if len(group) >= fewest], [
+        one for group in groups for one in group if len(group) < fewest
+    ]
+
+
+def _set_aside(slices: list[Slice], reason: str, detail: str) -> list[SetAside]:
+    return [SetAside(file, reason, detail) for file in dict.fromkeys(one.file for one in slices)]
+
+
+def _one_place_each(stacks: list[Stack], aside: list[SetAside], files: Sequence[Path]) -> Found:
+    """No file in two places, as a multi-frame file might be that holds several volumes, or frames of no use."""
+    volumes = Counter(file for stack in stacks for file in stack.files)
+    shared = [stack for stack in stacks if any(volumes[file] > 1 for file in stack.files)]
+    detail = "It holds frames of several volumes: save each volume in files of its own."
+    aside = aside + [SetAside(file, "several volumes", detail) for stack in shared for file in stack.files]
+    stacks = [stack for stack in stacks if stack not in shared]
+    used = {file for stack in stacks for file in stack.files}
+    first: dict[Path, SetAside] = {}
+    for one in aside:
+        first.setdefault(one.file, one)
+    noted = []
+    for stack in stacks:
+        partly = dict.fromkeys(f"frames left out: {first[file].reason}" for file in stack.files if file in first)
+        noted.append(replace(stack, notes=(*stack.notes, *partly)))
+    return noted, [first[file] for file in dict.fromkeys(files) if file in first and file not in used]
