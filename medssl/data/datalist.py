@@ -116,16 +116,25 @@ def read_exclusive(path: str | Path) -> bool:
 
 def _plain_item(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
     plain = {key: value for key, value in item.items() if key != "label"}
-    image = str(item.get("image", ""))
-    if os.path.isabs(image):
-        with contextlib.suppress(ValueError):  # another drive under Windows: no relative path leads there
-            image = os.path.relpath(image, folder)
-    plain["image"] = Path(image).as_posix()
+    plain["image"] = _relative(str(item.get("image", "")), folder)
     label = item.get("label")
     if label is not None:
         values = label.tolist() if isinstance(label, np.ndarray) else label
         plain["label"] = [_plain_value(value) for value in values]
     return plain
+
+
+def _relative(image: str, folder: str) -> str:
+    """The path as seen from the folder, with slashes."""
+    if not image:
+        return ""
+    image = os.path.normpath(image)
+    if image.startswith(folder + os.sep):  # `os.path.relpath` for all doubles the time of a large datalist
+        image = image[len(folder) + 1 :]
+    elif os.path.isabs(image):
+        with contextlib.suppress(ValueError):  # another drive under Windows: no relative path leads there
+            image = os.path.relpath(image, folder)
+    return image.replace(os.sep, "/")
 
 
 def _plain_value(value: Any) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -41,24 +43,18 @@ def find_units(folder: Path, spatial_dims: int, skip: Path | None = None) -> tup
         skip: a folder to pass over (the one that is written to).
 
     Returns:
-        Units and other files, both sorted by folder and name.
+        Units and other files, both by folder and name; behind links, what no other path leads to.
 
     Raises:
         FileNotFoundError: there is no such folder.
+        ValueError: a folder may not be looked into.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}: check the path of the images.")
     units: list[Unit] = []
     others: list[Path] = []
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder.resolve(), followlinks=True):
-        here = Path(place)
-        if os.path.realpath(place) in seen:  # a link that leads back up
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(place))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and here / name != skip)
-        files = [here / name for name in sorted(names) if not name.startswith(".")]
+    for here, names in _walk(folder.resolve(), set() if skip is None else {skip.resolve()}):
+        files = [here / name for name in names]
         if spatial_dims == 3:
             slices = [path for path in files if is_slice(path)]
             if slices:
@@ -70,6 +66,25 @@ def find_units(folder: Path, spatial_dims: int, skip: Path | None = None) -> tup
             else:
                 others.append(path)
     return units, others
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder once, with its files: those with a path of their own first, then those that only links lead to."""
+    left = deque([folder])
+    while left:
+        for place, folders, names in os.walk(left.popleft(), onerror=_refuse_folder):
+            here = Path(place)
+            if here.resolve() in seen:
+                folders.clear()
+                continue
+            seen.add(here.resolve())
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            left += [here / name for name in folders if (here / name).is_symlink()]
+            yield here, sorted(name for name in names if not name.startswith("."))
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise ValueError(f"The folder {error.filename} cannot be read ({error.strerror}): see who may, or move it away.")
 
 
 def _is_image(path: Path, spatial_dims: int) -> bool:
@@ -87,6 +102,8 @@ def is_slice(path: Path) -> bool:
     if name.endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".csv", ".json", ".txt")) or name == "dicomdir":
         return False
     try:
+        if not path.is_file():  # a pipe would wait for ever
+            return False
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
     except OSError:
@@ -135,4 +152,5 @@ def patient_of(path: Path) -> str:
 
 def hash_patient(salt: str, patient: str) -> str:
     """A short name for a patient that nobody without the salt can trace back: 16 hexadecimal digits."""
-    return hashlib.blake2b(patient.encode(), key=hashlib.blake2b(salt.encode()).digest(), digest_size=8).hexdigest()
+    name = patient.encode("utf-8", "surrogateescape")  # file names need not be UTF-8
+    return hashlib.blake2b(name, key=hashlib.blake2b(salt.encode()).digest(), digest_size=8).hexdigest()

@@ -7,6 +7,7 @@ image prepared twice is one file (see `medssl.transforms.write_stored` for the f
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -15,6 +16,7 @@ from medssl.files import write_json
 
 STORE = "store"
 _SETTINGS = "store.json"
+_HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")  # see `medssl.files.whole_file`
 
 
 class StoreSettings(TypedDict, total=False):
@@ -69,7 +71,7 @@ def store_settings(datalist: str | Path) -> StoreSettings:
 
 
 def remove_unnamed(output: Path, named: set[str]) -> None:
-    """Remove prepared images that no source names any more, and what a killed run left half-written.
+    """Remove prepared images that no source names any more, and what killed runs left half-written.
 
     Args:
         output: folder of the datalist.
@@ -78,5 +80,6 @@ def remove_unnamed(output: Path, named: set[str]) -> None:
     for path in (output / STORE).glob("??/*.b2nd"):
         if path.relative_to(output).as_posix() not in named:
             path.unlink()
-    for path in (output / STORE).glob("??/.*.b2nd"):
-        path.unlink()
+    for path in output.rglob(".*"):
+        if _HALF_WRITTEN.fullmatch(path.name):
+            path.unlink()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset, load_decathlon_datalist
 
-from medssl.data import read_datalist, read_labels, write_datalist
+from medssl.data import read_datalist, read_exclusive, read_labels, write_datalist
 
 LABELS = ["Edema", "Mass"]
 
@@ -69,6 +69,7 @@ OTHER = {"image": "b.png", "label": [1, 0], "patient": "2"}
         ({"training": [ITEM], "test": [{**OTHER, "patient": "1"}]}, r"training\[0\]: the patient '1' is in test"),
         ({"test": [ITEM], "unlabeled": [{**OTHER, "patient": "1"}]}, r"unlabeled\[0\]: the patient '1' is in test"),
         ({"training": [ITEM, {**ITEM, "patient": "3"}]}, r"training\[1\]: the image a\.png is listed already"),
+        ({"training": [{**ITEM, "image": ""}]}, r'training\[0\] has no "image"'),
         ({"unlabeled": [{"image": "a.png"}]}, r'unlabeled\[0\] has no "patient"'),
     ],
 )
@@ -80,6 +81,27 @@ def test_broken_datalists_are_refused_on_both_ways(tmp_path: Path, splits: dict,
     path.write_text(json.dumps({"labels": LABELS, **splits}))
     with pytest.raises(ValueError, match=message):
         read_datalist(path, "training", check_files=False)
+
+
+def test_exclusive_labels_are_one_hot_or_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "datalist.json"
+    good = [{"image": f"{i}.png", "label": label, "patient": f"{i}"} for i, label in enumerate(([1, 0], [0, 1]))]
+    good.append({"image": "2.png", "label": [math.nan, None], "patient": "2"})
+    write_datalist(path, LABELS, {"training": good, "unlabeled": [{"image": "3.png", "patient": "3"}]}, exclusive=True)
+    assert read_exclusive(path)
+    np.testing.assert_equal(read_datalist(path, "training", check_files=False)[2]["label"], [math.nan] * 2)
+    write_datalist(path, LABELS, {"training": good})
+    assert not read_exclusive(path)
+    for label in ([0, 0], [1, 1], [1, None], [None, 0]):
+        broken = {"training": good, "test": [{"image": "4.png", "label": label, "patient": "4"}]}
+        with pytest.raises(ValueError, match=r"test\[0\]: labels exclude each other"):
+            write_datalist(path, LABELS, broken, exclusive=True)
+        write_datalist(path, LABELS, broken)
+    content = json.loads(path.read_text())
+    for value, message in ((True, r"test\[0\]: labels exclude each other"), ("yes", "exclusive is 'yes'")):
+        path.write_text(json.dumps({**content, "exclusive": value}))
+        with pytest.raises(ValueError, match=message):
+            read_exclusive(path)
 
 
 def test_other_mistakes_are_named(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medssl.data import split_patients
+from medssl.data import fold_patients, split_patients
 
 
 def site(seed: int, unknown: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -44,3 +44,25 @@ def test_wrong_fractions_and_too_few_patients_are_refused() -> None:
             split_patients(["a", "b", "c"], np.ones((3, 1)), fractions)
     with pytest.raises(ValueError, match="2 patient"):
         split_patients(["a", "a", "b"], np.ones((3, 1)))
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_folds_are_of_like_size_and_findings(folds: int) -> None:
+    patients = np.random.default_rng(1).integers(0, 900, 3000).astype(str)
+    labels = site(0, 0.7)[1]
+    fold = fold_patients(patients, labels, folds, seed=5)
+    assert all(len(set(fold[patients == patient])) == 1 for patient in np.unique(patients))
+    np.testing.assert_allclose(np.bincount(fold), 3000 / folds, rtol=0.01)
+    for value in (0, 1):
+        counts = np.array([(labels[fold == number] == value).sum(axis=0) for number in range(folds)])
+        np.testing.assert_allclose(counts, np.broadcast_to(counts.mean(axis=0), counts.shape), atol=2, rtol=0.02)
+    np.testing.assert_array_equal(fold, fold_patients(list(patients), labels, folds, seed=5))
+    assert (fold != fold_patients(patients, labels, folds, seed=6)).any()
+
+
+def test_every_fold_has_a_patient() -> None:
+    assert sorted(fold_patients(["a"] * 50 + ["b", "c"], np.full((52, 2), np.nan), 3)) == [0] * 50 + [1, 2]
+    with pytest.raises(ValueError, match="2 or more"):
+        fold_patients(["a", "b"], np.ones((2, 1)), 1)
+    with pytest.raises(ValueError, match=r"2 patient\(s\) cannot fill 3 folds"):
+        fold_patients(["a", "b"], np.ones((2, 1)), 3)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -63,10 +64,17 @@ class _Original:
     notes: Sequence[str]
 
 
-def fingerprint(unit: Unit, settings: StoreSettings) -> str:
-    """Tells whether an input was looked at already: names, sizes and times of its files, and the settings."""
-    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in unit.files]
-    return _digest(json.dumps([READER_VERSION, settings, facts]).encode())
+def fingerprint(unit: Unit, settings: StoreSettings, salt: str) -> str:
+    """Tells whether an input was looked at already: the state of its files, the settings and the salt."""
+    return _digest(json.dumps([READER_VERSION, settings, hash_patient(salt, ""), *map(_state, unit.files)]).encode())
+
+
+def _state(path: Path) -> tuple[str, int, int, bool]:
+    try:
+        stat = path.stat()
+        return path.name, stat.st_size, stat.st_mtime_ns, os.access(path, os.R_OK)
+    except OSError:  # a link that leads nowhere
+        return path.name, 0, 0, False
 
 
 def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> list[Outcome]:
@@ -83,9 +91,11 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
         unit is in exactly one. A fault of the input is an outcome, never an error.
     """
     keep = partial(_keep, settings=settings, output=output, salt=salt)
+    if unit.path.exists() and not (unit.path.is_file() or unit.path.is_dir()):  # reading a pipe would wait for ever
+        return [Outcome([unit.path.name], "unreadable", f"{unit.path.name} is a pipe or a device, no file.")]
     if settings["spatial_dims"] == 2:
         return [keep(unit.files, lambda: _read_radiograph(unit.path))]
-    if unit.path.is_file():
+    if not unit.path.is_dir():
         return [keep(unit.files, lambda: _read_volume(unit.path))]
     from medssl.transforms import find_stacks, read_stack
 
@@ -101,7 +111,7 @@ def _keep(
 
     names = [path.name for path in files]
     try:
-        original = read()
+        original = _read(read)
         if original.values.min() == original.values.max():
             raise UnusableImageError(
                 "constant image", f"Every value of {files[0].name} is {original.values.flat[0]:g}."
@@ -109,12 +119,10 @@ def _keep(
         content = _content(original)
         stored = f"{STORE}/{content[:2]}/{_digest((content + json.dumps(settings)).encode())}.b2nd"
         image, spacing = _prepared(original, settings)
-        with whole_file(output / stored) as temporary:
-            write_stored(temporary, image, spacing)
     except UnusableImageError as error:
         return Outcome(names, error.reason, str(error))
-    except (ValueError, OSError, MemoryError) as error:
-        return Outcome(names, "unreadable", str(error) or type(error).__name__)
+    with whole_file(output / stored) as temporary:  # a full disk is no fault of the image
+        write_stored(temporary, image, spacing)
     patient = _patient(files[0])
     return Outcome(
         names,
@@ -125,6 +133,17 @@ def _keep(
         spacing=[] if original.affine is None else _sides(original.affine),
         patient=hash_patient(salt, patient) if patient else "",
     )
+
+
+def _read(read: Callable[[], _Original]) -> _Original:
+    from medssl.transforms import UnusableImageError
+
+    try:
+        return read()
+    except UnusableImageError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on a damaged file
+        raise UnusableImageError("unreadable", " ".join(str(error).split()) or type(error).__name__) from error
 
 
 def _read_radiograph(path: Path) -> _Original:
@@ -182,11 +201,21 @@ def _resampled(values: np.ndarray, affine: np.ndarray, spacing: Sequence[float])
     if np.prod(shape) > LARGEST_VOLUME:
         raise UnusableImageError(
             "too large",
-            f"At a spacing of {list(spacing)} mm it would have {np.rint(shape).astype(int).tolist()} voxels: correct "
-            "the spacing in the file, or prepare with a coarser one.",
+            f"{_at(spacing, shape)}: correct the spacing in the file, or prepare with a coarser one.",
         )
     resampled = cast(MetaTensor, Spacing(spacing, mode="bilinear")(turned))
+    if min(resampled.shape[1:]) < 2:
+        raise UnusableImageError(
+            "too small",
+            f"{_at(spacing, resampled.shape[1:])}, and a volume needs several along each axis: correct the spacing in "
+            "the file, or prepare with a finer one.",
+        )
     return resampled[0].numpy(), _sides(resampled.affine.numpy())
+
+
+def _at(spacing: Sequence[float], shape: Sequence[float]) -> str:
+    sides = " × ".join(f"{side:.0f}" for side in shape)
+    return f"At a spacing of {' × '.join(f'{side:g}' for side in spacing)} mm it has {sides} voxels"
 
 
 def _sides(affine: np.ndarray) -> list[float]:

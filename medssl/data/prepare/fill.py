@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,16 +43,17 @@ def fill_store(
     """
     outcomes: dict[int, list[Outcome]] = {}
     with Journal(output / STORE / _JOURNAL) as journal:
-        prints = [fingerprint(unit, settings) for unit in units]
+        prints = [fingerprint(unit, settings, salt) for unit in units]
         for number, name in enumerate(names):
             known = [Outcome(**fields) for fields in journal.find(name, prints[number]) or ()]
             if known and all((output / each.stored).is_file() for each in known if each.stored):
                 outcomes[number] = known
         left = [number for number in range(len(units)) if number not in outcomes]
         workers = workers or min(os.cpu_count() or 1, 8 if settings["spatial_dims"] == 2 else 4)
-        for number, found in _examine([units[number] for number in left], settings, output, salt, workers):
-            outcomes[left[number]] = found
-            journal.add(names[left[number]], prints[left[number]], map(asdict, found))
+        with closing(_examine([units[number] for number in left], settings, output, salt, workers)) as examined:
+            for number, found in examined:
+                outcomes[left[number]] = found
+                journal.add(names[left[number]], prints[left[number]], map(asdict, found))
         journal.compact(names)
     write_settings(output, settings)
     remove_unnamed(output, {each.stored for found in outcomes.values() for each in found})
@@ -61,7 +62,7 @@ def fill_store(
 
 def _examine(
     units: Sequence[Unit], settings: StoreSettings, output: Path, salt: str, workers: int
-) -> Iterator[tuple[int, list[Outcome]]]:
+) -> Generator[tuple[int, list[Outcome]], None, None]:
     """Number and outcomes of each unit, as they get ready."""
     if not units:
         return

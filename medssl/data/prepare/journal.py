@@ -51,10 +51,13 @@ class Journal:
         """Note what became of an input, at once on disk."""
         entry = {"input": name, "fingerprint": fingerprint, "outcomes": [dict(outcome) for outcome in outcomes]}
         self._entries[name] = entry
-        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self._file.write(_line(entry))
         self._file.flush()
 
     def compact(self, names: Iterable[str]) -> None:
         """Rewrite the file with these inputs only, in order: the same content however often a run was interrupted."""
-        lines = (json.dumps(self._entries[name], ensure_ascii=False) + "\n" for name in sorted(set(names)))
-        write_text(self.path, "".join(lines))
+        write_text(self.path, "".join(_line(self._entries[name]) for name in sorted(set(names))))
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry) + "\n"  # ASCII, so that no kill tears a character and any file name can be written

@@ -105,7 +105,8 @@ def write_report(
     report.insert(0, "source", [sources[place].name for place in report["place"]])
     report["unlisted"] = report["row"] == 0
     report = report.sort_values(["place", "unlisted", "row", "file"], kind="stable").drop(columns=["place", "unlisted"])
-    write_text(path, report.to_csv(index=False))
+    text = report.to_csv(index=False).encode("utf-8", "backslashreplace").decode("utf-8")  # names need not be UTF-8
+    write_text(path, text)
     return report
 
 
@@ -134,7 +135,9 @@ def _files(
     gathered: Gathered, outcomes: Mapping[int, Sequence[Outcome]]
 ) -> Iterator[tuple[Path, int, int | None, Outcome]]:
     """Every file of the inputs: with its input, the row that speaks of it (or None) and what became of it itself."""
-    owner = {id(outcome): number for number, outcome in enumerate(gathered.rows["outcome"]) if outcome is not None}
+    owner: dict[int, int] = {}  # of several rows the first, which is the one that is used
+    for number, outcome in enumerate(gathered.rows["outcome"]):
+        owner.setdefault(id(outcome), number)
     claims: dict[int, int] = {}
     for number, unit in enumerate(gathered.rows["unit"]):
         claims.setdefault(unit, number)

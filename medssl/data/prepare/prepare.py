@@ -6,7 +6,6 @@ way. Stopped at any moment and run again, it goes on where it was and ends with 
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medssl.files import write_text
+from medssl.files import whole_file
 
 from ..datalist import SPLITS, write_datalist
 from ..images import hash_patient, patient_of
@@ -86,7 +85,11 @@ def prepare(
     if folds == 1 or folds < 0:
         raise ValueError(f"folds must be 0 (none) or at least 2, not {folds}.")
     output = Path(output).resolve()
-    sources = [unpack_source(source, output / UNPACKED / source.name) for source in name_sources(sources)]
+    sources = name_sources(sources)
+    for source in sources:
+        if source.images and source.images.resolve() == output:
+            raise ValueError(f"{output} holds the images of {source.name}: write into a folder of its own.")
+    sources = [unpack_source(source, output / UNPACKED / source.name) for source in sources]
     salt = salt or _salt(output / SALT)
     gathered = gather(sources, spatial_dims, labels, skip=output)
     outcomes = _examine_named(gathered, sources, settings, output, salt, workers)
@@ -107,6 +110,8 @@ def prepare(
         reasons = ", ".join(rows["reason"].value_counts().index) or "there are none"
         raise ValueError(f"No image can be used ({reasons}): see {output / REPORT} for each, and check spatial_dims.")
     _write(output / DATALIST, rows, gathered)
+    for path in output.glob("datalist_fold*.json"):  # of a run with more folds
+        path.unlink()
     if folds:
         fold_of = _fold_of(rows, values, folds, seed)
         for fold in range(folds):
@@ -182,6 +187,7 @@ def _write(path: Path, rows: pd.DataFrame, gathered: Gathered) -> None:
 
 def _salt(path: Path) -> str:
     if not path.is_file():
-        write_text(path, secrets.token_hex(16) + "\n")
-        os.chmod(path, 0o600)
+        with whole_file(path) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_text(secrets.token_hex(16) + "\n", encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()
