@@ -1,6 +1,42 @@
 """Figures for partially labelled data, and where they are written."""
 
+from .baselines import TrivialBaselines, linear_probe, thumbnails
+from .bootstrap import AUROCIntervals, bootstrap_auroc, patient_weights
+from .calibration import ReliabilityCurve, expected_calibration_error, reliability_curve
+from .closing_line import closing_line
+from .comparison import compare_runs
+from .figures import figures
+from .grad_cam import GradCAMPanels
 from .handlers import EvaluationFile, PredictionsFile
 from .partial_metrics import PartialAUROC, partial_auroc
+from .predictions import Predictions, read_predictions, write_predictions
+from .probes import OnlineProbe, knn_probe
+from .report import write_report
+from .thresholds import youden_thresholds
 
-__all__ = ["EvaluationFile", "PartialAUROC", "PredictionsFile", "partial_auroc"]
+__all__ = [
+    "AUROCIntervals",
+    "EvaluationFile",
+    "GradCAMPanels",
+    "OnlineProbe",
+    "PartialAUROC",
+    "Predictions",
+    "PredictionsFile",
+    "ReliabilityCurve",
+    "TrivialBaselines",
+    "bootstrap_auroc",
+    "closing_line",
+    "compare_runs",
+    "expected_calibration_error",
+    "figures",
+    "knn_probe",
+    "linear_probe",
+    "partial_auroc",
+    "patient_weights",
+    "read_predictions",
+    "reliability_curve",
+    "thumbnails",
+    "write_predictions",
+    "write_report",
+    "youden_thresholds",
+]

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,17 @@ def partial_auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
     """
+    scores, labels = check_scores(scores, labels)
+    known = ~np.isnan(labels)
+    return np.array([_auroc(scores[known[:, k], k], labels[known[:, k], k] == 1) for k in range(labels.shape[1])])
+
+
+def check_scores(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels ``[N, K]`` as float64, if they are what they should be.
+
+    Raises:
+        ValueError: when the shapes differ, a label is none of 1, 0, NaN, or a score of a known label is not finite.
+    """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     if scores.shape != labels.shape or scores.ndim != 2:
         raise ValueError(f"scores {list(scores.shape)} and labels {list(labels.shape)} must both be [images, classes].")
@@ -35,7 +45,15 @@ def partial_auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
         raise ValueError("labels must be 1, 0 or NaN (unknown).")
     if not np.isfinite(scores[known]).all():
         raise ValueError("A score is not finite: the network's output overflowed or its weights are damaged.")
-    return np.array([_auroc(scores[known[:, k], k], labels[known[:, k], k] == 1) for k in range(labels.shape[1])])
+    return scores, labels
+
+
+def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The mean along an axis of what is not NaN, and NaN where nothing is: ``np.nanmean`` without its warning."""
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = values.sum(axis=axis, where=defined) / defined.sum(axis=axis)
+    return mean
 
 
 def _auroc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -50,7 +68,7 @@ class PartialAUROC(CumulativeIterationMetric):
     """The mean AUROC (mAUROC) over the defined classes, gathered over batches and processes.
 
     Always finite, for MONAI's choice of the best model stops for good at the first NaN: where no class is defined it is
-    0.5, with a warning. :meth:`report` names what is undefined.
+    0.5, with a warning. The file of :class:`EvaluationFile` names what is undefined.
 
     Args:
         labels: names of the K classes.
@@ -71,29 +89,6 @@ class PartialAUROC(CumulativeIterationMetric):
             warnings.warn("No class has known positive and known negative cases: mAUROC is taken as 0.5.", stacklevel=2)
             return 0.5
         return float(np.nanmean(values))
-
-    def report(self) -> dict[str, Any]:
-        """Figures for ``metrics.json``.
-
-        Returns:
-            ``mAUROC`` (None when no class is defined), ``per_class`` (name → AUROC or None), ``undefined`` (names),
-            ``known`` (name → counts of known positive and negative cases), ``images``.
-        """
-        scores, labels = self._seen()
-        values = partial_auroc(scores, labels)
-        defined = ~np.isnan(values)
-        return {
-            "mAUROC": float(values[defined].mean()) if defined.any() else None,
-            "per_class": {
-                name: float(value) if ok else None for name, value, ok in zip(self.labels, values, defined, strict=True)
-            },
-            "undefined": [name for name, ok in zip(self.labels, defined, strict=True) if not ok],
-            "known": {
-                name: {"positive": int((column == 1).sum()), "negative": int((column == 0).sum())}
-                for name, column in zip(self.labels, labels.T, strict=True)
-            },
-            "images": len(labels),
-        }
 
     def _seen(self) -> tuple[np.ndarray, np.ndarray]:
         scores, labels = self.get_buffer()

@@ -106,24 +106,3 @@ def test_the_mean_stays_finite_where_nothing_is_defined_and_says_so() -> None:
     metric = fed(PartialAUROC(NAMES), np.zeros((5, 4)), np.ones((5, 4)), 2)
     with pytest.warns(UserWarning, match="No class has known positive and known negative cases"):
         assert metric.aggregate() == 0.5
-    report = metric.report()
-    assert report["mAUROC"] is None  # on file nothing is made up
-    assert report["undefined"] == NAMES
-
-
-def test_the_report_names_every_class_with_its_counts() -> None:
-    scores, labels = partial_study(4, 60, 4, ties=False, unknown=0.5)
-    labels[:, 1] = np.nan
-    report = fed(PartialAUROC(NAMES), scores, labels, 16).report()
-    expected = sklearn_auroc(scores, labels)
-    assert list(report["per_class"]) == NAMES
-    assert report["per_class"]["Nodule"] is None
-    defined = [value for value in expected if not np.isnan(value)]
-    assert [value for value in report["per_class"].values() if value is not None] == pytest.approx(defined, rel=1e-6)
-    assert report["mAUROC"] == pytest.approx(np.mean(defined), rel=1e-6)
-    assert report["undefined"] == ["Nodule"]
-    assert report["images"] == 60
-    assert report["known"] == {
-        name: {"positive": int((column == 1).sum()), "negative": int((column == 0).sum())}
-        for name, column in zip(NAMES, labels.T, strict=True)
-    }

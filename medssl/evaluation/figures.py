@@ -1,0 +1,139 @@
+"""Every figure of a split with its bootstrap interval, in the form of ``metrics.json``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .bootstrap import bootstrap, interval
+from .calibration import expected_calibration_error
+from .partial_metrics import mean_of_defined
+from .predictions import Predictions
+from .ranking import rank_class, weighted_areas
+
+Triple = list[float | None]
+"""A value and the two ends of its interval, which are None where there is none."""
+
+
+def figures(
+    predictions: Predictions,
+    thresholds: Sequence[float | None],
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    exclusive: bool = False,
+) -> dict[str, Any]:
+    """The figures of a split, over its known labels.
+
+    Args:
+        predictions: of the split.
+        thresholds: K probabilities from which on an image counts as positive, chosen on the validation split; None
+            where there is none.
+        resamples: replicates of the bootstrap over patients; with 0 the intervals are None.
+        level: of the intervals.
+        seed: of the bootstrap.
+        exclusive: whether each image has exactly one of the classes.
+
+    Returns:
+        ``images``, ``patients``, ``resamples``; ``mAUROC`` (over the classes that are defined) and ``mAUROC_interval``;
+        ``per_class`` (name → AUROC); ``undefined`` (names of the classes without both outcomes); ``known`` (name →
+        counts of known positive and negative cases); ``classes``: name → ``auroc``, ``average_precision``,
+        ``sensitivity``, ``specificity``, ``ece``, each [value, low, high], and ``threshold``; of exclusive classes
+        ``accuracy`` and ``balanced_accuracy`` too. What is undefined is None, and no figure is NaN.
+
+    Raises:
+        ValueError: when there is not one threshold for each class, or exclusive classes are not.
+    """
+    if len(thresholds) != len(predictions.names):
+        raise ValueError(f"There are {len(predictions.names)} classes, but {len(thresholds)} thresholds.")
+    statistics = _Statistics(predictions, thresholds, exclusive)
+    values = {name: value[0] for name, value in statistics(np.ones((1, len(predictions.images)))).items()}
+    replicates = bootstrap(statistics, predictions.patients, resamples, seed)
+    intervals = {name: interval(replicates[name], level) for name in values}
+    triples = {name: _triples(values[name], *intervals[name]) for name in values}
+
+    mean = triples.pop("mAUROC")
+    of_all: dict[str, Any] = {name: triples.pop(name) for name in ("accuracy", "balanced_accuracy") if name in triples}
+    per_class = {name: _number(value) for name, value in zip(predictions.names, values["auroc"], strict=True)}
+    return {
+        "images": len(predictions.images),
+        "patients": len(set(predictions.patients)),
+        "resamples": resamples,
+        "mAUROC": mean and mean[0],
+        "mAUROC_interval": mean[1:] if mean and mean[1] is not None else None,
+        "per_class": per_class,
+        "undefined": [name for name, value in per_class.items() if value is None],
+        "known": {
+            name: {"positive": int((column == 1).sum()), "negative": int((column == 0).sum())}
+            for name, column in zip(predictions.names, predictions.labels.T, strict=True)
+        },
+        "classes": {
+            name: {**{figure: triples[figure][k] for figure in triples}, "threshold": thresholds[k]}
+            for k, name in enumerate(predictions.names)
+        },
+        **of_all,
+    }
+
+
+class _Statistics:
+    """What :func:`figures` tells, of replicates: weights ``[R, N]`` → arrays ``[R, K]`` and ``[R]``."""
+
+    def __init__(self, predictions: Predictions, thresholds: Sequence[float | None], exclusive: bool) -> None:
+        scores, labels = predictions.scores, predictions.labels
+        self.scores, self.labels = scores, labels
+        self.ranked = [rank_class(*columns) for columns in zip(scores.T, labels.T, strict=True)]
+        self.limits = np.array([np.nan if threshold is None else threshold for threshold in thresholds])
+        self.positive, self.negative = (labels == 1).astype(np.float64), (labels == 0).astype(np.float64)
+        self.found = self.positive * (scores >= self.limits)
+        self.cleared = self.negative * (scores < self.limits)
+        self.exclusive = exclusive
+        if exclusive:
+            _check_exclusive(predictions)
+            self.right = self.positive * (scores.argmax(axis=1) == labels.argmax(axis=1))[:, None]
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        areas = [weighted_areas(ranked, weights) for ranked in self.ranked]
+        auroc, average_precision = (np.stack(parts, axis=1) for parts in zip(*areas, strict=True))
+        positive, negative = weights @ self.positive, weights @ self.negative
+        figures = {
+            "mAUROC": mean_of_defined(auroc),
+            "auroc": auroc,
+            "average_precision": average_precision,
+            "sensitivity": _share(weights @ self.found, positive * self._decided),
+            "specificity": _share(weights @ self.cleared, negative * self._decided),
+            "ece": expected_calibration_error(self.scores, self.labels, weights),
+        }
+        if self.exclusive:
+            right = weights @ self.right
+            figures["accuracy"] = _share(right.sum(axis=1), positive.sum(axis=1))
+            figures["balanced_accuracy"] = mean_of_defined(_share(right, positive))
+        return figures
+
+    @property
+    def _decided(self) -> np.ndarray:
+        return ~np.isnan(self.limits)
+
+
+def _check_exclusive(predictions: Predictions) -> None:
+    known = ~np.isnan(predictions.labels)
+    one_hot = known.all(axis=1) & (np.nansum(predictions.labels, axis=1) == 1)
+    wrong = np.flatnonzero(~one_hot & known.any(axis=1))
+    if len(wrong):
+        raise ValueError(
+            f"{predictions.images[wrong[0]]}: of exclusive classes each image has exactly one, or all are unknown."
+        )
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def _number(value: float | np.ndarray) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _triples(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> Any:
+    """``[K]`` arrays as K triples, or single values as one; None for what is undefined."""
+    if np.ndim(values):
+        return [_triples(*each) for each in zip(values, low, high, strict=True)]
+    return None if np.isnan(values) else [_number(end) for end in (values, low, high)]

@@ -1,0 +1,59 @@
+"""Calibration against scikit-learn's curve, replicates against repeated images."""
+
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+
+from medssl.evaluation import expected_calibration_error, reliability_curve
+
+
+def study(images: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    scores = np.concatenate([generator.random((images, 2)) ** 2, np.arange(11)[:, None].repeat(2, 1) / 10])
+    labels = (generator.random(scores.shape) < 0.3).astype(float)
+    labels[generator.random(scores.shape) < 0.4] = np.nan
+    return scores, labels
+
+
+def slow_error(scores: np.ndarray, labels: np.ndarray) -> float:
+    known = ~np.isnan(labels)
+    scores, labels = scores[known], labels[known]
+    total = 0.0
+    for number in range(10):
+        low, high = number / 10, (number + 1) / 10
+        inside = (scores > low) & (scores <= high) if number else scores <= high
+        if inside.any():
+            total += inside.mean() * abs(scores[inside].mean() - labels[inside].mean())
+    return total
+
+
+def test_the_error_is_the_mean_gap_of_the_bins() -> None:
+    scores, labels = study()
+    expected = [slow_error(scores[:, k], labels[:, k]) for k in range(2)]
+    np.testing.assert_allclose(expected_calibration_error(scores, labels), expected, rtol=1e-12)
+
+
+def test_replicates_are_those_of_repeated_images() -> None:
+    scores, labels = study(80)
+    weights = np.random.default_rng(1).integers(0, 4, (5, len(scores)))
+    found = expected_calibration_error(scores, labels, weights.astype(float))
+    for counts, errors in zip(weights, found, strict=True):
+        rows = np.repeat(np.arange(len(scores)), counts)
+        np.testing.assert_allclose(errors, [slow_error(scores[rows, k], labels[rows, k]) for k in range(2)], rtol=1e-9)
+
+
+def test_the_curve_is_that_of_scikit_learn_on_the_known_images() -> None:
+    scores, labels = study()
+    known = ~np.isnan(labels[:, 0])
+    frequency, probability = calibration_curve(labels[known, 0], scores[known, 0], n_bins=10)
+    curve = reliability_curve(scores[:, 0], labels[:, 0])
+    np.testing.assert_allclose(curve.frequency, frequency)
+    np.testing.assert_allclose(curve.probability, probability)
+    assert curve.images.sum() == known.sum()
+    error = (curve.images * abs(curve.frequency - curve.probability)).sum() / curve.images.sum()
+    assert error == pytest.approx(expected_calibration_error(scores, labels)[0])
+
+
+def test_where_nothing_is_known_nothing_is_calibrated() -> None:
+    assert np.isnan(expected_calibration_error(np.full((3, 1), 0.5), np.full((3, 1), np.nan))).all()
+    assert len(reliability_curve(np.full(3, 0.5), np.full(3, np.nan)).images) == 0
