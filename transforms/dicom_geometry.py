@@ -130,10 +130,10 @@ def _even_grid(places: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     extent = places[-1] - places[0]
     grid = np.linspace(places[0], places[-1], round(extent / median) + 1)
     multiples = steps / median
-    if np.abs(multiples - multiples.round()).max() > 2 * SPACING_TOLERANCE:
+    gaps = np.flatnonzero(multiples.round() > 1)
+    if np.abs(multiples - multiples.round()).max() > 2 * SPACING_TOLERANCE or len(gaps) > max(2, len(places) / 10):
         note = f"slices {steps.min():.2f} to {steps.max():.2f} mm apart resampled to {grid[1] - grid[0]:.2f} mm"
         return grid, (note,)
-    gaps = np.flatnonzero(multiples.round() > 1)
     where = ", ".join(str(gap + 1) for gap in gaps)
     note = f"{len(gaps)} missing {'slice' if len(gaps) == 1 else 'slices'} interpolated"
     return grid, (f"{note} (after number {where} of {len(places)})",)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom import pixels
 
 from .dicom_geometry import COSINE_TOLERANCE, SAME_PLACE, Geometry, arrange, is_even, places_along_normal, put_right
@@ -21,6 +22,7 @@ from .dicom_slices import SEPARATING_TAGS, Slice, one_line, read_slices
 from .image_error import UnusableImageError
 
 FEWEST_SLICES = 3  # of one orientation, beside a larger one; fewer are a localiser
+MAY_BE_SLICES = ("damaged", "missing tags", "wrong tags")  # reasons for which a volume may lack a slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +97,11 @@ def find_stacks(files: Sequence[Path]) -> Found:
             slices += read_slices(file)
         except UnusableImageError as error:
             aside.append(SetAside(file, error.reason, str(error)))
-    damaged = ", ".join(one.file.name for one in aside if one.reason == "damaged")
-    notes = (f"damaged files beside it, perhaps slices of it: {damaged}",) if damaged else ()
+    lost = [one.file.name for one in aside if one.reason in MAY_BE_SLICES]
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    notes = (f"a file beside it cannot be used and may be one of its slices ({lost[0]}{more})",) if lost else ()
     stacks = []
-    for series in _grouped(slices, [one.series for one in slices]):
+    for series in _grouped(slices, [f"{one.series} {one.modality}" for one in slices]):
         more_stacks, more_aside = _from_series(series, notes)
         stacks += more_stacks
         aside += more_aside
@@ -131,7 +134,8 @@ def read_stack(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
 
 def _decoded(file: Path, frames: Sequence[int], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     try:
-        for stored in pixels.iter_pixels(file, indices=frames):
+        # From the whole dataset: given a path, pydicom 3.0 cannot decode deflated files.
+        for stored in pixels.iter_pixels(pydicom.dcmread(file), indices=frames):
             if stored.shape != shape:
                 raise ValueError(f"its pixels have the shape {stored.shape} where {shape} is announced")
             yield stored
@@ -266,9 +270,8 @@ def _alike(slices: list[Slice], numbers: Sequence[tuple[float, ...]], rtol: floa
 def _large_enough(groups: list[list[Slice]]) -> tuple[list[list[Slice]], list[Slice]]:
     """Groups that may be volumes, and the slices of those too small beside a larger one."""
     fewest = min(FEWEST_SLICES, max(map(len, groups)))
-    return [group for group in groups if len(group) >= fewest], [
-        one for group in groups for one in group if len(group) < fewest
-    ]
+    small = [one for group in groups if len(group) < fewest for one in group]
+    return [group for group in groups if len(group) >= fewest], small
 
 
 def _set_aside(slices: list[Slice], reason: str, detail: str) -> list[SetAside]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pydicom
 from pydicom.uid import UID
 
@@ -30,6 +30,7 @@ RESCALE_TAGS = ("RescaleSlope", "RescaleIntercept")
 KIND_TAGS = ("SOPClassUID", "Modality", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "ModalityLUTSequence")
 GROUP_TAGS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 HEADER_TAGS = ["SeriesInstanceUID", *KIND_TAGS, *PLACE_TAGS, *RESCALE_TAGS, *SEPARATING_TAGS, *GROUP_TAGS]
+LENGTHS = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}  # of others one
 OVERVIEWS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 
 
@@ -100,8 +101,9 @@ def _read_header(file: Path) -> tuple[pydicom.FileDataset, bool]:
         return header, True  # read in one piece
     if not syntax or syntax.is_encapsulated:
         return header, left > 0
-    pixels = np.prod([int(header.get(tag) or 1) for tag in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")])
-    return header, left > 0 and left >= int(pixels) * int(header.get("BitsAllocated") or 8) // 8
+    values = [int(header.get(tag) or 1) for tag in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
+    expected = math.prod(values) * int(header.get("BitsAllocated") or 8) // 8
+    return header, left >= expected + (8 if syntax.is_implicit_VR else 12)  # their tag and length come first
 
 
 def _refuse_other_kinds(header: pydicom.FileDataset, is_whole: bool) -> None:
@@ -155,41 +157,46 @@ def _add_groups(frame: pydicom.Dataset, groups: pydicom.Dataset) -> None:
 
 
 def _slice(file: Path, number: int, header: pydicom.Dataset) -> Slice:
-    modality = str(header.get("Modality") or "unknown")
-    # Without their rescale the values of CT are not HU; other modalities may go without.
-    needed = PLACE_TAGS + RESCALE_TAGS if modality == "CT" else PLACE_TAGS
-    missing = [tag for tag in needed if header.get(tag) in (None, "")]
-    if missing:
-        raise UnusableImageError("missing tags", f"It lacks {', '.join(missing)}, so it cannot be put into a volume.")
-    if header.get("ModalityLUTSequence"):
+    own = {element.keyword: _values(element.value) for element in header}
+    modality = str(*own.get("Modality", [])[:1]) or "unknown"
+    if own.get("ModalityLUTSequence"):
         raise UnusableImageError("modality LUT", "Its values go through a table, and here only a rescale is applied.")
-    numbers = {
-        tag: tuple(float(value) for value in np.atleast_1d(header[tag].value))
-        for tag in (*PLACE_TAGS, *RESCALE_TAGS)
-        if header.get(tag) not in (None, "")
-    }
-    slope, intercept = (numbers.get(tag, (default,))[0] for tag, default in zip(RESCALE_TAGS, (1.0, 0.0), strict=True))
-    lengths = dict(zip(PLACE_TAGS, (1, 1, 2, 3, 6), strict=True))
-    wrong = [
-        tag for tag, values in numbers.items() if len(values) != lengths.get(tag, 1) or not np.isfinite(values).all()
-    ]
-    wrong += [tag for tag in ("Rows", "Columns", "PixelSpacing") if min(numbers[tag]) <= 0]
-    if wrong or slope == 0:
-        tags = ", ".join(dict.fromkeys(wrong)) or "RescaleSlope"
-        raise UnusableImageError("wrong tags", f"Its {tags} cannot be right, so it cannot be put into a volume.")
+    # Without their rescale the values of CT are not HU; other modalities may go without.
+    needed = [*PLACE_TAGS, *RESCALE_TAGS] if modality == "CT" else PLACE_TAGS
+    if missing := [tag for tag in needed if not own.get(tag)]:
+        raise UnusableImageError("missing tags", f"It lacks {', '.join(missing)}, so it cannot be put into a volume.")
+    numbers = _numbers(own)
     return Slice(
         file=file,
         frame=number,
-        series=str(header.get("SeriesInstanceUID") or ""),
+        series="".join(map(str, own.get("SeriesInstanceUID", []))),
         modality=modality,
         corner=numbers["ImagePositionPatient"],
         cosines=numbers["ImageOrientationPatient"],
         spacing=numbers["PixelSpacing"],
         shape=(int(numbers["Rows"][0]), int(numbers["Columns"][0])),
-        slope=slope,
-        intercept=intercept,
-        tags=tuple("\\".join(map(str, _values(header.get(tag)))) for tag in SEPARATING_TAGS),
+        slope=numbers["RescaleSlope"][0],
+        intercept=numbers["RescaleIntercept"][0],
+        tags=tuple("\\".join(map(str, own.get(tag, []))) for tag in SEPARATING_TAGS),
     )
+
+
+def _numbers(own: dict[str, list[object]]) -> dict[str, tuple[float, ...]]:
+    """The values of place and rescale, checked."""
+    values = {"RescaleSlope": [1], "RescaleIntercept": [0]} | {tag: value for tag, value in own.items() if value}
+    numbers = {tag: tuple(float(str(value)) for value in values[tag]) for tag in (*PLACE_TAGS, *RESCALE_TAGS)}
+    wrong = [
+        tag
+        for tag, own_numbers in numbers.items()
+        if len(own_numbers) != LENGTHS.get(tag, 1)
+        or not all(map(math.isfinite, own_numbers))
+        or (tag in ("Rows", "Columns", "PixelSpacing") and min(own_numbers) <= 0)
+        or (tag == "RescaleSlope" and own_numbers[0] == 0)
+    ]
+    if wrong:
+        tags = ", ".join(wrong)
+        raise UnusableImageError("wrong tags", f"Its {tags} cannot be right, so it cannot be put into a volume.")
+    return numbers
 
 
 def _values(value: object) -> list[object]:

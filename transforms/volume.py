@@ -23,15 +23,12 @@ from monai.transforms import Transform
 from monai.utils import SpaceKeys
 from nibabel.filebasedimages import ImageFileError
 
-from .dicom_series import SetAside, Stack, find_stacks, read_stack
+from .dicom_series import MAY_BE_SLICES, SetAside, Stack, find_stacks, read_stack
 from .image_error import UnusableImageError
 from .radiograph import ApplyToKeys, is_dicom
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
-# Reasons for which a slice of the volume may be lacking. Nobody reads a report when one folder is loaded, so it is
-# refused; `find_stacks` sets such a file aside alone.
-MAY_BE_SLICES = ("damaged", "missing tags", "wrong tags")
 
 
 class LoadVolume(Transform):
@@ -133,6 +130,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _read_dicom(name: str, files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     stacks, aside = find_stacks(files)
     for one in aside:
+        # Nobody reads a report when one folder is loaded, so what a preparation sets aside and notes is refused.
         if one.reason in MAY_BE_SLICES:
             raise UnusableImageError(
                 one.reason,
