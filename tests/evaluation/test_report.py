@@ -26,7 +26,7 @@ from medssl.evaluation.report.run_folders import read_run_folder, shown_path
 from medssl.files import write_json, write_text
 from medssl.studies import bundle_folder
 
-LABELS = ["Effusion", "Mass", "Pleural|thickening <b>", "Hernia"]
+LABELS = ["Effusion", "Mass", "Pleural|$thickening$ <b>", "Hernia"]
 SPLITS = {"training": 90, "validation": 60, "test": 120}
 
 
@@ -255,6 +255,22 @@ def test_a_warning_stands_where_a_trivial_baseline_does_as_well(datalist: Path, 
         sentence = f"the logistic regression on 8×8 pixels, {baseline:.3f}, by more than its interval: a shortcut"
         assert len(page.warnings) == warned
         assert (sentence in " ".join(page.warnings)) == (sentence in markdown) == warned
+
+
+def test_exclusive_classes_and_a_run_without_any_defined_class(datalist: Path, tmp_path: Path) -> None:
+    run = finetuned(tmp_path / "run", datalist)
+    found = json.loads((run / "metrics.json").read_text())["splits"]["test"]
+    nothing = dict.fromkeys(("auroc", "average_precision", "sensitivity", "specificity", "ece", "threshold"))
+    found |= {"accuracy": [0.8, 0.7, 0.9], "balanced_accuracy": [0.75, None, None], "mAUROC": None}
+    found |= {"mAUROC_interval": None, "undefined": LABELS, "per_class": dict.fromkeys(LABELS)}
+    found["classes"] = dict.fromkeys(LABELS, nothing)
+    write_json(run / "metrics.json", {"split": "test", "splits": {"test": found}})
+    (run / "predictions_test.csv").unlink()
+    page, _ = report([run], tmp_path / "page")
+    assert "mAUROC undefined over 0 of 4 classes" in page.words
+    assert "Accuracy: 0.800 (0.700–0.900). Balanced accuracy: 0.750." in page.words
+    assert page.table("AUROC")["Effusion"]["AUROC"] == "undefined: one outcome only"
+    assert page.warnings == []
 
 
 def test_runs_are_compared_with_the_first(datalist: Path, tmp_path: Path) -> None:

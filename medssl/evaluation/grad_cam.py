@@ -1,0 +1,167 @@
+"""Grad-CAM panels: where in the image the network found what it says (Selvaraju et al. 2017), one picture a split."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import ignite.distributed as idist
+import matplotlib
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from monai.utils import CommonKeys
+from monai.visualize import GradCAM
+from torch import Tensor, nn
+
+from medssl.files import whole_file
+
+TARGET_LAYERS = {"densenet121": "class_layers.relu", "resnet18": "layer4", "vgg11": "features"}
+"""The module of each architecture whose output is the last feature map."""
+OUTCOMES = {1: "positive", 0: "negative"}
+
+
+def target_layer(architecture: str) -> str:
+    """The name of the module that gives the last feature map.
+
+    Raises:
+        ValueError: for an unknown architecture.
+    """
+    if architecture not in TARGET_LAYERS:
+        raise ValueError(f"Grad-CAM knows no architecture {architecture!r}; choose one of {', '.join(TARGET_LAYERS)}.")
+    return TARGET_LAYERS[architecture]
+
+
+def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: int) -> Tensor:
+    """MONAI's Grad-CAM of one class: what raises its logit, and where.
+
+    The network is left as it is: a copy is asked, for MONAI's hooks stay in a network and its gradients with them.
+
+    Args:
+        network: as ``medssl.networks.build_classifier`` makes it.
+        architecture: its name, a key of ``TARGET_LAYERS``.
+        image: ``[1, *spatial]``, as the network was trained on.
+        class_index: of the logit.
+
+    Returns:
+        ``[*spatial]``, 0 to 1 where it is largest; 0 everywhere when nothing in the image raises the logit.
+
+    Raises:
+        ValueError: for an unknown architecture.
+    """
+    # The weights need no gradients; the image's reaches the feature map even where the backbone is frozen.
+    copy = deepcopy(network).requires_grad_(False)
+    # MONAI's own scaling turns the map round (0 is where it is largest) and hides that a map is 0 everywhere.
+    explain = GradCAM(copy, target_layer(architecture), postprocessing=lambda cam: cam)
+    with torch.enable_grad():
+        cam: Tensor = explain(image[None].detach().requires_grad_(), class_idx=class_index)[0, 0].detach()
+    return cam / cam.max() if cam.max() > 0 else cam
+
+
+@dataclass
+class _Candidate:
+    """The image of the highest probability so far, of one class and outcome."""
+
+    probability: float
+    image: Tensor
+
+
+class GradCAMPanels:
+    """Draw, for each class, the known positive and the known negative image of the highest probability with their maps.
+
+    Attach it to the evaluator of an evaluation. While that runs, only the best images so far are kept (2 K of them,
+    however large the data set); the maps are computed when it has ended.
+
+    Args:
+        path: of the PNG.
+        network: that the evaluator runs, as ``medssl.networks.build_classifier`` makes it.
+        architecture: its name, a key of ``TARGET_LAYERS``.
+        labels: names of the K classes.
+        spatial_dims: 2 or 3; volumes are shown by the axial slice in which the map is largest.
+
+    Raises:
+        ValueError: for an unknown architecture.
+    """
+
+    def __init__(
+        self, path: str | Path, network: nn.Module, architecture: str, labels: Sequence[str], spatial_dims: int
+    ) -> None:
+        target_layer(architecture)  # a mistake is named before the evaluation, not after it
+        self.path = Path(path)
+        self.network = network
+        self.architecture = architecture
+        self.labels = list(labels)
+        self.spatial_dims = spatial_dims
+        self._best: dict[tuple[int, int], _Candidate] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator, after its postprocessing."""
+        engine.add_event_handler(Events.STARTED, self.clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def clear(self, engine: Engine) -> None:
+        """Forget what was collected before."""
+        self._best.clear()
+
+    def collect(self, engine: Engine) -> None:
+        """Keep the images of a batch that are better than those before."""
+        output = cast(dict[str, Any], engine.state.output)
+        probabilities, labels = output[CommonKeys.PRED].float(), output[CommonKeys.LABEL]
+        for outcome in OUTCOMES:
+            of_outcome = probabilities.masked_fill(labels != outcome, float("-inf"))  # NaN, unknown, equals neither
+            values, rows = (column.tolist() for column in of_outcome.max(dim=0))
+            for index, (value, row) in enumerate(zip(values, rows, strict=True)):
+                before = self._best.get((index, outcome))
+                if value > (before.probability if before else float("-inf")):
+                    image = output[CommonKeys.IMAGE][row].detach().clone()  # a view would keep the whole batch
+                    self._best[index, outcome] = _Candidate(value, image)
+
+    def write(self, engine: Engine) -> None:
+        """Compute the maps, draw and write the picture; none where no label is known.
+
+        In a distributed evaluation the first process draws the best images of its own share.
+        """
+        shown = [
+            index for index in range(len(self.labels)) if any((index, outcome) in self._best for outcome in OUTCOMES)
+        ]
+        if not shown or idist.get_rank() > 0:
+            return
+        with matplotlib.rc_context({"font.size": 8, "text.parse_math": False}):
+            figure = Figure(figsize=(7.2, 1.95 * len(shown)), layout="constrained")
+            axes = figure.subplots(len(shown), 2 * len(OUTCOMES), squeeze=False)
+            for row, index in zip(axes, shown, strict=True):
+                for pair, (outcome, word) in zip((row[:2], row[2:]), OUTCOMES.items(), strict=True):
+                    self._draw(pair, index, outcome, word)
+            with whole_file(self.path) as temporary:
+                figure.savefig(temporary, dpi=100, format="png")
+
+    def _draw(self, axes: Sequence[Axes], index: int, outcome: int, word: str) -> None:
+        for axis in axes:
+            axis.set_axis_off()
+        candidate = self._best.get((index, outcome))
+        if candidate is None:
+            axes[0].set_title(f"{self.labels[index]}\nno known {word} image", loc="left")
+            return
+        cam = grad_cam(self.network, self.architecture, candidate.image, index)
+        image, overlay = flat_view(candidate.image[0].float().cpu(), cam.cpu(), self.spatial_dims)
+        low, high = np.percentile(image, (0.5, 99.5))  # a bright marker would darken everything else
+        for axis in axes:
+            axis.imshow(image, cmap="gray", vmin=low, vmax=high)
+        axes[1].imshow(overlay, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * overlay)
+        axes[0].set_title(f"{self.labels[index]}\n{word}, predicted {candidate.probability:.2f}", loc="left")
+        axes[1].set_title("Grad-CAM" if overlay.any() else "Grad-CAM:\nnothing raises it", loc="left")
+
+
+def flat_view(image: Tensor, cam: Tensor, spatial_dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """What to show of an image and its map, both ``[*spatial]``, as ``[rows, columns]``.
+
+    Of volumes (RAS) it is the axial slice in which the map is largest, the patient's front above, the right side left.
+    """
+    if spatial_dims == 3:
+        level = int(cam.amax(dim=(0, 1)).argmax()) if cam.any() else cam.shape[2] // 2
+        image, cam = (volume[..., level].transpose(0, 1).flip(0, 1) for volume in (image, cam))
+    return image.numpy(), cam.numpy()
