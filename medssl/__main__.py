@@ -20,14 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command(options)
     except (ValueError, FileNotFoundError, FileExistsError) as error:
-        return _report(error)
+        return _explain(error)
     except KeyboardInterrupt:
         print("\nmedssl: stopped.", file=sys.stderr)
         return 130
     return 0
 
 
-def _report(error: Exception) -> int:
+def _explain(error: Exception) -> int:
     from medssl.training.config import print_plain_error
 
     print_plain_error(type(error), error, error.__traceback__)
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_phantoms(commands)
     _add_puzzles(commands)
     _add_prepare(commands)
+    _add_report(commands)
     return parser
 
 
@@ -195,6 +196,21 @@ def _sources(options: argparse.Namespace) -> "list[Source]":
     sources += [Source(images=images, csv=csv, **reading if csv else {}) for images, csv in pairs]
     sources += [Source(npz=npz) for npz in options.npz]
     return sources + [Source(images=images) for images in options.unlabeled]
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = commands.add_parser("report", help="one page on what came of one run, or of several beside each other")
+    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output_dir of a fine-tuning or pre-training")
+    report.add_argument(
+        "--output", type=Path, help="folder for report.html, report.md and the pictures (default: RUN/report)"
+    )
+    report.set_defaults(command=_report_runs)
+
+
+def _report_runs(options: argparse.Namespace) -> None:
+    from medssl.evaluation import write_report
+
+    print(f"The report: {write_report(options.runs, options.output or options.runs[0] / 'report')}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+IGNORED = -100
+"""What torch's cross-entropy takes for an unknown class."""
+
 
 def partial_bce(logits: Tensor, labels: Tensor, positive_weight: Tensor, negative_weight: Tensor) -> Tensor:
     """Weighted binary cross-entropy over the known labels (Dong et al. 2024, Eq. 1), their mean.
@@ -55,14 +58,79 @@ class PartialBCELoss(nn.Module):
         Raises:
             ValueError: when the shapes differ or the class counts are others than at construction.
         """
-        if logits.shape != labels.shape or logits.shape[-1] != len(self.positive_weight):
-            raise ValueError(
-                f"Logits {list(logits.shape)} and labels {list(labels.shape)} must both be "
-                f"[batch, {len(self.positive_weight)}]."
-            )
+        _check_shapes(logits, labels, len(self.positive_weight))
         # A buffer moves with the module; a loss that a config builds is never moved, so it follows the logits.
         weights = self.positive_weight.to(logits.device), self.negative_weight.to(logits.device)
         return partial_bce(logits, labels, *weights)
+
+
+def partial_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Weighted cross-entropy over the images whose class is known, their mean.
+
+    Args:
+        logits: ``[B, K]``.
+        labels: ``[B, K]``, one-hot; a row without a 1 (NaN throughout) is unknown.
+        weight: of each class, ``[K]``.
+
+    Returns:
+        A scalar; 0 (with zero gradients) when the batch has no known label.
+    """
+    positive = labels == 1
+    known = positive.any(dim=1)
+    target = torch.where(known, positive.int().argmax(dim=1), IGNORED)
+    loss = F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")  # 0 where unknown
+    # Torch's own weighted mean divides by the weights of the batch's classes: NaN when all is unknown, and in a batch
+    # of one class its weight would do nothing.
+    return (weight[target.clamp(min=0)] * loss).sum() / known.sum().clamp(min=1)
+
+
+class PartialCrossEntropyLoss(nn.Module):
+    """Cross-entropy for classes that exclude each other, with unknown labels and the rare classes weighted up.
+
+    The weights are the inverse frequencies of the classes, scaled to a mean of 1 over the classes that occur.
+
+    Args:
+        positive: known cases of each class in the training split.
+    """
+
+    weight: Tensor
+
+    def __init__(self, positive: Sequence[float] | Tensor) -> None:
+        super().__init__()
+        positive = torch.as_tensor(positive, dtype=torch.float32)
+        occurs = positive > 0
+        inverse = torch.where(occurs, 1 / positive.clamp(min=1), 0)
+        weight = inverse * occurs.sum() / inverse.sum().clamp(min=torch.finfo(torch.float32).tiny)
+        self.register_buffer("weight", torch.where(occurs, weight, 1))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """See :func:`partial_cross_entropy`.
+
+        Raises:
+            ValueError: when the shapes differ or the class counts are others than at construction.
+        """
+        _check_shapes(logits, labels, len(self.weight))
+        return partial_cross_entropy(logits, labels, self.weight.to(logits.device))
+
+
+def label_loss(
+    positive: Sequence[float] | Tensor, negative: Sequence[float] | Tensor, exclusive: bool = False
+) -> PartialBCELoss | PartialCrossEntropyLoss:
+    """The loss for partial labels: of exclusive classes the cross-entropy, else the binary one of each class.
+
+    Args:
+        positive: known positive cases of each class in the training split.
+        negative: known negative cases of each class.
+        exclusive: whether each image has exactly one of the classes.
+    """
+    return PartialCrossEntropyLoss(positive) if exclusive else PartialBCELoss(positive, negative)
+
+
+def _check_shapes(logits: Tensor, labels: Tensor, classes: int) -> None:
+    if logits.shape != labels.shape or logits.shape[-1] != classes:
+        raise ValueError(
+            f"Logits {list(logits.shape)} and labels {list(labels.shape)} must both be [batch, {classes}]."
+        )
 
 
 def info_nce(

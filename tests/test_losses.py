@@ -8,7 +8,17 @@ import torch.nn.functional as F
 from monai.losses import ContrastiveLoss
 from torch import Tensor
 
-from medssl.losses import PartialBCELoss, info_nce, negative_cosine, nt_xent, partial_bce, predictive_ratio
+from medssl.losses import (
+    PartialBCELoss,
+    PartialCrossEntropyLoss,
+    info_nce,
+    label_loss,
+    negative_cosine,
+    nt_xent,
+    partial_bce,
+    partial_cross_entropy,
+    predictive_ratio,
+)
 
 NAN = float("nan")
 
@@ -88,6 +98,60 @@ def test_weights_follow_the_counts_and_a_class_with_one_outcome_gets_halves() ->
 def test_shapes_that_do_not_fit_are_refused(logits: tuple[int, int], labels: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"must both be \[batch, 2\]"):
         PartialBCELoss([1, 2], [3, 4])(torch.zeros(logits), torch.zeros(labels))
+
+
+def exclusive_labels(batch: int, classes: int) -> Tensor:
+    labels = torch.eye(classes)[torch.randint(classes, (batch,))]
+    labels[torch.rand(batch) < 0.4] = NAN
+    return labels
+
+
+def slow_partial_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> float:
+    losses = []
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        if 1 in label:
+            own = label.index(1)
+            losses.append(-weight[own].item() * math.log(math.exp(row[own]) / sum(map(math.exp, row))))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize(("batch", "classes"), [(1, 2), (6, 3), (20, 7)])
+def test_partial_cross_entropy_is_the_mean_over_images_of_known_class(batch: int, classes: int) -> None:
+    logits = (2 * torch.randn(batch, classes, dtype=torch.float64)).requires_grad_()
+    labels = exclusive_labels(batch, classes)
+    labels[0] = torch.eye(classes)[1]
+    weight = torch.rand(classes, dtype=torch.float64)
+    loss = partial_cross_entropy(logits, labels, weight)
+    assert loss.item() == pytest.approx(slow_partial_cross_entropy(logits, labels, weight), rel=1e-9)
+    loss.backward()
+    known = (labels == 1).any(dim=1)
+    assert (logits.grad[~known] == 0).all()
+    # Weight times (softmax − label), over the number of known images.
+    softmax = logits.detach()[known].softmax(dim=1)
+    own = labels[known].argmax(dim=1)
+    expected = weight[own, None] * (softmax - labels[known]) / known.sum()
+    torch.testing.assert_close(logits.grad[known], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_batch_of_unknown_classes_gives_zero_and_keeps_its_graph() -> None:
+    logits = torch.randn(3, 2, requires_grad=True)
+    loss = PartialCrossEntropyLoss([5, 1])(logits, torch.full((3, 2), NAN))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros(3, 2))
+
+
+def test_exclusive_classes_are_weighted_by_inverse_frequency_with_a_mean_of_one() -> None:
+    loss = label_loss(positive=[10, 40, 0], negative=[40, 10, 50], exclusive=True)
+    assert isinstance(loss, PartialCrossEntropyLoss)
+    # 1/10 : 1/40 is 4 : 1; the class that never occurs has no part in the mean, and is no target either.
+    torch.testing.assert_close(loss.weight, torch.tensor([1.6, 0.4, 1.0]))
+    assert PartialCrossEntropyLoss([0, 0]).weight.tolist() == [1, 1]
+    with pytest.raises(ValueError, match=r"must both be \[batch, 3\]"):
+        loss(torch.zeros(4, 2), torch.zeros(4, 2))
+    findings = label_loss([3, 0], [9, 8], exclusive=False)
+    assert isinstance(findings, PartialBCELoss)
+    assert findings.positive_weight.tolist() == [0.75, 0.5]
 
 
 def slow_cosine(first: list[float], second: list[float]) -> float:

@@ -2,6 +2,7 @@
 
 from .backbone import ARCHITECTURES, Backbone, build_backbone, build_classifier, network_description
 from .decoder import LightDecoder, TransposedDecoder
+from .features import classifier_features, compute_features, output_layer
 from .vgg import VGG
 from .weights import (
     first_convolution,
@@ -21,12 +22,15 @@ __all__ = [
     "TransposedDecoder",
     "build_backbone",
     "build_classifier",
+    "classifier_features",
+    "compute_features",
     "first_convolution",
     "fold_input_copies",
     "load_backbone_weights",
     "load_model_weights",
     "load_state_dict",
     "network_description",
+    "output_layer",
     "read_description",
     "save_backbone",
 ]

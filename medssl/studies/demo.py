@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from medssl.data import write_phantoms
+from medssl.data import Source, write_phantoms
 from medssl.data.prepare import prepare
+from medssl.evaluation import write_report
 from medssl.files import write_json
 
 from .bundle_runs import BundleRun
-from .comparison import PRETRAINED, Comparison, comparison_table, say, summarise
+from .comparison import PRETRAINED, RANDINI, Comparison, comparison_table, say, summarise
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Recipe:
         return len(self.size)
 
 
-BRAIN = {"window": [-20.0, 120.0], "spacing": [-1.0, -1.0, -1.0]}
-"""The brain window, and the voxels as the phantoms have them."""
+BRAIN = {"window": [-20.0, 120.0]}
+"""The brain window."""
 
 RECIPES = {
     "chest": Recipe(
@@ -81,7 +82,9 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
     console = Console()
     task = task or recipe.task
     datalist = _prepare(recipe, output, console)
-    shared = {"datalist": datalist, "image_size": list(recipe.size), "workers": 0}
+    shared: dict[str, Any] = {"datalist": datalist, "workers": 0}
+    if recipe.spatial_dims == 3:
+        shared["image_size"] = list(recipe.size)
     comparison = Comparison(
         output / task,
         BundleRun(
@@ -106,7 +109,10 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
     write_json(output / task / "results.json", results)
     title = f"\nRandIni against {task}, {recipe.labelled_per_class} labelled images a class, {seeds} seeds, mean ± SD"
     console.print(comparison_table(rows, title))
-    _say_where(console, comparison)
+    runs = [comparison.finetune_runs(0, arm)[0] for arm in (RANDINI, PRETRAINED)]
+    folders = [run.options["output_dir"] for run in (*runs, comparison.pretrain_run(0))]
+    page = write_report(folders, output / task / "report")
+    _say_where(console, comparison, page)
     console.print(f"\nThat took {(time.perf_counter() - started) / 60:.1f} minutes.")
     return results
 
@@ -118,10 +124,11 @@ def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:
         size = recipe.size[0] if recipe.spatial_dims == 2 else recipe.size
         labels = write_phantoms(output / "phantoms", recipe.kind, recipe.count, size=size)
         summary = prepare(
-            output / "phantoms" / "images",
-            labels,
+            [Source(images=output / "phantoms" / "images", csv=labels)],
             data,
             spatial_dims=recipe.spatial_dims,
+            size=recipe.size,
+            spacing=(-1, -1, -1),  # the voxels as the phantoms have them
             labelled_per_class=recipe.labelled_per_class,
             partial_test=False,
         )
@@ -129,13 +136,14 @@ def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:
     return datalist
 
 
-def _say_where(console: Console, comparison: Comparison) -> None:
+def _say_where(console: Console, comparison: Comparison, page: Path) -> None:
     pretrain = comparison.pretrain_run(0).options["output_dir"]
     finetune = comparison.finetune_runs(0, PRETRAINED)[0].options["output_dir"]
     lines = [
         f"Pictures of the puzzles, losses, accuracies: tensorboard --logdir {comparison.output}",
         f"The pre-trained backbone: {pretrain / 'backbone.pt'} (backbone.json beside it says how to reuse it)",
         f"A fine-tuned model: {finetune / 'model.pt'}; its probabilities: {finetune / 'predictions_test.csv'}",
+        f"A page on the runs of seed 0, with curves and Grad-CAM: {page}",
         f"All figures: {comparison.output / 'results.json'}",
         "To go on with your own images: run the commands printed above with your own --datalist (see README).",
     ]

@@ -3,7 +3,10 @@
 from .batches import check_batches
 from .checkpoints import BestModel, RunCheckpoint, SaveBackbone
 from .config import begin_run, check_ids, print_plain_error
-from .metrics import FineTuneMetrics, MetricsFile, PretextMetrics, feature_spread
+from .early_stop import EarlyStop
+from .learning_rates import parameter_groups
+from .linear_probe import FeatureDataset, feature_dataset, whole_batch
+from .metrics import FineTuneMetrics, MetricsFile, PretextMetrics, effective_rank, feature_spread
 from .pictures import draw_puzzles
 from .progress import ProgressBar
 from .reproducibility import ReseedEachEpoch
@@ -12,6 +15,8 @@ from .tensorboard import TensorBoardLog
 
 __all__ = [
     "BestModel",
+    "EarlyStop",
+    "FeatureDataset",
     "FineTuneMetrics",
     "MetricsFile",
     "PretextMetrics",
@@ -24,9 +29,13 @@ __all__ = [
     "check_batches",
     "check_ids",
     "draw_puzzles",
+    "effective_rank",
+    "feature_dataset",
     "feature_spread",
+    "parameter_groups",
     "prepare_images",
     "prepare_labelled",
     "pretext_loss",
     "print_plain_error",
+    "whole_batch",
 ]

@@ -51,7 +51,8 @@ class RunCheckpoint:
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoint, if its epoch has come."""
-        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
+        last = engine.state.epoch == engine.state.max_epochs or engine.should_terminate
+        if engine.state.epoch % self.interval and not last:
             return
         content = {name: state.state_dict() for name, state in self.states.items()}
         _save({"epoch": engine.state.epoch, "iteration": engine.state.iteration, **content}, self.path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medssl.data import write_phantoms
+from medssl.data import Source, write_phantoms
 from medssl.data.prepare import prepare
 
 HEAD_SIZE = (32, 32, 32)
@@ -19,19 +19,19 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def chest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Datalist of 60 chest radiographs of 64 × 64, partially labelled."""
+    """Datalist of 60 chest radiographs of 80 × 80, stored as 64 × 64."""
     folder = tmp_path_factory.mktemp("chest")
-    table = write_phantoms(folder / "phantoms", "chest", 60, size=64, progress=False)
-    prepare(
-        folder / "phantoms" / "images", table, folder / "data", fractions=(0.5, 0.25, 0.25), labels=["Effusion", "Mass"]
-    )
+    table = write_phantoms(folder / "phantoms", "chest", 60, size=80, progress=False)
+    sources = [Source(images=folder / "phantoms" / "images", csv=table)]
+    prepare(sources, folder / "data", size=(64, 64), fractions=(0.5, 0.25, 0.25), labels=["Effusion", "Mass"])
     return folder / "data" / "datalist.json"
 
 
 @pytest.fixture(scope="session")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Datalist of 24 head CT volumes of 32 × 32 × 32."""
+    """Datalist of 24 head CT volumes of 32 × 32 × 32, stored as 37 × 32 × 23: more, equal and less than a crop."""
     folder = tmp_path_factory.mktemp("head")
     table = write_phantoms(folder / "phantoms", "head", 24, size=HEAD_SIZE, progress=False)
-    prepare(folder / "phantoms" / "images", table, folder / "data", spatial_dims=3, fractions=(0.5, 0.25, 0.25))
+    sources = [Source(images=folder / "phantoms" / "images", csv=table)]
+    prepare(sources, folder / "data", spatial_dims=3, spacing=(6, -1, 7), fractions=(0.5, 0.25, 0.25))
     return folder / "data" / "datalist.json"

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import pydicom
@@ -26,8 +27,13 @@ READER_VERSION = 1
 """Counted up when the same file would be stored with other values, so that stores are made anew."""
 LARGEST_VOLUME = 2**30
 """Voxels of a volume in the store; more come from a wrong spacing."""
+LARGEST_SKEW = 100.0
+"""Condition number of a volume's unit axes; 1 when they are perpendicular, 57 at an angle of 2° between two."""
 SECTIONAL = ("CT", "MR", "PT", "NM", "US")
 """Modalities of DICOM files that are no radiographs."""
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
 
     stacks, rest = find_stacks(unit.files)
     outcomes = [keep(stack.files, partial(_read_stack, read_stack, stack)) for stack in stacks]
-    return outcomes + [Outcome([left.file.name], left.reason, left.detail) for left in rest]
+    return outcomes + [Outcome([left.file.name], left.reason, _sentence(left.detail, unit.path)) for left in rest]
 
 
 def _keep(
@@ -111,16 +117,16 @@ def _keep(
 
     names = [path.name for path in files]
     try:
-        original = _read(read)
+        original = _trying(read)
         if original.values.min() == original.values.max():
             raise UnusableImageError(
                 "constant image", f"Every value of {files[0].name} is {original.values.flat[0]:g}."
             )
         content = _content(original)
         stored = f"{STORE}/{content[:2]}/{_digest((content + json.dumps(settings)).encode())}.b2nd"
-        image, spacing = _prepared(original, settings)
+        image, spacing = _trying(partial(_prepared, original, settings))
     except UnusableImageError as error:
-        return Outcome(names, error.reason, str(error))
+        return Outcome(names, error.reason, _sentence(str(error), files[0].parent))
     with whole_file(output / stored) as temporary:  # a full disk is no fault of the image
         write_stored(temporary, image, spacing)
     patient = _patient(files[0])
@@ -135,15 +141,21 @@ def _keep(
     )
 
 
-def _read(read: Callable[[], _Original]) -> _Original:
+def _trying(step: Callable[[], Result]) -> Result:
     from medssl.transforms import UnusableImageError
 
     try:
-        return read()
+        return step()
     except UnusableImageError:
         raise
     except Exception as error:  # decoders raise nearly anything on a damaged file
-        raise UnusableImageError("unreadable", " ".join(str(error).split()) or type(error).__name__) from error
+        raise UnusableImageError("unreadable", str(error) or type(error).__name__) from error
+
+
+def _sentence(error: str, folder: Path) -> str:
+    """What an error says in one line, the same on every machine and in every run."""
+    text = " ".join(error.split()).replace(f"{folder}{os.sep}", "")
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def _read_radiograph(path: Path) -> _Original:
@@ -194,6 +206,9 @@ def _resampled(values: np.ndarray, affine: np.ndarray, spacing: Sequence[float])
 
     from medssl.transforms import UnusableImageError
 
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if not sides.all() or np.linalg.cond(affine[:3, :3] / sides) > LARGEST_SKEW:
+        raise UnusableImageError("wrong affine", "Its axes do not span a space: convert it again from the original.")
     image = MetaTensor(torch.from_numpy(values)[None], affine=torch.from_numpy(affine))
     turned = cast(MetaTensor, Orientation("RAS", labels=None)(image))
     own = _sides(turned.affine.numpy())

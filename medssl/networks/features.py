@@ -1,0 +1,71 @@
+"""Pooled features of many images, computed once: what probes and linear classifiers work on."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+def output_layer(network: nn.Module) -> nn.Linear:
+    """The linear layer that ends a classifier, which gives a logit for each class.
+
+    Raises:
+        ValueError: when the network has none.
+    """
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise ValueError(f"{type(network).__name__} has no linear layer, so it is no classifier of build_classifier.")
+    return layers[-1]
+
+
+def classifier_features(network: nn.Module, images: Tensor) -> Tensor:
+    """The pooled features ``[B, D]`` that a classifier's :func:`output_layer` sees of images ``[B, C, *spatial]``."""
+    seen: list[Tensor] = []
+    hook = output_layer(network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        network(images)
+    finally:
+        hook.remove()
+    return seen[0]
+
+
+@torch.no_grad()
+def compute_features(
+    network: nn.Module,
+    extract: Callable[[Tensor], Tensor],
+    batches: Iterable[Mapping[str, Any]],
+    amp: bool = False,
+    description: str | None = None,
+) -> Tensor:
+    """Features of every image of a loader, in its order; the network is in evaluation mode meanwhile.
+
+    Args:
+        network: whose mode is set, and on whose device the features are computed and stay.
+        extract: from images ``[B, C, *spatial]`` to features ``[B, D]``, such as ``classifier_features``.
+        batches: a loader of dictionaries with ``image``.
+        amp: whether to compute in mixed precision.
+        description: of the progress bar; None for no bar.
+
+    Returns:
+        ``[N, D]``, float32.
+    """
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    bar = tqdm(
+        batches,
+        description,
+        disable=description is None,
+        unit="batch",
+        mininterval=0.3 if sys.stderr.isatty() else 30.0,
+        dynamic_ncols=True,
+    )
+    try:
+        with torch.autocast(device.type, enabled=amp):
+            features = [extract(batch["image"].to(device)).float() for batch in bar]
+    finally:
+        network.train(training)
+    return torch.cat(features)
