@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         return _explain(error)
     except KeyboardInterrupt:
         print("\nmedssl: stopped.", file=sys.stderr)
@@ -30,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(error: Exception) -> int:
     from medssl.training.config import print_plain_error
 
-    print_plain_error(type(error), error, error.__traceback__)
+    if isinstance(error, OSError) and error.filename:  # a full disk, a folder that may not be written
+        print(f"\nmedssl: {error.filename}: {error.strerror}.", file=sys.stderr)
+    else:
+        print_plain_error(type(error), error, error.__traceback__)
     return 1
 
 

@@ -21,6 +21,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from PIL import Image, ImageOps
 from pydicom import pixels
+from pydicom.uid import UID
 
 from .image_error import UnusableImageError
 
@@ -146,6 +147,8 @@ def _read_dicom(path: Path, voi_lut: bool) -> np.ndarray:
     try:
         dataset = pydicom.dcmread(path)
         if "PixelData" not in dataset:
+            if "Image Storage" in UID(dataset.file_meta.get("MediaStorageSOPClassUID") or "").name:
+                raise ValueError("it ends before its pixels")
             raise UnusableImageError("no pixels", f"{path} is DICOM without an image: take it out of the datalist.")
         frames = int(dataset.get("NumberOfFrames") or 1)
         if frames > 1:

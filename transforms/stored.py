@@ -142,7 +142,7 @@ def _open(path: str | Path, size: Sequence[int]) -> StoredImage:
     image = StoredImage(path)
     if len(image.shape) != len(size):
         raise ValueError(
-            f"{path} has {len(image.shape)} axes and image_size, {list(size)}, has {len(size)}: prepare the images with "
+            f"{path} has {len(image.shape)} axes and image_size, {list(size)}, has {len(size)}: prepare images with "
             f"--dims {len(size)}, or train with the bundle for such images."
         )
     return image

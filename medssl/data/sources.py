@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
@@ -83,21 +84,28 @@ class Source:
 
 
 def name_sources(sources: Sequence[Source]) -> list[Source]:
-    """Give each source without a name that of its CSV, npz or folder; where two are alike, the folder above in front.
+    """Give each source without a name that of its CSV, npz or folder.
+
+    Where two are alike, the folder above stands in front, and where they still are, a number behind.
 
     Raises:
-        ValueError: two sources have one name; the message says which.
+        ValueError: two sources were given one name; the message says which.
     """
+    given = Counter(source.name for source in sources if source.name)
+    for name, count in given.items():
+        if count > 1:
+            raise ValueError(f"{count} sources are called {name!r}: give each a name of its own with name.")
     times = Counter(source.name or _file_name(source) for source in sources)
+    taken = set(given)
     named = []
     for source in sources:
         default = _file_name(source)
         if times[default] > 1:
             default = f"{_file(source).parent.name}_{default}"
-        named.append(replace(source, name=source.name or default))
-    for name, count in Counter(source.name for source in named).items():
-        if count > 1:
-            raise ValueError(f"{count} sources are called {name!r}: give each a name of its own with name.")
+        numbered = (f"{default}_{number}" if number > 1 else default for number in count_from(1))
+        name = source.name or next(name for name in numbered if name not in taken)
+        taken.add(name)
+        named.append(replace(source, name=name))
     return named
 
 

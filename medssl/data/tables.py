@@ -330,7 +330,11 @@ def _label_columns(
         unsure = np.append(numbers == -1, False)
         known = np.isin(numbers, (0, 1))
         wrong = np.array([text.lower() not in UNKNOWN_WORDS for text in texts], dtype=bool) & ~known & ~unsure[:-1]
-        details = [f"{name} is {text!r}: write 1, 0, or nothing for unknown" for text in np.array(texts)[wrong]]
+        details = [
+            f"{name} is {text!r}: write 1, 0, or nothing for unknown"
+            for text, bad in zip(texts, wrong, strict=True)
+            if bad
+        ]
         here = np.append(wrong, False)[codes]
         if here.sum() > len(cells) / 2:
             example = texts[codes[here][0]]

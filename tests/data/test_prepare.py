@@ -1,7 +1,17 @@
+"""`prepare` as a whole: through the command line and on real files; its parts are tested in ``prepare/``."""
+
+import csv
 import json
+import multiprocessing
 import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -9,133 +19,368 @@ import numpy as np
 import pandas as pd
 import pytest
 import rich
+from bad_inputs import Said, grey, save_radiograph, save_series, write_bad_radiographs, write_bad_volumes
 from PIL import Image
 
-from medssl.data import read_datalist, read_labels
-from medssl.data.prepare import prepare
+from medssl.__main__ import main
+from medssl.data import Source, read_datalist, read_exclusive, read_labels, read_sources
+from medssl.data.prepare import Summary, prepare
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")
+SPLITS = ("training", "validation", "test", "unlabeled")
 
 
-def draw(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 8), dtype=np.uint8)).save(path)
+def draw(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey().save(path)
 
 
-def site(folder: Path, csv: str) -> Path:
-    (folder / "site.csv").write_text(csv)
-    return folder / "site.csv"
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
 
 
-def report_of(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "report.csv", keep_default_na=False, dtype=str)
+def command(*arguments: object) -> int:
+    """A command of the command line; the exit code."""
+    return main(list(map(str, arguments)))
 
 
-def test_every_file_and_row_is_accounted_for(tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    for name in ("a.png", "b.png", "c.png", "d.png", "e.png", "f.png", "g.png", "one/same.png", "two/same.png"):
-        draw(images / name)
-    for name in ("unlisted.png", "sub/deep.png"):
-        draw(images / name)
-    (images / "broken.png").write_bytes((images / "a.png").read_bytes()[:60])
-    (images / "README.txt").write_text("about")
-    rows = [
-        ("a.png", "1", "1", "0", "used"),
-        ("deep.png", "1", "", "1", "used"),  # found by its name alone
-        ("b.png", "2", "0", "", "used"),
-        ("c.png", "3", "0", "0", "used"),
-        ("d.png", "4", "", "", "used"),  # nothing known: unlabelled
-        ("e.png", "", "1", "0", "no patient"),
-        ("f.png", "5", "maybe", "0", "not a label"),
-        ("broken.png", "6", "1", "1", "unreadable"),
-        ("gone.png", "7", "1", "1", "no such image"),
-        ("same.png", "8", "1", "1", "several such images"),
-        ("one/same.png", "8", "1", "1", "used"),
-        ("a.png", "1", "1", "", "repeated row"),
-        ("g.png", "9", "1", "", "contradiction"),
-        ("g.png", "9", "0", "", "contradiction"),
-        ("", "9", "0", "", "no image"),
-    ]
-    table = pd.DataFrame(rows, columns=["Image", "patient", "Edema", "Mass", "expected"])
-    csv = site(tmp_path, table.drop(columns="expected").to_csv(index=False, sep=";"))
-    summary = prepare(images, csv, tmp_path / "out", fractions=(0.5, 0.25, 0.25))
+def report_of(output: Path) -> pd.DataFrame:
+    return pd.read_csv(output / "report.csv", keep_default_na=False, dtype={"row": int})
+
+
+def split_of_files(output: Path) -> dict[str, str]:
+    """File → split, of what is used."""
+    report = report_of(output)
+    used = report[report["status"] == "used"]
+    names = used["file"].where(used["file"] != "", used["named"])
+    return dict(zip(names, used["split"], strict=True))
+
+
+def items_by_file(summary: Summary, split: str) -> dict[str, dict]:
+    """File → item of the datalist."""
+    stored = {item["image"]: item for item in read_datalist(summary.datalist, split)}
+    report = report_of(summary.datalist.parent)
+    folder = summary.datalist.parent
+    here = report[report["split"] == split].drop_duplicates("stored")
+    return {row.file: stored[str(folder / row.stored)] for row in here.itertuples()}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the folder holds pipes")
+@pytest.mark.parametrize(("write_bad", "dims"), [(write_bad_radiographs, 2), (write_bad_volumes, 3)])
+def test_every_bad_input_is_accounted_for(tmp_path: Path, write_bad: Callable[[Path], list[Said]], dims: int) -> None:
+    said = write_bad(tmp_path)
+    faults = {one.reason for one in said} - {""}
+    assert len([one for one in said if one.reason]) >= 40
+    assert len(faults) >= 19
+    arguments = [tmp_path / "out", "--sources", tmp_path / "sources.yaml", "--dims", str(dims), "--size", "32"]
+    prepare_it = [sys.executable, "-m", "medssl", "prepare", *arguments]
+    run = subprocess.run(prepare_it, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0
+    assert "Traceback" not in run.stderr
     report = report_of(tmp_path / "out")
-    of_rows = report[report["row"] != ""]
-    outcome = of_rows["reason"].where(of_rows["status"] == "set aside", "used")
-    assert outcome.tolist() == table["expected"].tolist()
-    assert of_rows["row"].astype(int).tolist() == list(range(2, 17))
-    assert (report.loc[report["status"] == "set aside", "detail"] != "").all()
-    for path in images.rglob("*.*"):
-        assert str(path) in set(report["file"]) or path.is_dir()
-    others = report[report["row"] == ""].set_index("file")["reason"]
-    assert others[str(images / "unlisted.png")] == "not in the CSV"
-    assert others[str(images / "two" / "same.png")] == "several such images"
-    assert others[str(images / "README.txt")] == "no image"
-    assert sum(summary.images.values()) == 6
-    assert sum(summary.images.values()) + sum(summary.set_aside.values()) == len(report)
-    assert read_labels(summary.datalist) == ["Edema", "Mass"]
-    assert [Path(item["image"]).name for item in read_datalist(summary.datalist, "unlabeled")] == ["d.png"]
-    known = {
-        Path(item["image"]).name: item["label"].tolist()
-        for split in ("training", "validation", "test")
-        for item in read_datalist(summary.datalist, split)
+    told = [Said(row.source, row.file, row.row, row.status, row.reason) for row in report.itertuples()]
+    assert Counter(told) == Counter(said)
+    # Nothing is lost, nothing told of twice: from the disk and the tables themselves.
+    folders = {source.images: source.name for source in read_sources(tmp_path / "sources.yaml")}
+    files = Counter(
+        (folder, os.fsencode(path.relative_to(folder)).decode(errors="surrogateescape"))
+        for folder in folders
+        for place, _, names in os.walk(folder)
+        for path in (Path(place, name) for name in names)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    written = Counter(
+        (tmp_path / row.source, row.file.replace(r"\udcfc", "\udcfc")) for row in report.itertuples() if row.file
+    )
+    assert written == files
+    for source in read_sources(tmp_path / "sources.yaml"):
+        if source.csv:
+            own = report[(report["source"] == source.name) & (report["row"] > 0)]
+            with source.csv.open(encoding="utf-8-sig", newline="") as file:
+                count = sum(1 for _ in csv.reader(file))
+            assert sorted(set(own["row"])) == list(range(2, count + 1))
+            if dims == 2:
+                assert own["row"].is_unique
+    assert (report.loc[report["status"] != "used", "detail"] != "").all()
+    assert not report["detail"].str.contains(f"\n|0x|{tmp_path}").any()
+    # The good ones are all there, and each can be read.
+    used = set(report.loc[report["status"] == "used", "stored"])
+    listed = [item["image"] for split in SPLITS for item in read_datalist(tmp_path / "out" / "datalist.json", split)]
+    assert sorted(listed) == sorted(str(tmp_path / "out" / stored) for stored in used)
+    notes = {2: {"monochrome1.dcm": "MONOCHROME1 was inverted"}, 3: NOTES_3D}[dims]
+    details = report.drop_duplicates("file").set_index("file")["detail"]
+    assert [file for file, note in notes.items() if note not in details[file]] == []
+
+
+NOTES_3D = {
+    "tilted/0.dcm": "gantry tilt of 16.7° straightened",
+    "one missing/0.dcm": "1 missing slice interpolated",
+    "two orientations/s0.dcm": "one of 2 orientations",
+    "two phases/p2 0.dcm": "volume 2 of 2 in its series, told apart by AcquisitionNumber",
+    "beside/1.dcm": "1 duplicate slice left out",
+}
+
+
+def test_several_sources_share_a_folder_and_their_labels_are_joined(tmp_path: Path) -> None:
+    draw(*(tmp_path / "images" / f"{number}.png" for number in range(9)))
+    one = write(tmp_path / "one.csv", "image,patient,Edema,Mass\n" + "".join(f"{n}.png,{n},1,0\n" for n in range(6)))
+    two = write(tmp_path / "two.csv", "image,patient,Mass,TB\n" + "".join(f"{n}.png,x{n},0,1\n" for n in range(4, 8)))
+    sources = [
+        Source(tmp_path / "images", one),
+        Source(tmp_path / "images", two),
+        Source(tmp_path / "images", name="all"),
+    ]
+    summary = prepare(sources, tmp_path / "out", size=(16, 16))
+    assert read_labels(summary.datalist) == ["Edema", "Mass", "TB"]
+    expected = (
+        {n: [1, 0, np.nan] for n in range(4)} | {n: [1, 0, 1] for n in (4, 5)} | {n: [np.nan, 0, 1] for n in (6, 7)}
+    )
+    labels = {
+        int(Path(file).stem): item["label"]
+        for split in SPLITS[:3]
+        for file, item in items_by_file(summary, split).items()
     }
-    np.testing.assert_equal(known["a.png"], [1, 0])
-    np.testing.assert_equal(known["deep.png"], [np.nan, 1])
-
-
-CSV = "image,patient,split,source,Edema,age\n{}"
+    np.testing.assert_equal({n: labels[n].tolist() for n in sorted(labels)}, expected)
+    assert list(items_by_file(summary, "unlabeled")) == ["8.png"]
+    report = report_of(tmp_path / "out")
+    assert report.loc[report["file"] != "", "file"].is_unique
+    assert report.loc[report["reason"] != "", ["source", "row", "named", "reason"]].values.tolist() == [
+        ["two", 2, "4.png", "same image twice"],
+        ["two", 3, "5.png", "same image twice"],
+    ]
+    write(two, "image,patient,Mass\n4.png,x,1\n")  # what one says is not there
+    with_contradiction = prepare(sources, tmp_path / "out", size=(16, 16))
+    assert with_contradiction.set_aside == {"same image, contradiction": 2}
 
 
 def test_given_splits_are_kept_and_no_patient_leaks_into_pretraining(tmp_path: Path) -> None:
-    names = ["t", "v", "e", "e2", "u", "x"]
-    for name in names:
-        draw(tmp_path / "images" / f"{name}.png")
-    for name in ("new", "e"):  # the second is named as the patient in test is
-        draw(tmp_path / "more" / f"{name}.png")
-    rows = [
-        "t,p,train,A,1,50",
-        "v,q,val,A,0,50",
-        "e,e,test,,1,50",
-        "e2,e,,,1,50",
-        "u,p,unlabeled,,1,50",
-        "x,e,test,,,50",
-    ]
-    csv = site(tmp_path, CSV.format("\n".join(row.replace(",", ".png,", 1) for row in rows)))
-    out = tmp_path / "out"
+    draw(*(tmp_path / "images" / f"{name}.png" for name in ("t", "v", "e", "e2", "u", "x", "follows")))
+    for name, patient in (("stranger", "9"), ("known", "e")):
+        (tmp_path / "more").mkdir(exist_ok=True)
+        save_radiograph(tmp_path / "more" / f"{name}.dcm", PatientID=patient)
+    table = (
+        "image,patient,split,source,Edema,age\nt.png,p,train,A,1,50\nv.png,q,val,A,0,50\ne.png,e,test,,1,50\n"
+        "e2.png,e,unlabeled,,1,50\nu.png,p,unlabeled,,1,50\nx.png,e,test,,,50\nfollows.png,q,valid,,1,50\n"
+    )
+    site = write(tmp_path / "site.csv", table)
+    sources = [Source(tmp_path / "images", site), Source(tmp_path / "more")]
     with pytest.raises(ValueError, match=r"column 'age' holds values such as '50'"):
-        prepare(tmp_path / "images", csv, out)
-    summary = prepare(tmp_path / "images", csv, out, labels=["Edema"], unlabeled=[tmp_path / "more"])
-    splits = {
-        split: [Path(i["image"]).stem for i in read_datalist(summary.datalist, split)] for split in summary.images
+        prepare(sources, tmp_path / "out")
+    summary = prepare(sources, tmp_path / "out", labels=["Edema"], size=(16, 16))
+    splits = {split: list(items_by_file(summary, split)) for split in SPLITS}
+    assert splits == {
+        "training": ["t.png"],
+        "validation": ["v.png", "follows.png"],
+        "test": ["e.png"],
+        "unlabeled": ["u.png", "stranger.dcm"],
     }
-    assert splits == {"training": ["t"], "validation": ["v"], "test": ["e"], "unlabeled": ["u", "new"]}
-    assert summary.set_aside == {"no split": 1, "no label": 1, "patient in test": 1}
+    assert summary.set_aside == {"patient in test": 2, "no label": 1}
     assert [item["source"] for item in read_datalist(summary.datalist, "pretrain")] == ["A", "site", "more"]
-    two = site(tmp_path, CSV.format("t.png,p,train,A,1,1\nv.png,p,test,A,1,1\n"))
-    with pytest.raises(ValueError, match=r"row 2 \(training\) is in another split in row 3 \(test\)"):
-        prepare(tmp_path / "images", two, out, labels=["Edema"])
+    held_out = prepare(
+        [Source(tmp_path / "images", site, split="test")], tmp_path / "out", labels=["Edema"], size=(16, 16)
+    )
+    assert held_out.images == {"training": 0, "validation": 0, "test": 6, "unlabeled": 0}
 
 
-def test_patients_are_hashed_with_a_salt_that_stays_outside(tmp_path: Path) -> None:
-    for index in range(6):
-        draw(tmp_path / "images" / f"{index}.png")
-    csv = site(tmp_path, "image,patient,A\n" + "".join(f"{i}.png,SMITH{i // 2},{i % 2}\n" for i in range(6)))
-    first = prepare(tmp_path / "images", csv, tmp_path / "out").datalist.read_bytes()
-    assert prepare(tmp_path / "images", csv, tmp_path / "out").datalist.read_bytes() == first
-    for path in (tmp_path / "out").iterdir():
-        assert b"SMITH" not in path.read_bytes()
+def test_folds_share_the_test_split_and_tear_no_patient(tmp_path: Path) -> None:
+    names = [f"{patient}_{number}" for patient in range(24) for number in range(3)]
+    draw(*(tmp_path / "images" / f"{name}.png" for name in names))
+    rows = [f"{name}.png,{name.split('_')[0]},{'' if name.endswith('2') else len(name) % 2}\n" for name in names]
+    source = Source(tmp_path / "images", write(tmp_path / "a.csv", "image,patient,A\n" + "".join(rows)))
+    summary = prepare([source], tmp_path / "out", size=(8, 8), folds=5)
+    whole = json.loads(summary.datalist.read_text())
+    labelled = {item["image"] for split in ("training", "validation") for item in whole[split]}
+    times: Counter[str] = Counter()
+    for fold in range(5):
+        content = json.loads((tmp_path / "out" / f"datalist_fold{fold}.json").read_text())
+        assert content["test"] == whole["test"]
+        assert {item["image"] for split in ("training", "validation") for item in content[split]} == labelled
+        times.update(item["image"] for item in content["validation"])
+        patients = {split: {item["patient"] for item in content[split]} for split in SPLITS}
+        assert not patients["training"] & patients["validation"]
+        assert not patients["unlabeled"] & (patients["validation"] | patients["test"])
+        assert patients["unlabeled"] <= patients["training"]
+        assert content["unlabeled"]
+    assert times == Counter(labelled)
+    prepare([source], tmp_path / "out", size=(8, 8), folds=2)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*fold*")) == [
+        "datalist_fold0.json",
+        "datalist_fold1.json",
+    ]
+
+
+def test_a_second_run_does_only_what_is_new_or_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examined: list[str] = []
+    monkeypatch.setattr("medssl.data.prepare.fill.examine", _watched(examined))
+    draw(*(tmp_path / "a" / f"{number}.png" for number in range(12)), tmp_path / "b" / "more.png")
+    (tmp_path / "a" / "broken.png").write_bytes(b"none")
+    table = write(tmp_path / "a.csv", "image,patient,A\n" + "".join(f"{n}.png,{n},{n % 2}\n" for n in range(12)))
+    sources = [Source(tmp_path / "a", table), Source(tmp_path / "b"), Source(tmp_path / "a", name="rest")]
+
+    def run(count: int = 3, salt: str | None = None, size: int = 16) -> set[str]:
+        examined.clear()
+        summary = prepare(sources[:count], tmp_path / "out", size=(size, size), salt=salt)
+        stored = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.b2nd")}
+        listed = json.loads(summary.datalist.read_text())
+        assert stored == {item["image"] for split in SPLITS for item in listed[split]}
+        return set(examined)
+
+    everything = {*(f"{number}.png" for number in range(12)), "more.png", "broken.png"}
+    assert run() == everything
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    times = {path: path.stat().st_mtime_ns for path in before if path.suffix == ".b2nd"}
+    assert run() == set()
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    draw(tmp_path / "a" / "3.png", tmp_path / "a" / "new.png")
+    assert run() == {"3.png", "new.png"}
+    os.utime(tmp_path / "a" / "4.png", ns=(1, 1))
+    next((tmp_path / "out").rglob("*.b2nd")).unlink()
+    assert len(run() - {"4.png"}) <= 1
+    assert run(count=1) == set()
+    assert run() == {"more.png", "new.png", "broken.png"}
+    assert run(size=24) == everything | {"new.png"}
+    assert run(size=24, salt="another") == everything | {"new.png"}  # for patients' names in headers are hashed with it
+
+
+def _watched(examined: list[str]) -> Callable:
+    from medssl.data.prepare.examine import examine
+
+    def watched(unit, *rest):  # type: ignore[no-untyped-def]
+        examined.append(unit.path.name)
+        return examine(unit, *rest)
+
+    return watched
+
+
+def _noise(folder: Path, dims: int) -> Source:
+    """Radiographs, or volumes, that take a while."""
+    random_values = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    names = [f"{number:03}.{'png' if dims == 2 else 'nii'}" for number in range(150 if dims == 2 else 16)]
+    for name in names:
+        if dims == 2:
+            Image.fromarray(random_values.integers(0, 255, (160, 160), np.uint8)).save(folder / "images" / name)
+        else:
+            volume = nibabel.Nifti1Image(random_values.integers(0, 999, (40, 40, 30)).astype(np.int16), np.eye(4))
+            nibabel.save(volume, folder / "images" / name)
+    rows = "".join(f"{name},{number // 3},{number % 2}\n" for number, name in enumerate(names))
+    return Source(folder / "images", write(folder / "labels.csv", "image,patient,A\n" + rows))
+
+
+def _files(output: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows knows no SIGKILL")
+@pytest.mark.parametrize(("dims", "kills"), [(2, 10), (3, 4)])
+def test_killed_at_any_moment_it_ends_in_the_same_files(tmp_path: Path, dims: int, kills: int) -> None:
+    source = _noise(tmp_path, dims)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["medssl.data.prepare.plots", "medssl.transforms", "monai.transforms"])
+    draws = random.Random(dims)
+
+    def start(name: str) -> multiprocessing.process.BaseProcess:
+        output = tmp_path / name
+        output.mkdir(exist_ok=True)
+        write(output / "patient_salt.txt", "secret\n")
+        values = {"spatial_dims": dims, "size": (96, 96), "spacing": (1.0, 1.5, 2.0), "folds": 2}
+        process = context.Process(target=prepare, args=([source], output), kwargs=values)
+        process.start()
+        return process
+
+    for _ in range(2):  # the first time the server has to import all
+        shutil.rmtree(tmp_path / "whole", ignore_errors=True)
+        began = time.monotonic()
+        undisturbed = start("whole")
+        undisturbed.join(100)
+        duration = time.monotonic() - began
+        assert undisturbed.exitcode == 0
+    whole = _files(tmp_path / "whole")
+    assert len(whole) > (150 if dims == 2 else 16) + 8
+    struck, ended = 0, 0
+    while struck < kills or not ended:
+        process = start("killed")
+        process.join(draws.uniform(0, duration / 3) if struck < kills else None)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+            process.join()
+        if process.exitcode == 0:
+            assert _files(tmp_path / "killed") == whole
+            shutil.rmtree(tmp_path / "killed")
+            ended += 1
+        else:
+            assert process.exitcode == -signal.SIGKILL
+            struck += 1
+
+
+def test_a_user_who_stops_it_sees_a_sentence(tmp_path: Path) -> None:
+    draw(tmp_path / "images" / "0.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (3000, 3000), np.uint8)).save(
+        tmp_path / "images" / "0.png"
+    )
+    for number in range(1, 200):
+        os.link(tmp_path / "images" / "0.png", tmp_path / "images" / f"{number}.png")
+    prepare_it = [sys.executable, "-m", "medssl", "prepare", tmp_path / "out", "--unlabeled", tmp_path / "images"]
+    process = subprocess.Popen(prepare_it, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "out" / "store" / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (journal.is_file() and journal.read_text().count("input") >= 3):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.strip().endswith("medssl: stopped.")
+    assert "Traceback" not in said
+    assert 3 <= journal.read_text().count("input") < 100  # what had not begun did not begin
+
+
+def test_no_patient_can_be_found_in_what_is_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dicom").mkdir()
+    for number in range(6):
+        save_radiograph(tmp_path / "dicom" / f"{number}.dcm", PatientID=f"DOE-{4711 + number // 2}")
+        save_radiograph(tmp_path / "dicom" / f"more{number}.dcm", PatientID=f"DOE-{4711 + number}")
+    rows = "".join(f"{number}.dcm,SMITH-{number // 2},{number % 2}\n" for number in range(6))
+    table = write(tmp_path / "labels.csv", "image,patient,A\n" + rows)
+    images = ["--images", tmp_path / "dicom", "--csv", table, "--unlabeled", tmp_path / "dicom", "--size", 16]
+    for name in ("out", "out", "other"):
+        assert command("prepare", tmp_path / name, *images) == 0
+    (tmp_path / "volumes").mkdir()
+    save_series(tmp_path / "volumes")
+    save_series(tmp_path / "volumes", name="again", PatientID="DOE-4711")
+    assert command("prepare", tmp_path / "out 3D", "--unlabeled", tmp_path / "volumes", "--dims", 3) == 0
+    secrets = ("Doe", "DOE", "Jane", "SMITH", "4711", "1961", "19610203", "20190405")
+    assert not any(secret in "".join(capfd.readouterr()) for secret in secrets)
+    for path in (*(tmp_path / "out").rglob("*"), *(tmp_path / "out 3D").rglob("*")):
+        found = [
+            secret for secret in secrets if path.is_file() and secret.encode() in path.read_bytes() and len(secret) > 4
+        ]
+        assert not found
     salt = (tmp_path / "out" / "patient_salt.txt").read_text().strip()
-    assert salt.encode() not in first
-    assert prepare(tmp_path / "images", csv, tmp_path / "other").datalist.read_bytes() != first
-    same = json.loads(prepare(tmp_path / "images", csv, tmp_path / "third", salt=salt).datalist.read_text())
-    assert same == json.loads(first)
+    assert (tmp_path / "out" / "patient_salt.txt").stat().st_mode & 0o077 == 0
+    assert not any(
+        salt.encode() in data for name, data in _files(tmp_path / "out").items() if name != "patient_salt.txt"
+    )
+    first, other = (json.loads((tmp_path / name / "datalist.json").read_text()) for name in ("out", "other"))
+    patients = [{item["patient"] for split in SPLITS for item in content[split]} for content in (first, other)]
+    assert not patients[0] & patients[1]
+    same = prepare(
+        [Source(tmp_path / "dicom", table), Source(tmp_path / "dicom", name="all")],
+        tmp_path / "third",
+        size=(16, 16),
+        salt=salt,
+    )
+    assert json.loads(same.datalist.read_text())["training"] == [
+        {**item, "source": "labels"} for item in first["training"]
+    ]
     assert not (tmp_path / "third" / "patient_salt.txt").exists()
 
 
 @pytest.mark.parametrize(
-    ("csv", "message"),
+    ("table", "message"),
     [
         ("file,patient,A\na.png,1,1\n", "no column 'image'"),
         ("image,A\na.png,1\n", "no column 'patient'"),
@@ -144,29 +389,55 @@ def test_patients_are_hashed_with_a_salt_that_stays_outside(tmp_path: Path) -> N
         ('image,patient,A\na.png,1,1,1,1\na.png,"', "cannot be read as a CSV"),
         ("image,patient,A\nb.png,1,1\n", "No image can be used"),
         ("image,patient,A\na.png,1,1\n", r"1 patient\(s\) cannot fill 3 splits"),
+        ("image,patient,M\xfcdigkeit\na.png,1,1\n", "UTF-8"),
     ],
 )
-def test_hopeless_tables_are_refused(tmp_path: Path, csv: str, message: str) -> None:
+def test_hopeless_tables_are_refused(tmp_path: Path, table: str, message: str) -> None:
     draw(tmp_path / "images" / "a.png")
+    (tmp_path / "site.csv").write_bytes(table.encode("latin-1"))
     with pytest.raises(ValueError, match=message):
-        prepare(tmp_path / "images", site(tmp_path, csv), tmp_path / "out")
+        prepare([Source(tmp_path / "images", tmp_path / "site.csv")], tmp_path / "out")
     assert not (tmp_path / "out" / "datalist.json").exists()
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     draw(tmp_path / "images" / "a.png")
-    csv = site(tmp_path, "image,patient,A\na.png,1,1\n")
-    with pytest.raises(ValueError, match="'B'"):
-        prepare(tmp_path / "images", csv, tmp_path / "out", labels=["B"])
-    with pytest.raises(ValueError, match="spatial_dims"):
-        prepare(tmp_path / "images", None, tmp_path / "out", spatial_dims=4)
-    with pytest.raises(ValueError, match="give images"):
-        prepare(None, csv, tmp_path / "out")
-    with pytest.raises(ValueError, match="No image can be used"):
-        prepare(tmp_path / "images", None, tmp_path / "out", spatial_dims=3)
-    for images, table in ((tmp_path / "none", csv), (tmp_path / "images", tmp_path / "none.csv")):
+    table = write(tmp_path / "site.csv", "image,patient,A\na.png,1,1\n")
+    good = [Source(tmp_path / "images", table)]
+    for values, message in (
+        ({"labels": ["B"]}, "'B'"),
+        ({"spatial_dims": 4}, "spatial_dims"),
+        ({"size": (4, 4)}, "size must be"),
+        ({"spatial_dims": 3, "spacing": (1, 0, 1)}, "spacing must be"),
+        ({"folds": 1}, "folds must be"),
+        ({"fractions": (0.5, 0.1, 0.1)}, "fractions must be"),
+        ({"spatial_dims": 3}, "No image can be used"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prepare(good, tmp_path / "out", **values)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cannot be made"):
+        prepare(good, table / "below a file")
+    with pytest.raises(ValueError, match="holds the images"):
+        prepare(good, tmp_path / "images")
+    for source in (Source(tmp_path / "none", table), Source(tmp_path / "images", tmp_path / "none.csv")):
         with pytest.raises(FileNotFoundError, match="none"):
-            prepare(images, table, tmp_path / "out")
+            prepare([source], tmp_path / "out")
+
+
+def test_the_command_line_explains_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "images" / "a.png")
+    table = write(tmp_path / "site.csv", "image,patient,A\na.png,1,1\n")
+    for arguments, message in (
+        (["--images", tmp_path / "images", "--csv", table, table], "give each CSV its folder"),
+        (["--images", tmp_path / "images", "--csv", table], "cannot fill 3 splits"),
+        (["--images", tmp_path / "none", "--csv", table], "no folder"),
+    ):
+        assert command("prepare", tmp_path / "out", *arguments) == 1
+        said = capsys.readouterr().err
+        assert message in said
+        assert "Traceback" not in said
+    with pytest.raises(SystemExit, match="2"):
+        command("prepare", tmp_path / "out", "--dims", 5)
 
 
 def test_importing_the_room_needs_neither_torch_nor_monai() -> None:
@@ -174,39 +445,104 @@ def test_importing_the_room_needs_neither_torch_nor_monai() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(("policy", "value"), [("unknown", np.nan), ("positive", 1), ("negative", 0)])
+def test_chexpert_tree_with_uncertain_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], policy: str, value: float
+) -> None:
+    columns = "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Edema,Fracture"
+    cells = [(number, number % 2) for number in range(8)]
+    paths = [f"patient{number:05}/study1/view{view}_frontal.jpg" for number, view in cells]
+    draw(*(tmp_path / "data" / "train" / path for path in paths))
+    rows = [
+        f"CheXpert-v1.0-small/train/{path},Female,50,Frontal,AP,,{number % 2}.0,-1.0"
+        for number, path in enumerate(paths)
+    ]
+    table = write(tmp_path / "train.csv", "\n".join([columns, *rows]) + "\n")
+    arguments = ["--images", tmp_path / "data", "--csv", table, "--uncertain", policy, "--size", 16, 24]
+    assert command("prepare", tmp_path / "out", *arguments) == 0
+    assert f"8 uncertain entries (-1) of Fracture: {policy}" in " ".join(capsys.readouterr().out.split())
+    datalist = tmp_path / "out" / "datalist.json"
+    assert read_labels(datalist) == ["No Finding", "Edema", "Fracture"]
+    items = [item for split in SPLITS[:3] for item in read_datalist(datalist, split)]
+    assert len(items) == 8
+    assert len({item["patient"] for item in items}) == 8
+    np.testing.assert_equal([item["label"][2] for item in items], [value] * 8)
+    assert sorted(item["label"][1] for item in items) == [0] * 4 + [1] * 4
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "dims", "labels", "size"),
+    [("pneumoniamnist", 2, ["pneumonia"], [28, 28]), ("adrenalmnist3d_64", 3, ["hyperplasia"], [64, 64, 64])],
+)
+def test_medmnist_through_the_command_line(
+    tmp_path: Path, name: str, dims: int, labels: list[str], size: list[int]
+) -> None:
+    parts = {"train": slice(0, 20), "val": slice(20, 30), "test": slice(30, 40)}
+    with np.load(SHARED / "medmnist" / f"{name}.npz") as file:
+        whole = {kind: file[f"val_{kind}"] for kind in ("images", "labels")}
+    np.savez(
+        tmp_path / name, **{f"{split}_{kind}": whole[kind][part] for split, part in parts.items() for kind in whole}
+    )
+    arguments = ["--npz", tmp_path / f"{name}.npz", "--dims", dims, "--size", 28, "--spacing", -1, -1, -1]
+    assert command("prepare", tmp_path / "out", *arguments) == 0
+    datalist = tmp_path / "out" / "datalist.json"
+    assert read_labels(datalist) == labels
+    assert not read_exclusive(datalist)
+    from medssl.transforms import LoadStored
+
+    report = report_of(tmp_path / "out").set_index("file")
+    assert (report["status"] == "used").all()
+    for split, word in (("training", "train"), ("validation", "val"), ("test", "test")):
+        items = {item["image"]: item for item in read_datalist(datalist, split)}
+        assert len(items) == parts[word].stop - parts[word].start
+        for number, image in enumerate(whole["images"][parts[word]]):
+            (file,) = [
+                file
+                for file in report.index
+                if file.startswith(f"{word}_") and int(Path(file).stem.split("_")[1]) == number
+            ]
+            item = items[str(tmp_path / "out" / report.loc[file, "stored"])]
+            loaded = LoadStored(size)(item["image"])[0].numpy()
+            np.testing.assert_allclose(loaded, image, atol=0.01)
+            known = whole["labels"][parts[word]][number, 0]
+            assert item["label"].tolist() == [known]
+
+
 @needs_shared
 def test_chestxray14_from_its_official_table(tmp_path: Path) -> None:
-    images, csv = SHARED / "nih_cxr" / "images", SHARED / "nih_cxr" / "Data_Entry_2017.csv"
+    images, table = SHARED / "nih_cxr" / "images", SHARED / "nih_cxr" / "Data_Entry_2017.csv"
     labels = ["Pneumonia", "Infiltration", "Atelectasis"]
-    full = prepare(images, csv, tmp_path / "full", labels=labels)
+    full = prepare([Source(images, table)], tmp_path / "out", labels=labels, size=(16, 16))
     assert sum(full.images.values()) == 688
     assert full.set_aside == {}
     assert sum(counts[:, 0] for counts in full.counts.values()).tolist() == [349, 135, 78]  # type: ignore[union-attr]
-    table = pd.read_csv(csv).set_index("Image Index")
-    for split in ("training", "validation", "test"):
-        for item in read_datalist(full.datalist, split):
-            findings = table.loc[Path(item["image"]).name, "Finding Labels"].split("|")
-            assert item["label"].tolist() == [name in findings for name in labels]
-    partial = prepare(images, csv, tmp_path / "part", labels=labels, labelled_per_class=40, check=False)
+    findings = pd.read_csv(table).set_index("Image Index")["Finding Labels"].str.split("|")
+    for split in SPLITS[:3]:
+        for file, item in items_by_file(full, split).items():
+            assert item["label"].tolist() == [name in findings[file] for name in labels]
+    partial = prepare([Source(images, table)], tmp_path / "out", labels=labels, size=(16, 16), labelled_per_class=40)
     assert partial.counts["training"][:, :2].tolist() == [[20, 20]] * 3
     assert partial.images["training"] == 120
     assert any(note.startswith("test: Too few images") for note in partial.notes)
     assert sum(partial.images.values()) + partial.set_aside["patient in test"] == 688
-    rich.print(partial)
 
 
 @needs_shared
 def test_volumes_of_several_kinds_without_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "loose").mkdir()
     nibabel.save(nibabel.Nifti1Image(np.full((4, 4, 4), np.nan), np.eye(4)), tmp_path / "loose" / "nan.nii.gz")
-    (tmp_path / "loose" / "up").symlink_to(tmp_path, target_is_directory=True)  # a circle
-    folders = [SHARED / "ct", SHARED / "ct_dicom", tmp_path / "loose"]
-    summary = prepare(None, None, tmp_path / "out", unlabeled=folders, spatial_dims=3)
-    names = {Path(item["image"]).name for item in read_datalist(summary.datalist, "pretrain")}
-    assert {"CT_AVM.nii.gz", "trunk_20slices", "compressed_rle"} < names
+    (tmp_path / "loose" / "up").symlink_to(tmp_path, target_is_directory=True)  # a circle, which leads to the output
+    folders = [SHARED / "ct_dicom", tmp_path / "loose"]
+    sources = [Source(folder) for folder in folders]
+    summary = prepare(sources, tmp_path / "out", spatial_dims=3, spacing=(4, 4, 5))
     report = report_of(tmp_path / "out").set_index("file")
-    assert "gantry tilt" in report.loc[str((SHARED / "ct_dicom" / "head_tilted").resolve()), "detail"]
-    assert "NaN" in report.loc[str(tmp_path / "loose" / "nan.nii.gz"), "detail"]
-    assert summary.set_aside == {"unreadable": 2}
+    used = report[report["status"] == "used"]
+    kinds = {"head_tilted", "trunk_20slices", *(f"compressed_syntaxes/{kind}" for kind in ("rle", "jls"))}
+    assert used["stored"].nunique() == summary.images["unlabeled"] >= 3, kinds
+    tilted = report[[file.startswith("head_tilted/") for file in report.index]]
+    assert tilted["detail"].str.contains("gantry tilt").all()
+    assert "NaN" in report.loc["nan.nii.gz", "detail"]
+    assert prepare(sources, tmp_path / "out", spatial_dims=3, spacing=(4, 4, 5)).set_aside == summary.set_aside
     rich.print(summary)
-    assert "unreadable" in capsys.readouterr().out
+    assert "not finite" in capsys.readouterr().out

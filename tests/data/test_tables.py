@@ -50,7 +50,7 @@ def test_every_cell_means_what_a_slow_reading_says(
         expected = [meaning(of_c, state), meaning(of_a, state)]
         assert (table.rows["reason"][row] == "not a label") == (None in expected)
         wrong = [cell for cell, found in zip((of_c, of_a), expected, strict=True) if found is None]
-        assert not wrong or repr(wrong[-1]) in table.rows["detail"][row]
+        assert not wrong or repr(str(wrong[-1])) in table.rows["detail"][row]
         np.testing.assert_equal(table.values[row], [np.nan if found is None else found for found in expected])
     assert table.rows["image"].tolist() == [f"{row}.png" for row in range(400)]
     assert table.rows["patient"].tolist() == [f"p{row // 2}" for row in range(400)]

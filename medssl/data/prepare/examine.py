@@ -95,6 +95,9 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
     Returns:
         One outcome, or of a folder one for each volume and one for each file that belongs to none. Every file of the
         unit is in exactly one. A fault of the input is an outcome, never an error.
+
+    Raises:
+        ValueError: the store cannot be written.
     """
     keep = partial(_keep, settings=settings, output=output, salt=salt)
     if unit.path.exists() and not (unit.path.is_file() or unit.path.is_dir()):  # reading a pipe would wait for ever
@@ -127,8 +130,11 @@ def _keep(
         image, spacing = _trying(partial(_prepared, original, settings))
     except UnusableImageError as error:
         return Outcome(names, error.reason, _sentence(str(error), files[0].parent))
-    with whole_file(output / stored) as temporary:  # a full disk is no fault of the image
-        write_stored(temporary, image, spacing)
+    try:
+        with whole_file(output / stored) as temporary:
+            write_stored(temporary, image, spacing)
+    except (OSError, RuntimeError) as error:  # no fault of the image; blosc2 raises the latter
+        raise ValueError(f"{output / stored} cannot be written ({error}): is the disk full?") from error
     patient = _patient(files[0])
     return Outcome(
         names,

@@ -78,13 +78,13 @@ def prepare(
 
     Raises:
         FileNotFoundError: a folder or a CSV is missing.
-        ValueError: a table or the settings are wrong, or no image can be used at all. ``report.csv`` is written even
-            then, where the images were looked at.
+        ValueError: a table or the settings are wrong, ``output`` cannot be written, or no image can be used at all.
+            ``report.csv`` is written even then, where the images were looked at.
     """
     settings = check_settings(spatial_dims, size, spacing)
     if folds == 1 or folds < 0:
         raise ValueError(f"folds must be 0 (none) or at least 2, not {folds}.")
-    output = Path(output).resolve()
+    output = _made(Path(output).resolve())
     sources = name_sources(sources)
     for source in sources:
         if source.images and source.images.resolve() == output:
@@ -119,6 +119,14 @@ def prepare(
     summary = summarise(gathered, report, output / DATALIST, output / REPORT, notes)
     summary.write()
     return summary
+
+
+def _made(output: Path) -> Path:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The folder {output} cannot be made ({error.strerror}): choose another.") from error
+    return output
 
 
 def _examine_named(
