@@ -77,7 +77,7 @@ def test_every_bad_input_is_accounted_for(tmp_path: Path, write_bad: Callable[[P
     assert len(faults) >= 19
     arguments = [tmp_path / "out", "--sources", tmp_path / "sources.yaml", "--dims", str(dims), "--size", "32"]
     prepare_it = [sys.executable, "-m", "medssl", "prepare", *arguments]
-    run = subprocess.run(prepare_it, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(prepare_it, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0
     assert "Traceback" not in run.stderr
     report = report_of(tmp_path / "out")
@@ -327,11 +327,11 @@ def test_a_user_who_stops_it_sees_a_sentence(tmp_path: Path) -> None:
     prepare_it = [sys.executable, "-m", "medssl", "prepare", tmp_path / "out", "--unlabeled", tmp_path / "images"]
     process = subprocess.Popen(prepare_it, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "out" / "store" / "journal.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (journal.is_file() and journal.read_text().count("input") >= 3):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said.strip().endswith("medssl: stopped.")
     assert "Traceback" not in said

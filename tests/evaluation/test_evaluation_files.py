@@ -226,7 +226,7 @@ def test_what_several_processes_saw_is_one_evaluation(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=240)
         process.kill()
     assert [process.exitcode for process in processes] == [0, 0]
     predictions = read_predictions(tmp_path / "p.csv")
