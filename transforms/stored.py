@@ -3,7 +3,7 @@
 The file is a ``.b2nd`` array of blosc2 of 16-bit integers; a value is ``offset + step × stored``. The step is a power
 of two, the smallest that covers the image's range, so integers (HU, 8-bit or 12-bit pixels) are kept exactly, and a
 resampled value is off by less than 1/65 535 of the range. Why blosc2: a random 96³ box of a 512×512×300 volume takes
-4 ms; zarr takes 15 ms with the same compressor and needs a file for each chunk (``benchmarks/store_crops.py``).
+7 ms; zarr takes 30 ms with the same compressor and needs a file for each chunk (``benchmarks/store_crops.py``).
 """
 
 from __future__ import annotations
