@@ -201,3 +201,39 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
         target: ``[B, D]``.
     """
     return -F.cosine_similarity(prediction, target.detach(), dim=1).mean()
+
+
+def linear_cka(x: Tensor, y: Tensor) -> Tensor:
+    """Linear centred kernel alignment (LCKA) of two networks' features of the same images (Kornblith et al. 2019).
+
+    ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) with Frobenius norms and centred features: 1 for features that are equal up to rotation and
+    scale, 0 for uncorrelated ones. Zhu et al. 2020, Eq. 4, print it without the denominator; their tables need it. It
+    is computed in the cheaper of the forms over features, as above, and over images, ⟨XXᵀ, YYᵀ⟩ / (‖XXᵀ‖ ‖YYᵀ‖).
+
+    Few images make it too large: of two images it is always 1; two sets of 512 independent normal features have 0.97
+    over 16 images, 0.50 over 512 and 0.11 over 4096. Compare only values of the same images.
+
+    Args:
+        x: ``[N, D]``, a row for each image.
+        y: ``[N, E]``, the same images in the same order.
+
+    Returns:
+        A scalar, float32 at least, under autocast too; 0 (with zero gradients) when all rows of one set are 0.
+
+    Raises:
+        ValueError: when the two are no features of equally many images.
+    """
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"Features {list(x.shape)} and {list(y.shape)} must be [images, features] of the same images.")
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    with torch.autocast(x.device.type, enabled=False):  # the products overflow half precision
+        x, y = (features.to(dtype) - features.to(dtype).mean(dim=0) for features in (x, y))
+        images, d, e = len(x), x.shape[1], y.shape[1]
+        if images * (d + e) < d * d + d * e + e * e:
+            own, other = x @ x.T, y @ y.T
+            cross = (own * other).sum()
+        else:
+            own, other = x.T @ x, y.T @ y
+            cross = (y.T @ x).square().sum()
+        norms = own.norm() * other.norm()
+        return cross / torch.where(norms > 0, norms, 1)

@@ -4,6 +4,7 @@ from .datalist import read_datalist, read_exclusive, read_labels, write_datalist
 from .npz import unpack_npz, unpack_source
 from .partial_labels import label_counts, simulate_partial_labels
 from .phantoms import write_phantoms
+from .preprocessing import stored_preprocessing
 from .sources import Source, merge_sources, name_sources, read_sources, read_tables
 from .splits import fold_patients, split_patients
 from .store import store_settings
@@ -27,6 +28,7 @@ __all__ = [
     "simulate_partial_labels",
     "split_patients",
     "store_settings",
+    "stored_preprocessing",
     "unpack_npz",
     "unpack_source",
     "write_datalist",

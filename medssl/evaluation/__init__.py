@@ -12,6 +12,7 @@ from .partial_metrics import PartialAUROC, partial_auroc
 from .predictions import Predictions, read_predictions, write_predictions
 from .probes import OnlineProbe, knn_probe
 from .report import write_report
+from .similarity import StreamingCKA, draw_similarity, similarity_matrix, write_similarity
 from .thresholds import youden_thresholds
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "Predictions",
     "PredictionsFile",
     "ReliabilityCurve",
+    "StreamingCKA",
     "TrivialBaselines",
     "bootstrap_auroc",
     "closing_line",
     "compare_runs",
+    "draw_similarity",
     "expected_calibration_error",
     "figures",
     "knn_probe",
@@ -35,8 +38,10 @@ __all__ = [
     "patient_weights",
     "read_predictions",
     "reliability_curve",
+    "similarity_matrix",
     "thumbnails",
     "write_predictions",
     "write_report",
+    "write_similarity",
     "youden_thresholds",
 ]

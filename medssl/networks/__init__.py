@@ -7,6 +7,7 @@ from .vgg import VGG
 from .weights import (
     first_convolution,
     fold_input_copies,
+    load_backbone,
     load_backbone_weights,
     load_model_weights,
     load_state_dict,
@@ -26,6 +27,7 @@ __all__ = [
     "compute_features",
     "first_convolution",
     "fold_input_copies",
+    "load_backbone",
     "load_backbone_weights",
     "load_model_weights",
     "load_state_dict",

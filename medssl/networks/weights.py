@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medssl.files import whole_file, write_json
 
-from .backbone import Backbone, network_description
+from .backbone import ARCHITECTURES, Backbone, build_backbone, network_description
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,25 @@ def load_backbone_weights(network: nn.Module, path: str | Path) -> nn.Module:
     kept = network.load_state_dict(state, strict=False).missing_keys
     logger.info("Loaded %s: %d weights of the network, %d left as initialised.", path, len(state), len(kept))
     return network
+
+
+def load_backbone(path: str | Path) -> Backbone:
+    """Build the backbone that the description beside a ``backbone.pt`` names, with its weights.
+
+    Raises:
+        FileNotFoundError: when weights or description are missing.
+        ValueError: when the description names no backbone of ours, or the weights are of another.
+    """
+    description = read_description(path)
+    name, network = str(description.get("backbone")), description.get("network", {})
+    in_channels = network.get(ARCHITECTURES[name].names["in_channels"]) if name in ARCHITECTURES else None
+    if in_channels is None or "spatial_dims" not in network:
+        raise ValueError(
+            f"{Path(path).with_suffix('.json')} describes no backbone: give the backbone.pt of a pre-training."
+        )
+    backbone = build_backbone(name, network["spatial_dims"], in_channels)
+    load_backbone_weights(backbone.network, path)
+    return backbone
 
 
 def load_model_weights(network: nn.Module, path: str | Path) -> nn.Module:

@@ -12,6 +12,7 @@ from .rotation import Rotation
 from .rubiks_cube import RubiksCube
 from .rvrm import RVRM
 from .sc_assl import SCASSL
+from .self_assl import Complement, SelfAggregation, build_self_aggregation
 from .simclr import SimCLR
 from .simsiam import SimSiam
 from .src import SRC
@@ -25,6 +26,7 @@ __all__ = [
     "SCASSL",
     "SRC",
     "TASKS",
+    "Complement",
     "Inpainting",
     "Jigsaw",
     "ModelsGenesis",
@@ -35,7 +37,9 @@ __all__ = [
     "PretextTask",
     "Rotation",
     "RubiksCube",
+    "SelfAggregation",
     "SimCLR",
     "SimSiam",
+    "build_self_aggregation",
     "build_task",
 ]

@@ -14,10 +14,19 @@ from .task import PretextOutput, PretextTask
 
 @dataclass
 class PretextModelOutput:
-    """Total loss of a batch and what each task that saw the batch returned, by the task's name."""
+    """What a batch gave.
+
+    Attributes:
+        loss: the total, a scalar with gradients.
+        tasks: what each task that saw the batch returned, by the task's name.
+        shares: of every task in the batch, detached; they sum to 1. Under ``sum`` it is the size of the weighted loss
+            over the sum of these sizes (a loss may be negative, as SimSiam's is); under ``alternate`` 1 for the task
+            that was drawn and 0 for the others, so that its mean is the share of the steps.
+    """
 
     loss: Tensor
     tasks: dict[str, PretextOutput]
+    shares: dict[str, Tensor]
 
 
 class PretextModel(nn.Module):
@@ -66,12 +75,14 @@ class PretextModel(nn.Module):
 
     def forward(self, images: Tensor) -> PretextModelOutput:
         """Total loss and every task's own output for images ``[B, C, *spatial]``."""
-        chosen = [self._draw_task()] if self.schedule == "alternate" else list(self.tasks)
-        outputs = {name: self.tasks[name](self.backbone, images) for name in chosen}
         if self.schedule == "alternate":
-            return PretextModelOutput(outputs[chosen[0]].loss, outputs)
-        total = torch.stack([self.weights[name] * output.loss for name, output in outputs.items()]).sum()
-        return PretextModelOutput(total, outputs)
+            drawn = self._draw_task()
+            output = self.tasks[drawn](self.backbone, images)
+            shares = {name: images.new_full((), name == drawn, dtype=torch.float32) for name in self.tasks}
+            return PretextModelOutput(output.loss, {drawn: output}, shares)
+        outputs = {name: task(self.backbone, images) for name, task in self.tasks.items()}
+        weighted = torch.stack([self.weights[name] * output.loss for name, output in outputs.items()])
+        return PretextModelOutput(weighted.sum(), outputs, dict(zip(outputs, _shares(weighted), strict=True)))
 
     def _draw_task(self) -> str:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.steps)
@@ -86,3 +97,8 @@ class PretextModel(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on with the draws where the checkpoint stopped."""
         self.steps = int(state["steps"])
+
+
+def _shares(losses: Tensor) -> Tensor:
+    sizes = losses.detach().abs()
+    return sizes / sizes.sum().clamp(min=torch.finfo(sizes.dtype).tiny)

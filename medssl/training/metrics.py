@@ -47,6 +47,7 @@ def effective_rank(features: Tensor) -> Tensor:
 class PretextMetrics:
     """Put each task's mean loss and metrics of the epoch into ``engine.state.metrics``, named ``task/metric``.
 
+    Of several tasks the mean ``share`` too: of the total loss, or of the steps (see ``PretextModelOutput``).
     ``feature_spread`` and ``effective_rank`` of the last batch stand beside them: does the backbone tell images apart?
 
     Args:
@@ -75,6 +76,9 @@ class PretextMetrics:
             self._values[f"{name}/loss"].append(task.loss.detach())
             for metric, value in task.metrics.items():
                 self._values[f"{name}/{metric}"].append(value)
+        if len(output.shares) > 1:
+            for name, share in output.shares.items():
+                self._values[f"{name}/share"].append(share)
 
     def publish(self, engine: Engine) -> None:
         """Average over the epoch."""

@@ -17,6 +17,7 @@ from medssl.networks import (
     build_classifier,
     first_convolution,
     fold_input_copies,
+    load_backbone,
     load_backbone_weights,
     load_model_weights,
     read_description,
@@ -197,6 +198,24 @@ def test_a_whole_model_must_have_every_weight(resnet_file: Path) -> None:
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in trained.state_dict().items())
     with pytest.raises(ValueError, match=r"backbone\.pt lacks 2 weights of the network, the first is fc\.weight"):
         load_model_weights(network, resnet_file)
+
+
+@pytest.mark.parametrize(
+    ("name", "spatial_dims", "copies"), [("resnet18", 2, 3), ("resnet18", 3, 1), ("densenet121", 2, 1), ("vgg11", 2, 1)]
+)
+def test_a_saved_backbone_is_built_again_from_its_description(
+    name: str, spatial_dims: int, copies: int, tmp_path: Path
+) -> None:
+    backbone = build_backbone(name, spatial_dims, in_channels=2 * copies).eval()
+    save_backbone(backbone, tmp_path / "backbone.pt", copies)
+    loaded = load_backbone(tmp_path / "backbone.pt").eval()
+    images = torch.randn(2, 2, *[33] * spatial_dims)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), backbone(images), rtol=1e-4, atol=1e-5)
+    for description in ({}, {"backbone": "resnet19"}, {"backbone": "resnet18", "network": {"spatial_dims": 2}}):
+        (tmp_path / "backbone.json").write_text(json.dumps(description))
+        with pytest.raises(ValueError, match=r"backbone\.json describes no backbone"):
+            load_backbone(tmp_path / "backbone.pt")
 
 
 def test_the_description_stands_beside_the_weights(resnet_file: Path) -> None:

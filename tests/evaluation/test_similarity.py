@@ -1,0 +1,160 @@
+"""Similarity of networks: the streamed form against the full one, and prepared images against a plain computation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor
+
+from medssl.data import Source, read_datalist, stored_preprocessing, write_phantoms
+from medssl.data.prepare import prepare
+from medssl.evaluation import StreamingCKA, draw_similarity, similarity_matrix, write_similarity
+from medssl.losses import linear_cka
+from medssl.networks import build_backbone, save_backbone
+from medssl.studies import bundle_folder
+
+CHEST, HEAD, WINDOW = [48, 48], [32, 32, 16], [-50.0, 150.0]
+
+
+def streamed(sets: list[Tensor], batch: int) -> StreamingCKA:
+    similarity = StreamingCKA()
+    for start in range(0, len(sets[0]), batch):
+        similarity.update([features[start : start + batch] for features in sets])
+    return similarity
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50, 1000])
+def test_mini_batches_give_what_all_images_at_once_give(batch: int) -> None:
+    base = torch.randn(200, 12, dtype=torch.float64)
+    mixed = base @ torch.randn(12, 30, dtype=torch.float64) + torch.randn(200, 30, dtype=torch.float64)
+    sets = [base, 1e-3 * mixed, 1e4 + torch.randn(200, 9, dtype=torch.float64)]  # the last far from 0
+    matrix = streamed(sets, batch).compute()
+    full = [[linear_cka(x, y).item() for y in sets] for x in sets]
+    np.testing.assert_allclose(matrix, full, rtol=0, atol=1e-10)
+    assert (matrix == matrix.T).all()
+    assert 0.1 < matrix[0, 1] < 0.9
+
+
+def numbers_in(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return sum(map(numbers_in, parts))
+
+
+def test_what_is_kept_does_not_grow_with_the_images() -> None:
+    for images in (20, 2000):
+        similarity = streamed([torch.randn(images, 8), torch.randn(images, 5)], 20)
+        assert numbers_in(vars(similarity)) == 2 * (8 + 5) + 8 * 8 + 8 * 5 + 5 * 5
+
+
+def test_what_has_no_similarity_is_said() -> None:
+    constant = streamed([torch.randn(6, 3), torch.ones(6, 2)], 4).compute()
+    assert constant[0, 0] == pytest.approx(1)
+    assert np.isnan(constant[0, 1])
+    with pytest.raises(ValueError, match="at least 3 images, got 2"):
+        streamed([torch.randn(2, 3)], 2).compute()
+    similarity = streamed([torch.randn(4, 3), torch.randn(4, 2)], 4)
+    for wrong in ([torch.randn(4, 3)], [torch.randn(4, 3), torch.randn(3, 2)], [torch.randn(4, 3), torch.randn(4, 3)]):
+        with pytest.raises(ValueError, match="must be of the same images"):
+            similarity.update(wrong)
+
+
+@pytest.fixture(scope="module")
+def chest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("chest")
+    table = write_phantoms(folder / "phantoms", "chest", 24, size=64, progress=False)
+    prepare([Source(images=folder / "phantoms" / "images", csv=table)], folder / "data", size=tuple(CHEST))
+    return folder / "data" / "datalist.json"
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("head")
+    table = write_phantoms(folder / "phantoms", "head", 10, size=(32, 32, 32), progress=False)
+    sources = [Source(images=folder / "phantoms" / "images", csv=table)]
+    prepare(sources, folder / "data", spatial_dims=3, spacing=(6, 6, 6))
+    return folder / "data" / "datalist.json"
+
+
+def write_backbone(folder: Path, dims: int, copies: int = 1, **description: Any) -> Path:
+    view = {"image_size": HEAD, "window": WINDOW, "spacing": [6.0, 6.0, 6.0]} if dims == 3 else {"image_size": CHEST}
+    backbone = build_backbone("resnet18", dims, in_channels=copies)
+    save_backbone(backbone, folder / "backbone.pt", copies, **{**view, **description})
+    return folder / "backbone.pt"
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_matrix_of_checkpoints_is_that_of_their_features(
+    dims: int, chest: Path, head: Path, tmp_path: Path
+) -> None:
+    datalist = chest if dims == 2 else head
+    paths = {name: write_backbone(tmp_path / name, dims, copies) for name, copies in (("a", 1), ("b", 3), ("c", 1))}
+    names, matrix = similarity_matrix(paths, datalist, batch_size=4, progress=False)
+    assert names == ["a", "b", "c"]
+    transform = stored_preprocessing(CHEST) if dims == 2 else stored_preprocessing(HEAD, WINDOW)
+    images = torch.stack([transform(item)["image"] for item in read_datalist(datalist, "pretrain")])
+    features = []
+    for path in paths.values():
+        backbone = build_backbone("resnet18", dims).eval()
+        backbone.network.load_state_dict(torch.load(path, weights_only=True))
+        with torch.no_grad():
+            features.append(backbone.pool(backbone(images)).double())
+    full = [[linear_cka(x, y).item() for y in features] for x in features]
+    np.testing.assert_allclose(matrix, full, rtol=0, atol=1e-5)
+    assert matrix[0, 1] < 0.999
+
+
+@pytest.mark.parametrize(
+    ("bundle", "part"), [("cxr_pretrain", "train#preprocessing"), ("ct_pretrain", "probe_preprocessing")]
+)
+def test_networks_see_the_images_as_the_bundles_show_them(bundle: str, part: str, chest: Path, head: Path) -> None:
+    datalist, size = (chest, CHEST) if bundle.startswith("cxr") else (head, HEAD)
+    parser = ConfigParser(ConfigParser.load_config_file(bundle_folder(bundle) / "configs" / "train.yaml"))
+    parser.update({"image_size": size, "window": WINDOW})
+    window = None if len(size) == 2 else WINDOW
+    item = read_datalist(datalist, "pretrain")[0]
+    expected = parser.get_parsed_content(part)(item)["image"]
+    image = stored_preprocessing(size, window)(item)["image"]
+    assert list(image.shape) == [1, *size]
+    assert image.std() > 0.1
+    assert torch.equal(image, expected)
+
+
+def test_networks_that_cannot_be_compared_are_refused(chest: Path, head: Path, tmp_path: Path) -> None:
+    flat, deep = write_backbone(tmp_path / "flat", 2), write_backbone(tmp_path / "deep", 3)
+    other = write_backbone(tmp_path / "other", 2, image_size=[64, 64])
+    narrow = write_backbone(tmp_path / "narrow", 3, spacing=[1.0, 1.0, 1.0])
+    cases: list[tuple[dict[str, Path], Path, str]] = [
+        ({}, chest, "no backbone to compare"),
+        ({"flat": flat, "other": other}, chest, r"flat and other cannot be compared: image_size is \[48, 48\]"),
+        ({"flat": flat}, head, "has images with 3 axes"),
+        ({"deep": deep}, chest, "has images with 2 axes"),
+        ({"narrow": narrow}, head, r"trained on voxels of \[1.0, 1.0, 1.0\] mm"),
+    ]
+    for backbones, datalist, message in cases:
+        with pytest.raises(ValueError, match=message):
+            similarity_matrix(backbones, datalist, progress=False)
+    description = json.loads((tmp_path / "deep" / "backbone.json").read_text())
+    del description["backbone"]
+    (tmp_path / "deep" / "backbone.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match="describes no backbone"):
+        similarity_matrix({"deep": deep}, head, progress=False)
+
+
+def test_the_picture_and_the_table_hold_the_matrix(tmp_path: Path) -> None:
+    matrix = np.array([[1, 0.25, np.nan], [0.25, 1, 0.5], [np.nan, 0.5, 1]])
+    names = ["rotation", "a $b$ name", "mim"]
+    write_similarity(tmp_path / "new", names, matrix)
+    table = pd.read_csv(tmp_path / "new" / "similarity.csv", index_col=0)
+    assert list(table.columns) == list(table.index) == names
+    np.testing.assert_allclose(table.to_numpy(), matrix)
+    assert (tmp_path / "new" / "similarity.png").read_bytes().startswith(b"\x89PNG")
+    axis = draw_similarity(names, matrix).axes[0]
+    written = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axis.texts}
+    assert written == {place: f"{value:.2f}" for place, value in np.ndenumerate(matrix)}

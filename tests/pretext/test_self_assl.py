@@ -1,0 +1,129 @@
+"""Self-ASSL: features that differ from a first network's, and a model that trainers take as any other."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from medssl.data.phantoms.batch import draw_batch
+from medssl.losses import linear_cka
+from medssl.networks import Backbone, build_backbone, save_backbone
+from medssl.pretext import PretextModel, SelfAggregation, build_self_aggregation, build_task
+from medssl.training import check_batches
+
+SIZE = (32, 32)
+STEPS = 30
+
+
+def rotation_model(**values: object) -> PretextModel:
+    backbone = build_backbone("resnet18", 2)
+    return PretextModel(backbone, {"rotation": build_task("rotation", backbone, SIZE)}, **values)  # type: ignore[arg-type]
+
+
+def train(model: PretextModel | SelfAggregation, images: Tensor) -> None:
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
+    torch.manual_seed(1)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        model(images[torch.randperm(len(images))[:16]]).loss.backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def features(backbone: Backbone, images: Tensor) -> Tensor:
+    return backbone.eval().pool(backbone(images))
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return draw_batch(SIZE, 96)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, images: Tensor) -> Path:
+    """A first network, trained on rotation."""
+    torch.manual_seed(0)
+    model = rotation_model()
+    train(model, images)
+    path = tmp_path_factory.mktemp("first") / "backbone.pt"
+    save_backbone(model.backbone, path, image_size=list(SIZE))
+    return path
+
+
+def test_the_term_makes_the_features_differ_and_the_task_is_still_learned(first: Path, images: Tensor) -> None:
+    # With the statistics of the batch, as they are trained: those of evaluation follow them only after some 80 steps.
+    similarity, accuracy = {}, {}
+    for with_term in (False, True):
+        torch.manual_seed(2)
+        model = rotation_model()
+        aggregation = SelfAggregation(model, first)
+        train(aggregation if with_term else model, images)
+        with torch.no_grad():
+            tasks = aggregation(images).tasks
+        similarity[with_term] = tasks["self_assl"].metrics["similarity"].item()
+        accuracy[with_term] = tasks["rotation"].metrics["accuracy"].item()
+    assert similarity[True] < 0.5 * similarity[False]
+    assert accuracy[True] > 0.7  # chance: 0.25
+
+
+def test_the_loss_is_that_of_the_task_plus_the_weighted_similarity(first: Path, images: Tensor) -> None:
+    model = SelfAggregation(rotation_model(), first, weight=0.3)
+    before = {name: value.clone() for name, value in model.complement.state_dict().items()}
+    reference = build_backbone("resnet18", 2)
+    reference.load_state_dict(model.backbone.state_dict())
+    rotation = PretextModel(reference, {"rotation": model.tasks["rotation"]})  # type: ignore[dict-item]
+    torch.manual_seed(5)
+    output = model.train()(images[:8])
+    torch.manual_seed(5)
+    task_loss = rotation.train()(images[:8]).loss
+    similarity = linear_cka(reference.pool(reference(images[:8])), features(model.complement.first, images[:8]))
+    assert output.loss.item() == pytest.approx((task_loss + 0.3 * similarity).item(), rel=1e-5)
+    assert output.tasks["self_assl"].metrics["similarity"].item() == pytest.approx(similarity.item(), rel=1e-5)
+    assert output.shares == {"rotation": 1}
+    output.loss.backward()
+    # The first network has neither gradients nor new statistics, whichever mode the model is in.
+    assert all(weight.grad is None for weight in model.complement.parameters())
+    assert not any(module.training for module in model.complement.first.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.complement.state_dict().items())
+    assert all(weight.grad is not None for weight in model.model.parameters())
+
+
+def test_its_state_holds_the_first_network_and_the_draws(first: Path, images: Tensor, tmp_path: Path) -> None:
+    def build(path: Path) -> SelfAggregation:
+        backbone = build_backbone("resnet18", 2)
+        tasks = {name: build_task(name, backbone, SIZE) for name in ("rotation", "src")}
+        return build_self_aggregation(path, 0.5, backbone=backbone, tasks=tasks, schedule="alternate", seed=3)
+
+    model = build(first)
+    for _ in range(3):
+        model(images[:4])
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    save_backbone(build_backbone("resnet18", 2), tmp_path / "another.pt")
+    resumed = build(tmp_path / "another.pt")
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for _ in range(6):
+        torch.manual_seed(7)
+        expected = model(images[:4])
+        torch.manual_seed(7)
+        output = resumed(images[:4])
+        assert set(output.tasks) == set(expected.tasks)
+        assert "self_assl" in output.tasks
+        assert torch.equal(output.loss, expected.loss)
+
+
+def test_mistakes_are_answered_before_a_run_begins(first: Path, images: Tensor, tmp_path: Path) -> None:
+    model = SelfAggregation(rotation_model(), first)
+    with pytest.raises(ValueError, match="self_assl needs at least 3 images in a mini-batch"):
+        check_batches(model, DataLoader(images, batch_size=2))  # type: ignore[arg-type]
+    check_batches(model, DataLoader(images, batch_size=3))  # type: ignore[arg-type]
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="similarity_weight must be 0 or more"):
+            SelfAggregation(rotation_model(), first, weight)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        SelfAggregation(rotation_model(), tmp_path / "nowhere.pt")
+    save_backbone(build_backbone("resnet18", 3), tmp_path / "backbone.pt")
+    with pytest.raises(ValueError, match="is a network for 3D images, and these have 2 axes"):
+        SelfAggregation(rotation_model(), tmp_path / "backbone.pt")
