@@ -37,8 +37,14 @@ def assign_splits(rows: pd.DataFrame, values: np.ndarray, fractions: Sequence[fl
     _follow_given(rows, used & known)
     open_rows = np.flatnonzero(used & known & (rows["split"] == "").to_numpy())
     if len(open_rows):
-        patients = rows["patient"].iloc[open_rows].to_list()
+        patients = numbered_patients(rows["patient"].iloc[open_rows])
         rows.loc[open_rows, "split"] = split_patients(patients, values[open_rows], fractions, seed)
+
+
+def numbered_patients(patients: pd.Series) -> list[str]:
+    """Patients by the order in which they appear: under each salt hashes have another order, and splits would too."""
+    codes, _ = pd.factorize(patients)
+    return [str(code) for code in codes]
 
 
 def _set_aside_torn_patients(rows: pd.DataFrame, known: np.ndarray) -> None:

@@ -21,7 +21,7 @@ from ..npz import unpack_source
 from ..sources import Source, name_sources
 from ..splits import fold_patients
 from ..store import StoreSettings, check_settings
-from .assign import assign_splits, forget_labels, keep_patients_apart
+from .assign import assign_splits, forget_labels, keep_patients_apart, numbered_patients
 from .duplicates import join_copies
 from .examine import Outcome
 from .fill import fill_store
@@ -173,7 +173,7 @@ def _fold_of(rows: pd.DataFrame, values: np.ndarray, folds: int, seed: int) -> n
     """The fold of each row of training and validation, -1 for all others."""
     here = np.flatnonzero((rows["reason"] == "") & rows["split"].isin(["training", "validation"]))
     fold_of = np.full(len(rows), -1)
-    fold_of[here] = fold_patients(rows["patient"].iloc[here].to_list(), values[here], folds, seed)
+    fold_of[here] = fold_patients(numbered_patients(rows["patient"].iloc[here]), values[here], folds, seed)
     return fold_of
 
 

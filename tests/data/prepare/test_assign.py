@@ -63,3 +63,14 @@ def test_forgotten_labels_become_unlabelled_and_shortfalls_are_said() -> None:
 def test_shares_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="fractions"):
         assign_splits(table(("p", ""), ("q", "")), np.ones((2, 1)), (1, 1, 1), 0)
+
+
+def test_the_split_does_not_depend_on_the_patients_names() -> None:
+    draws = np.random.default_rng(0)
+    patients, values = draws.integers(20, size=60), draws.choice([1.0, 0.0, np.nan], (60, 2), p=[0.4, 0.4, 0.2])
+    splits = []
+    for salt in (1, 7):
+        rows = table(*[(f"{patient * salt % 23:02}", "") for patient in patients])
+        assign_splits(rows, values, (0.6, 0.2, 0.2), 0)
+        splits.append(rows["split"].tolist())
+    assert splits[0] == splits[1]
