@@ -2,5 +2,23 @@
 
 from .bundle_runs import BundleRun, bundle_folder, mix_in
 from .comparison import Comparison, summarise
+from .greedy_search import Row, greedy_search
+from .mt_assl import MTASSL, Choice, run_mt_assl
+from .study_file import read_study
+from .trainings import Training, run_trainings
 
-__all__ = ["BundleRun", "Comparison", "bundle_folder", "mix_in", "summarise"]
+__all__ = [
+    "MTASSL",
+    "BundleRun",
+    "Choice",
+    "Comparison",
+    "Row",
+    "Training",
+    "bundle_folder",
+    "greedy_search",
+    "mix_in",
+    "read_study",
+    "run_mt_assl",
+    "run_trainings",
+    "summarise",
+]

@@ -7,13 +7,16 @@ import gc
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from medssl.training.config import check_ids
 
 
 def bundle_folder(name: str) -> Path:
@@ -21,9 +24,9 @@ def bundle_folder(name: str) -> Path:
     return Path(str(files("medssl.bundles"))) / name
 
 
-def mix_in(name: str) -> Path:
-    """The file of a mix-in, such as ``pretext/rotation``."""
-    return Path(str(files("medssl.configs"))) / f"{name}.yaml"
+def mix_in(name: str | Path) -> Path:
+    """The file of one of our mix-ins, such as ``pretext/rotation``; a path stays what it is."""
+    return name if isinstance(name, Path) else Path(str(files("medssl.configs"))) / f"{name}.yaml"
 
 
 @dataclass(frozen=True)
@@ -33,44 +36,57 @@ class BundleRun:
     Args:
         bundle: its name, such as ``cxr_pretrain``.
         configs: its config files in order, such as ``train`` and ``evaluate``.
-        mix_ins: mix-ins after them, such as ``pretext/rotation``.
+        mix_ins: mix-ins after them, such as ``pretext/rotation``, or paths of others.
         options: ids and values that come last.
+        processes: with more than one, ``torchrun`` starts them, each on a GPU of its own where there are GPUs.
     """
 
     bundle: str
     configs: Sequence[str] = ("train",)
-    mix_ins: Sequence[str] = ()
+    mix_ins: Sequence[str | Path] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    processes: int = 1
 
     @property
     def config_files(self) -> list[Path]:
         """Bundle configs, then mix-ins."""
         folder = bundle_folder(self.bundle) / "configs"
-        return [*(folder / f"{name}.yaml" for name in self.configs), *map(mix_in, self.mix_ins)]
+        names = [*self.configs, *(["multi_gpu_train"] if self.processes > 1 else [])]
+        return [*(folder / f"{name}.yaml" for name in names), *map(mix_in, self.mix_ins)]
+
+    def with_options(self, **options: Any) -> "BundleRun":
+        """The same run with further options."""
+        return replace(self, options={**self.options, **options})
 
     def command(self) -> str:
         """What a user would type to do the same."""
-        config_files = ",".join(repr(_short(path)) for path in self.config_files)
-        words = ["python -m monai.bundle run --bundle_root", _quoted(_short(bundle_folder(self.bundle)))]
-        words += ["--config_file", f'"[{config_files}]"']
+        command = " ".join(["python", "-m", *map(_quoted, self.words(_short))])
+        return command.replace("python -m torch.distributed.run", "torchrun")
+
+    def words(self, show: Callable[[Path], str] = str) -> list[str]:
+        """The words of the command after ``python -m``.
+
+        Args:
+            show: how a path is written.
+        """
+        config_files = ",".join(repr(show(path)) for path in self.config_files)
+        launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(self.processes), "-m"]
+        words = [*(launcher if self.processes > 1 else []), "monai.bundle", "run"]
+        words += ["--bundle_root", show(bundle_folder(self.bundle)), "--config_file", f"[{config_files}]"]
         for name, value in self.options.items():
-            words += [f"--{name}", _quoted(_short(value) if isinstance(value, Path) else str(value))]
-        return " ".join(words)
+            words += [f"--{name}", show(value) if isinstance(value, Path) else str(value)]
+        return words
 
     def run(self) -> None:
-        """Run it in this process."""
+        """Run it in this process, which only a run of one process can."""
         folder = bundle_folder(self.bundle)
-        options = {name: str(value) if isinstance(value, Path) else value for name, value in self.options.items()}
-        with warnings.catch_warnings():
-            # The configs are our own; MONAI warns about those of others, and about mix-ins in another folder.
-            warnings.filterwarnings("ignore", message=".*no allow list.*")
-            logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+        with _our_configs():
             workflow = ConfigWorkflow(
                 config_file=[str(path) for path in self.config_files],
                 meta_file=str(folder / "configs" / "metadata.json"),
                 logging_file=str(folder / "configs" / "logging.conf"),
                 bundle_root=str(folder),
-                **options,
+                **self._values(),
             )
             workflow.initialize()
             workflow.run()
@@ -79,11 +95,52 @@ class BundleRun:
         del workflow
         gc.collect()
 
+    def check(self, *parts: str) -> None:
+        """Find mistakes before a study begins that runs this late: mistyped options, and parts that cannot be built.
+
+        Args:
+            parts: ids to build, such as ``network_def``.
+
+        Raises:
+            ValueError: for an option that nothing uses, or what a part says.
+            FileNotFoundError: likewise.
+        """
+        with _our_configs():
+            parser = ConfigParser()
+            parser.read_config([str(path) for path in self.config_files])
+            parser.update({"bundle_root": str(bundle_folder(self.bundle)), **self._values()})
+            check_ids(parser.get())
+            for part in parts:
+                try:
+                    parser.get_parsed_content(part)
+                except Exception as error:
+                    raise _reason(error) from None
+
+    def _values(self) -> dict[str, Any]:
+        return {name: str(value) if isinstance(value, Path) else value for name, value in self.options.items()}
+
+
+@contextmanager
+def _our_configs() -> Iterator[None]:
+    """The configs are our own; MONAI warns about those of others, and about mix-ins in another folder."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*no allow list.*")
+        logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+        yield
+
+
+def _reason(error: Exception) -> BaseException:
+    """What went wrong in a part; MONAI wraps it in errors of its own."""
+    reason: BaseException | None = error
+    while reason is not None and not isinstance(reason, ValueError | FileNotFoundError):
+        reason = reason.__cause__
+    return reason or error
+
 
 def _quoted(word: str) -> str:
     return f'"{word}"' if set(word) & set(" []'") else word
 
 
-def _short(path: Path | str) -> str:
+def _short(path: Path) -> str:
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -1,9 +1,8 @@
 """Does pre-training help? RandIni against pre-trained, fine-tuned alike, over several seeds."""
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medssl.files import write_json
-
 from .bundle_runs import BundleRun
+from .trainings import Announce, Training, run_trainings
 
 RANDINI = "RandIni"
 PRETRAINED = "pre-trained"
@@ -40,7 +38,7 @@ class Comparison:
     finetune: BundleRun
     seeds: Sequence[int] = (0, 1, 2)
 
-    def run(self, announce: Callable[[str, BundleRun], None]) -> dict[str, list[dict[str, Any]]]:
+    def run(self, announce: Announce) -> dict[str, list[dict[str, Any]]]:
         """Run what has not ended yet.
 
         Args:
@@ -51,29 +49,25 @@ class Comparison:
         """
         figures: dict[str, list[dict[str, Any]]] = {RANDINI: [], PRETRAINED: []}
         for seed in self.seeds:
-            pretrain = self.pretrain_run(seed)
-            if not _ended(pretrain):
-                announce(f"Pre-training, seed {seed}", pretrain)
-                _run_to_the_end(pretrain)
+            run_trainings([self.trainings(seed)], announce)
             for arm in figures:
-                finetune, evaluate = self.finetune_runs(seed, arm)
-                if not _ended(finetune):
-                    announce(f"Fine-tuning {arm}, seed {seed}", finetune)
-                    announce(f"Evaluating {arm}, seed {seed}", evaluate)
-                    _run_to_the_end(finetune, evaluate)
-                metrics = json.loads((finetune.options["output_dir"] / "metrics.json").read_text(encoding="utf-8"))
-                figures[arm].append(metrics["splits"]["test"])
+                metrics = (self.finetune_runs(seed, arm)[0].options["output_dir"] / "metrics.json").read_text("utf-8")
+                figures[arm].append(json.loads(metrics)["splits"]["test"])
         return figures
+
+    def trainings(self, seed: int) -> list[Training]:
+        """The trainings of a seed: pre-training, then each arm's fine-tuning with its evaluation."""
+        pretraining = Training(f"Pre-training, seed {seed}", [self.pretrain_run(seed)])
+        arms = [(arm, self.finetune_runs(seed, arm)) for arm in (RANDINI, PRETRAINED)]
+        return [pretraining, *(Training(f"Fine-tuning and evaluating {arm}, seed {seed}", runs) for arm, runs in arms)]
 
     def minutes(self) -> float:
         """What all runs took together, whenever they ran."""
-        runs = [self.pretrain_run(seed) for seed in self.seeds]
-        runs += [self.finetune_runs(seed, arm)[0] for seed in self.seeds for arm in (RANDINI, PRETRAINED)]
-        return sum(json.loads((run.options["output_dir"] / "ended").read_text())["seconds"] for run in runs) / 60
+        return sum(training.seconds for seed in self.seeds for training in self.trainings(seed)) / 60
 
     def pretrain_run(self, seed: int) -> BundleRun:
         """The pre-training of a seed."""
-        return _with(self.pretrain, seed=seed, resume=True, output_dir=self.output / f"pretrain_seed{seed}")
+        return self.pretrain.with_options(seed=seed, resume=True, output_dir=self.output / f"pretrain_seed{seed}")
 
     def finetune_runs(self, seed: int, arm: str) -> tuple[BundleRun, BundleRun]:
         """Fine-tuning and evaluation of one arm of a seed."""
@@ -85,24 +79,9 @@ class Comparison:
         }
         if arm == PRETRAINED:
             options["pretrained"] = self.pretrain_run(seed).options["output_dir"] / "backbone.pt"
-        finetune = _with(self.finetune, **options)
-        evaluate = BundleRun(finetune.bundle, ("train", "evaluate"), finetune.mix_ins, finetune.options)
+        finetune = self.finetune.with_options(**options)
+        evaluate = replace(finetune, configs=("train", "evaluate"))
         return finetune, evaluate
-
-
-def _with(run: BundleRun, **options: Any) -> BundleRun:
-    return BundleRun(run.bundle, run.configs, run.mix_ins, {**run.options, **options})
-
-
-def _ended(run: BundleRun) -> bool:
-    return (run.options["output_dir"] / "ended").exists()
-
-
-def _run_to_the_end(run: BundleRun, *more: BundleRun) -> None:
-    started = time.perf_counter()
-    for each in (run, *more):
-        each.run()
-    write_json(run.options["output_dir"] / "ended", {"seconds": round(time.perf_counter() - started, 1)})
 
 
 def summarise(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

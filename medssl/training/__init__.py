@@ -4,8 +4,9 @@ from .batches import check_batches
 from .checkpoints import BestModel, RunCheckpoint, SaveBackbone
 from .config import begin_run, check_ids, print_plain_error
 from .early_stop import EarlyStop
+from .gradient_affinity import gradient_affinity
 from .learning_rates import parameter_groups
-from .linear_probe import FeatureDataset, feature_dataset, whole_batch
+from .linear_probe import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
 from .metrics import FineTuneMetrics, MetricsFile, PretextMetrics, effective_rank, feature_spread
 from .pictures import draw_puzzles
 from .progress import ProgressBar
@@ -32,6 +33,8 @@ __all__ = [
     "effective_rank",
     "feature_dataset",
     "feature_spread",
+    "fit_linear_layer",
+    "gradient_affinity",
     "parameter_groups",
     "prepare_images",
     "prepare_labelled",

@@ -135,30 +135,60 @@ class BestModel:
 
 
 class SaveBackbone:
-    """Write ``backbone.pt`` and its description after each epoch.
+    """Write ``backbone.pt`` and its description after each epoch, and keep some for good.
+
+    Those are ``backbones/epoch_0010.pt`` and the like, beside ``path``: the random weights that the run began with
+    (epoch 0, the RandIni of the same seed), then one every ``keep_every`` epochs, and the last. The whole pretext
+    model, with its heads and before copies are folded, stands in ``pretext_models/`` under the same name.
 
     Args:
         path: of the weights; the description stands beside it with the suffix ``.json``.
         backbone: the backbone in training.
         copies: images on its channel axis (3 for RVRM); they are folded into one.
         description: what the next user should know, such as ``image_size`` and ``tasks``.
+        keep_every: epochs between two that are kept; 0 keeps none.
+        model: the pretext model of the backbone; None keeps backbones only.
     """
 
     def __init__(
-        self, path: str | Path, backbone: Backbone, copies: int = 1, description: Mapping[str, Any] | None = None
+        self,
+        path: str | Path,
+        backbone: Backbone,
+        copies: int = 1,
+        description: Mapping[str, Any] | None = None,
+        keep_every: int = 0,
+        model: nn.Module | None = None,
     ) -> None:
         self.path = Path(path)
         self.backbone = backbone
         self.copies = copies
         self.description = dict(description or {})
+        self.keep_every = keep_every
+        self.model = model
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
+        """Register with a trainer, before the :class:`RunCheckpoint`, which replaces the random weights on resuming."""
+        if self.keep_every:
+            engine.add_event_handler(Events.STARTED, self.keep, epoch=0)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Save the backbone as it is now."""
-        save_backbone(self.backbone, self.path, self.copies, epochs=engine.state.epoch, **self.description)
+        """Save the backbone as it is now, and keep it if its epoch has come."""
+        epoch = engine.state.epoch
+        self._write(self.path, epoch)
+        last = epoch == engine.state.max_epochs or engine.should_terminate
+        if self.keep_every and (epoch % self.keep_every == 0 or last):
+            self.keep(engine, epoch)
+
+    def keep(self, engine: Engine, epoch: int) -> None:
+        """Keep backbone and pretext model as they are now, as those of an epoch."""
+        name = f"epoch_{epoch:04d}.pt"
+        self._write(self.path.parent / "backbones" / name, epoch)
+        if self.model is not None:
+            _save(self.model.state_dict(), self.path.parent / "pretext_models" / name)
+
+    def _write(self, path: Path, epoch: int) -> None:
+        save_backbone(self.backbone, path, self.copies, epochs=epoch, **self.description)
 
 
 def _unwrap(network: nn.Module) -> nn.Module:

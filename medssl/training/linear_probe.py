@@ -1,6 +1,6 @@
 """A linear classifier on the frozen backbone (Dong et al. 2024, Sec. 6.2.1: LCP), on features computed once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -65,3 +65,38 @@ def feature_dataset(
 
     features = compute_features(network, extract, loader, amp, f"features of {name}".strip())
     return FeatureDataset(features, dataset.data)
+
+
+def fit_linear_layer(
+    features: Tensor,
+    labels: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    seed: int = 0,
+    epochs: int = 300,
+    learning_rate: float = 0.001,
+    batch_size: int = 64,
+) -> nn.Linear:
+    """The linear layer that the mix-in ``configs/finetune/linear_probe.yaml`` trains, without a bundle around it.
+
+    Args:
+        features: ``[N, D]``, on the device to train on.
+        labels: ``[N, K]``.
+        loss: from logits and labels ``[B, K]`` to a scalar.
+        seed: of the first weights and of the order of the images; nothing else is random.
+        epochs: over all features; the layer of the last one is returned.
+        learning_rate: of Adam.
+        batch_size: images of a mini-batch; what is left over in an epoch is left out, as in the bundles.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer = nn.Linear(features.shape[1], labels.shape[1]).to(features.device)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=learning_rate, fused=True)
+    batches = max(1, len(features) // batch_size)
+    for _ in range(epochs):
+        order = torch.randperm(len(features), generator=generator).to(features.device)
+        for rows in order.split(batch_size)[:batches]:
+            optimizer.zero_grad()
+            loss(layer(features[rows]), labels[rows]).backward()
+            optimizer.step()
+    return layer

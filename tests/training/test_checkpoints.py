@@ -245,3 +245,31 @@ def test_the_backbone_is_saved_folded_after_every_epoch(tmp_path: Path) -> None:
     image = torch.randn(1, 1, 24, 24)
     with torch.no_grad():
         torch.testing.assert_close(single(image), backbone(image), rtol=1e-5, atol=1e-5)
+
+
+def test_some_backbones_are_kept_with_their_heads_the_random_one_first(tmp_path: Path) -> None:
+    backbone = build_backbone("resnet18", 2, in_channels=3)
+    model = PretextModel(backbone, {"rvrm": build_task("rvrm", backbone, (32, 32))})
+    bias = model.tasks["rvrm"].get_parameter("head.bias")
+    first = backbone.network.conv1.weight.detach().clone()  # type: ignore[union-attr]
+    handler = SaveBackbone(tmp_path / "backbone.pt", backbone, copies=3, keep_every=2, model=model)
+
+    def step(engine: Engine, batch: Any) -> None:
+        nn.init.constant_(bias, engine.state.epoch)
+        nn.init.constant_(backbone.network.conv1.weight, engine.state.epoch)  # type: ignore[union-attr, arg-type]
+
+    engine = Engine(step)
+    handler.attach(engine)
+    engine.run([0], max_epochs=5)
+    names = [f"epoch_{epoch:04d}" for epoch in (0, 2, 4, 5)]
+    assert sorted(path.name for path in (tmp_path / "backbones").glob("*.pt")) == [f"{name}.pt" for name in names]
+    assert sorted(os.listdir(tmp_path / "pretext_models")) == [f"{name}.pt" for name in names]
+    folded = torch.load(tmp_path / "backbones" / "epoch_0000.pt", weights_only=True)["conv1.weight"]
+    torch.testing.assert_close(folded[:, 0], first.sum(dim=1))
+    for name in names[1:]:
+        epoch = read_description(tmp_path / "backbones" / f"{name}.pt")["epochs"]
+        assert name == f"epoch_{epoch:04d}"
+        assert (torch.load(tmp_path / "backbones" / f"{name}.pt", weights_only=True)["conv1.weight"] == 3 * epoch).all()
+        assert (
+            torch.load(tmp_path / "pretext_models" / f"{name}.pt", weights_only=True)["tasks.rvrm.head.bias"] == epoch
+        ).all()

@@ -4,14 +4,16 @@ import copy
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
+from scipy.optimize import minimize
 from torch import nn
 
 from medssl.losses import PartialBCELoss
 from medssl.networks import build_classifier, output_layer
-from medssl.training import FeatureDataset, feature_dataset, prepare_labelled, whole_batch
+from medssl.training import FeatureDataset, feature_dataset, fit_linear_layer, prepare_labelled, whole_batch
 
 LABELS = np.array([[1, 0], [0, np.nan], [1, 1], [np.nan, 0], [0, 1], [np.nan, np.nan], [1, 0]], dtype=np.float32)
 
@@ -78,3 +80,22 @@ def test_a_mini_batch_is_what_a_loader_of_images_gives_with_features_in_their_pl
         assert (batch["file"], batch["patient"]) == (usual["file"], usual["patient"])
         torch.testing.assert_close(batch["label"], usual["label"], equal_nan=True, rtol=0, atol=0)
         assert torch.equal(batch["image"], features[3 * number : 3 * number + 3])
+
+
+def test_the_layer_alone_finds_the_least_loss_and_leaves_the_generator_alone() -> None:
+    features = torch.randn(120, 3)
+    labels = (features @ torch.randn(3, 2) + 2 * torch.randn(120, 2) > 0).float()
+    labels[::3, 1] = float("nan")
+    loss = PartialBCELoss((labels == 1).sum(dim=0), (labels == 0).sum(dim=0))
+    state = torch.get_rng_state()
+    layer = fit_linear_layer(features, labels, loss, seed=1, epochs=400, learning_rate=0.01, batch_size=60)
+    assert torch.equal(state, torch.get_rng_state())
+    again = fit_linear_layer(features, labels, loss, seed=1, epochs=400, learning_rate=0.01, batch_size=60)
+    assert torch.equal(layer.weight, again.weight)
+
+    def total(flat: np.ndarray) -> float:
+        weights = torch.from_numpy(flat).view(2, 4).float()
+        return loss(features @ weights[:, :3].T + weights[:, 3], labels).item()
+
+    least = minimize(total, np.zeros(8), method="Powell")
+    assert loss(layer(features), labels).item() == pytest.approx(least.fun, rel=1e-3)

@@ -1,0 +1,168 @@
+"""Which guide tells beforehand what a pretext task will be worth, proxy or gradient task affinity?
+
+Radiographs of ChestX-ray14 get partial labels as in Dong et al. 2024. Four tasks are pre-trained with one seed, so from
+the same random weights; half-way and at the end each is fine-tuned with several seeds, and so are these weights. Then
+`python -m medssl affinity` holds both guides, measured on validation, beside the gain on the test split.
+`python benchmarks/affinity.py --images FOLDER --csv Data_Entry_2017.csv [--unlabeled FOLDER]` writes
+`results/affinity.json`, `.md` and `.png`; runs that have ended in `--output` are not repeated.
+"""
+
+import argparse
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from environment import environment
+from three_hospitals import medssl
+
+from medssl.data import label_counts, read_datalist
+from medssl.studies import BundleRun
+from medssl.studies.affinity import Affinity, agreement, run_affinity
+from medssl.studies.affinity.agreement import GUIDES
+from medssl.studies.affinity.results import cells
+from medssl.studies.trainings import Training, run_trainings
+
+RESULTS = Path(__file__).parent / "results"
+TASKS = ("rotation", "mim", "simclr", "src")
+BATCH = 32
+LABELS = ("Infiltration", "Atelectasis", "Edema", "Effusion")
+"""Not Pneumonia, whose images were picked apart from the others and give themselves away."""
+HEAD = (
+    "pre-training",
+    "epoch",
+    "LCP, validation",
+    "proxy task affinity (95 % interval)",
+    "gradient task affinity ± SE",
+    "fine-tuned, test",
+    "gain over RandIni",
+)
+
+
+def trainings(datalist: Path, output: Path, options: argparse.Namespace) -> list[list[Training]]:
+    """For each task its pre-training, and the fine-tunings that begin with what it kept."""
+    shared = {"datalist": datalist, "workers": 0, "learning_rate": 0.001, "batch_size": BATCH, "resume": True}
+    chains = []
+    for task in TASKS:
+        folder, middle = output / task, options.epochs // 2
+        values = {**shared, "epochs": options.epochs, "keep_every": middle, "output_dir": folder, "probe_every": 0}
+        pretrain = BundleRun("cxr_pretrain", ("train",), (f"pretext/{task}", "backbones/resnet18"), values)
+        chain = [Training(f"Pre-training on {task}", [pretrain])]
+        for epoch in (*([0] if task == TASKS[0] else []), middle, options.epochs):
+            for seed in range(options.seeds):
+                start = folder / "backbones" / f"epoch_{epoch:04d}.pt"
+                run = {"seed": seed, "pretrained": start, "output_dir": finetuned(output, task, epoch, seed)}
+                values = {**shared, **run, "epochs": options.finetune_epochs}
+                train = BundleRun("cxr_finetune", ("train",), ("backbones/resnet18",), values)
+                evaluate = BundleRun("cxr_finetune", ("train", "evaluate"), ("backbones/resnet18",), values)
+                chain.append(Training(f"Fine-tuning from epoch {epoch} of {task}, seed {seed}", [train, evaluate]))
+        chains.append(chain)
+    return chains
+
+
+def finetuned(output: Path, task: str, epoch: int, seed: int) -> Path:
+    """Folder of a fine-tuning."""
+    return output / f"finetune_{task}_epoch{epoch}_seed{seed}"
+
+
+def spread(output: Path, affinity: Affinity, seeds: int) -> str:
+    """The fine-tuned results of each seed, on the test split."""
+    folders = [finetuned(output, affinity.run, affinity.epoch, seed) for seed in range(seeds)]
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in folders if folder.exists()]
+    return ", ".join(f"{content['splits']['test']['mAUROC']:.3f}" for content in metrics)
+
+
+def known(datalist: Path, split: str) -> str:
+    """How many images of a split are labelled, and for what."""
+    items = read_datalist(datalist, split)
+    positive, negative = label_counts(np.array([item["label"] for item in items]))
+    counts = [f"{name} {p}/{n}" for name, p, n in zip(LABELS, positive, negative, strict=True)]
+    return f"{split} {len(items)} images ({', '.join(counts)})"
+
+
+def as_markdown(report: dict[str, Any], affinities: list[Affinity], output: Path) -> str:
+    settings, seeds = report["settings"], report["settings"]["seeds"]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    lines = [
+        "# Task affinity as a guide to the pretext task",
+        "",
+        f"{report['machine']}; {versions}. {report['minutes']} minutes of training.",
+        f"ChestX-ray14 at {settings['size']} × {settings['size']}, ResNet-18; known positive/negative: "
+        + "; ".join(report["known"])
+        + f". Pre-training {settings['epochs']} epochs on {report['images']} images, one seed; fine-tuning "
+        f"{settings['finetune_epochs']} epochs, the best by validation, mean of {seeds} seeds. Guides: on "
+        f"validation; gradients: over {settings['batches']} batches of {BATCH}. Epoch 0 is the RandIni that all tasks "
+        "began with.",
+        "",
+        f"| {' | '.join(HEAD)} | each seed |",
+        "|---" * (len(HEAD) + 1) + "|",
+    ]
+    for each in affinities:
+        seeded = spread(output, each, seeds)
+        lines.append(f"| {' | '.join([each.run, *cells(each), seeded])} |")
+    lines += [
+        "",
+        "| guide | fine-tuned epochs | Kendall's τ with the gain | p | gain of its first choice | largest gain |",
+    ]
+    lines.append("|---" * 6 + "|")
+    for name, points in (("", affinities), (", last epochs only", _last(affinities))):
+        for guide, words in GUIDES.items():
+            found = agreement(points, guide)
+            figures = (found.tau, found.p, found.chosen, found.best)
+            row = ["" if figure is None else f"{figure:+.3f}" for figure in figures]
+            lines.append(f"| {words}{name} | {found.points} | {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _last(affinities: list[Affinity]) -> list[Affinity]:
+    last = max(each.epoch for each in affinities)
+    return [each for each in affinities if each.epoch == last]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--unlabeled", type=Path, nargs="*", default=[])
+    parser.add_argument("--output", type=Path, default=Path("affinity"))
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--labelled-per-class", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=10, help="of pre-training")
+    parser.add_argument("--finetune-epochs", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=2, help="of fine-tuning")
+    parser.add_argument("--batches", type=int, default=16, help="that the gradient affinity is averaged over")
+    options = parser.parse_args()
+    output, data = options.output, options.output / "data"
+    more = ["--unlabeled", *options.unlabeled] if options.unlabeled else []
+    medssl(
+        *["prepare", data, "--images", options.images, "--csv", options.csv, *more, "--labels", *LABELS],
+        *["--size", options.size, "--fractions", 0.5, 0.2, 0.3],
+        *["--labelled-per-class", options.labelled_per_class, "--full-test"],
+    )
+    datalist = data / "datalist.json"
+    chains = trainings(datalist, output, options)
+    run_trainings(chains, lambda what, run: print(f"\n{what}\n  {run.command()}", flush=True))
+    folders = [training.folder for chain in chains for training in chain]
+    affinities = run_affinity(folders, datalist, output / "study", batches=options.batches)
+    settings = {
+        name: getattr(options, name)
+        for name in ("size", "labelled_per_class", "epochs", "finetune_epochs", "seeds", "batches")
+    }
+    report = {
+        **environment(),
+        "settings": settings,
+        "known": [known(datalist, split) for split in ("training", "validation", "test")],
+        "images": len(read_datalist(datalist, "pretrain")),
+        "minutes": round(sum(training.seconds for chain in chains for training in chain) / 60, 1),
+        "affinities": [asdict(each) for each in affinities],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "affinity.json").write_text(json.dumps(report, indent=2) + "\n")
+    (RESULTS / "affinity.md").write_text(as_markdown(report, affinities, output))
+    shutil.copy(output / "study" / "affinity.png", RESULTS / "affinity.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What fine-tuning from the kept backbones came to, from the runs that did it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medssl.evaluation.report.run_folders import RunFolder
+from medssl.networks import load_state_dict, read_description
+
+from ..bundle_runs import BundleRun
+from .guides import Affinity
+from .pretraining import PretrainingRun
+
+SPLIT = "test"
+"""The split of the fine-tuned results; the guides are measured without it."""
+
+Results = Mapping[tuple[str, int], float]
+"""Name and epoch of a pre-training → mAUROC after fine-tuning from there."""
+
+
+def finetuned_results(pretrainings: Sequence[PretrainingRun], finetunings: Sequence[RunFolder]) -> Results:
+    """The mAUROC on the test split of each kept backbone that was fine-tuned, the mean where several runs did it.
+
+    Pre-trainings of one seed begin with the same random weights, so a fine-tuning from epoch 0 of one serves all.
+
+    Args:
+        pretrainings: the runs.
+        finetunings: evaluated runs whose ``pretrained`` is ``backbones/epoch_….pt`` or ``backbone.pt`` of one of them.
+
+    Raises:
+        ValueError: when a fine-tuning began with something else, or was not evaluated on the test split.
+    """
+    starts = {path.resolve(): (run.name, epoch) for run in pretrainings for epoch, path in run.kept.items()}
+    starts |= {(run.path / "backbone.pt").resolve(): (run.name, _last(run)) for run in pretrainings}
+    found: dict[tuple[str, int], list[float]] = {}
+    for folder in finetunings:
+        start = starts.get(Path(folder.text("pretrained")).resolve())
+        if start is None:
+            begun = folder.text("pretrained") or "random weights of its own"
+            raise ValueError(
+                f"{folder.path} began with {begun}, which no given pre-training kept. For a RandIni of the same seed "
+                "fine-tune from backbones/epoch_0000.pt of a pre-training; give paths as seen from this folder."
+            )
+        found.setdefault(start, []).append(_result(folder))
+    randini = {run.name: _randini(run, pretrainings, found) for run in pretrainings}
+    found |= {(name, 0): values for name, values in randini.items() if values}
+    return {start: float(np.mean(values)) for start, values in found.items()}
+
+
+def with_results(measured: Sequence[Affinity], results: Results) -> list[Affinity]:
+    """The same, with what fine-tuning came to and what it gained over RandIni."""
+    return [_completed(each, results.get((each.run, each.epoch)), results.get((each.run, 0))) for each in measured]
+
+
+def missing_finetunings(results: Results, pretrainings: Sequence[PretrainingRun]) -> list[tuple[PretrainingRun, int]]:
+    """Runs and epochs still to fine-tune from, to compare the guides: the last ones, and RandIni once for each seed."""
+    missing: list[tuple[PretrainingRun, int]] = []
+    for run in pretrainings:
+        asked = any(not epoch and _same_weights(run, other) for other, epoch in missing)
+        missing += [(run, 0)] if (run.name, 0) not in results and not asked else []
+        missing += [(run, max(run.kept))] if (run.name, max(run.kept)) not in results else []
+    return missing
+
+
+def finetune_command(run: PretrainingRun, epoch: int, datalist: Path) -> str:
+    """What a user types to fine-tune from a kept backbone, in its plainest form."""
+    kind = "cxr" if run.description["network"]["spatial_dims"] == 2 else "ct"
+    options = {"datalist": datalist, "seed": run.seed, "pretrained": run.kept[epoch]}
+    options["output_dir"] = run.path.with_name(f"finetune_{run.name}_epoch_{epoch:04d}")
+    return BundleRun(f"{kind}_finetune", ("train",), (f"backbones/{run.description['backbone']}",), options).command()
+
+
+def _last(run: PretrainingRun) -> int:
+    return int(read_description(run.path / "backbone.pt")["epochs"])
+
+
+def _result(folder: RunFolder) -> float:
+    value = folder.metrics.get("splits", {}).get(SPLIT, {}).get("mAUROC")
+    if value is None:
+        raise ValueError(f"{folder.path / 'metrics.json'} has no mAUROC of the {SPLIT} split: evaluate the run on it.")
+    return float(value)
+
+
+def _randini(
+    run: PretrainingRun, others: Sequence[PretrainingRun], found: Mapping[tuple[str, int], Sequence[float]]
+) -> list[float]:
+    """The results of the random weights that a run began with, whichever run's file of them was fine-tuned."""
+    same = [other for other in others if (other.name, 0) in found and _same_weights(run, other)]
+    return [value for other in same for value in found[other.name, 0]]
+
+
+def _same_weights(run: PretrainingRun, other: PretrainingRun) -> bool:
+    first, second = (load_state_dict(each.kept[0]) for each in (run, other))
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def _completed(affinity: Affinity, finetuned: float | None, randini: float | None) -> Affinity:
+    gain = None if finetuned is None or randini is None else finetuned - randini
+    return replace(affinity, finetuned=finetuned, gain=gain)

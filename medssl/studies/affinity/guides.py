@@ -1,0 +1,179 @@
+"""The two guides at each kept epoch of a pre-training: proxy and gradient task affinity."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import DataLoader, Dataset
+from monai.utils import CommonKeys
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from medssl.data import label_counts, read_datalist, read_exclusive, read_labels
+from medssl.evaluation import Predictions, compare_runs
+from medssl.losses import label_loss
+from medssl.networks import Backbone, compute_features
+from medssl.training import check_batches, fit_linear_layer, gradient_affinity
+
+from .pretraining import PretrainingRun
+
+
+@dataclass(frozen=True)
+class Affinity:
+    """What the guides say of one kept epoch of a run, and what fine-tuning from it came to.
+
+    Attributes:
+        run: name of the pre-training.
+        epoch: 0 for the random weights it began with (RandIni).
+        lcp: mAUROC of the linear layer on the frozen backbone (the linear classification protocol).
+        proxy: proxy task affinity (Dong et al. 2024, Definition 1), ``lcp`` minus that of RandIni, as [value, low,
+            high] with its 95 % interval by a paired bootstrap over patients.
+        gradient: gradient task affinity (Eq. 2), the mean cosine over the batches, as [value, standard error]; None
+            where the run kept no heads.
+        finetuned: mAUROC after fine-tuning from here, the mean over the runs that did; None where none did.
+        gain: ``finetuned`` minus that of RandIni; None where either is missing.
+    """
+
+    run: str
+    epoch: int
+    lcp: float
+    proxy: Sequence[float | None]
+    gradient: Sequence[float] | None
+    finetuned: float | None = None
+    gain: float | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """The labelled images that the guides are measured with.
+
+    Attributes:
+        names: of the K labels.
+        exclusive: whether they exclude each other.
+        training: items that the linear layer is fitted to and the gradients are taken on.
+        judged: items that the linear layer is judged by.
+    """
+
+    names: list[str]
+    exclusive: bool
+    training: list[dict[str, Any]]
+    judged: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, datalist: Path, split: str) -> "Images":
+        """The images of ``training`` and ``split`` of which at least one label is known.
+
+        Raises:
+            ValueError: when there are none.
+        """
+        both = [
+            [item for item in read_datalist(datalist, name) if not np.isnan(item["label"]).all()]
+            for name in ("training", split)
+        ]
+        for name, items in zip(("training", split), both, strict=True):
+            if not items:
+                raise ValueError(f"{datalist}: no image of {name} has a known label, so there is nothing to measure.")
+        return cls(read_labels(datalist), read_exclusive(datalist), *both)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Those of the training images, ``[N, K]``."""
+        return _labels(self.training)
+
+    def loss(self) -> nn.Module:
+        """The downstream loss, as the fine-tuning bundles have it."""
+        positive, negative = map(torch.as_tensor, label_counts(self.labels))
+        return label_loss(positive, negative, self.exclusive)
+
+
+def measure(
+    run: PretrainingRun, images: Images, device: torch.device, batches: int = 8, workers: int = 0
+) -> list[Affinity]:
+    """Measure both guides at every kept epoch of a run.
+
+    Args:
+        run: the pre-training.
+        images: to measure with.
+        device: to compute on.
+        batches: mini-batches of the run's ``batch_size`` that the gradient affinity is averaged over, from the training
+            images in random order, over and over; every epoch sees the same batches and the same puzzles.
+        workers: processes that load images.
+
+    Raises:
+        ValueError: when no class has known positive and negative cases among the judged images.
+    """
+    measured = []
+    randini: Predictions | None = None
+    for epoch in tqdm(run.kept, f"task affinity of {run.name}", unit="epoch", dynamic_ncols=True):
+        head, predictions = _probe(run, epoch, images, device, workers)
+        randini = randini or predictions
+        difference = compare_runs(randini, predictions)["mAUROC"]
+        if difference is None:
+            raise ValueError("No class has known positive and negative cases among the images to judge the guides by.")
+        gradient = _gradient(run, epoch, head, images, device, batches, workers)
+        measured.append(Affinity(run.name, epoch, difference["second"], difference["difference"], gradient))
+    return measured
+
+
+def _probe(
+    run: PretrainingRun, epoch: int, images: Images, device: torch.device, workers: int
+) -> tuple[nn.Linear, Predictions]:
+    """The linear classification protocol: features once, then a linear layer, the same seed for every epoch."""
+    backbone = run.backbone(epoch).to(device)
+    training, judged = (
+        _features(backbone, Dataset(items, run.transform), run.batch_size, workers)
+        for items in (images.training, images.judged)
+    )
+    labels = torch.as_tensor(images.labels, dtype=torch.float32, device=device)
+    head = fit_linear_layer(training, labels, images.loss(), run.seed, batch_size=run.batch_size)
+    with torch.no_grad():
+        logits = head(judged).double()
+    scores = (logits.softmax(dim=1) if images.exclusive else logits.sigmoid()).cpu().numpy()
+    files, patients = ([str(item[key]) for item in images.judged] for key in ("file", "patient"))
+    return head, Predictions(files, patients, images.names, scores, _labels(images.judged))
+
+
+def _features(backbone: Backbone, dataset: Dataset, batch_size: int, workers: int) -> Tensor:
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers)
+    return compute_features(backbone, lambda batch: backbone.pool(backbone(batch)), loader)
+
+
+def _gradient(
+    run: PretrainingRun,
+    epoch: int,
+    head: nn.Module,
+    images: Images,
+    device: torch.device,
+    batches: int,
+    workers: int,
+) -> list[float] | None:
+    model = run.pretext_model(epoch)
+    if model is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)  # of the order of the images and of the puzzles
+        loader = DataLoader(
+            Dataset(images.training, run.transform),
+            batch_size=run.batch_size,
+            shuffle=True,
+            drop_last=len(images.training) > run.batch_size,
+            num_workers=workers,
+        )
+        check_batches(model, loader)
+        cosines = gradient_affinity(model.to(device), head, images.loss(), _endless(loader, device, batches))
+    return [cosines.mean().item(), cosines.std().item() / batches**0.5]
+
+
+def _endless(loader: DataLoader, device: torch.device, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first batches, beginning anew as often as needed."""
+    batch: Mapping[str, Tensor]
+    for batch in islice(chain.from_iterable(repeat(loader)), batches):
+        yield batch[CommonKeys.IMAGE].to(device), batch[CommonKeys.LABEL].to(device)
+
+
+def _labels(items: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    return np.array([item["label"] for item in items], dtype=np.float64)

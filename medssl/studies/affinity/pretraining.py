@@ -1,0 +1,91 @@
+"""A pre-training run that kept backbones along its epochs, and the parts to look at them with."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from medssl.data import stored_preprocessing
+from medssl.evaluation.report.run_folders import RunFolder
+from medssl.networks import Backbone, load_backbone, read_description
+from medssl.pretext import PretextModel
+
+
+class PretrainingRun:
+    """What a run of a pre-training bundle kept.
+
+    Args:
+        folder: of the run, pre-trained with ``--keep_every``.
+
+    Attributes:
+        name: of the folder.
+        kept: epoch → ``backbones/epoch_….pt``; epoch 0 holds the random weights that the run began with.
+
+    Raises:
+        ValueError: when the run kept no backbones.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.path = folder.path
+        self.name = folder.path.resolve().name
+        found = sorted((folder.path / "backbones").glob("epoch_*.pt"))
+        self.kept = {int(path.stem.removeprefix("epoch_")): path for path in found}
+        if 0 not in self.kept or len(self.kept) < 2:
+            raise ValueError(
+                f"{folder.path} kept no backbones along its epochs: pre-train again with, say, --keep_every 10."
+            )
+        self.description = read_description(self.kept[0])
+        # The config may find the size in the store, which may have moved since.
+        self._config = {**folder.config, "image_size": self.description["image_size"]}
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self._config["seed"])
+
+    @property
+    def batch_size(self) -> int:
+        """Of the run."""
+        return int(self._config["batch_size"])
+
+    @property
+    def transform(self) -> Callable[[Any], Any]:
+        """From an item of the datalist to one with the whole image or a volume's middle crop, ``[1, *spatial]``."""
+        return stored_preprocessing(self.description["image_size"], self.description.get("window"))
+
+    def backbone(self, epoch: int) -> Backbone:
+        """The backbone of a kept epoch, its copies folded."""
+        return load_backbone(self.kept[epoch])
+
+    def pretext_model(self, epoch: int) -> PretextModel | None:
+        """Backbone and heads of a kept epoch; None where only the backbone was kept.
+
+        The heads are built as the run's config says, which executes the config, as running the bundle did.
+
+        Raises:
+            ValueError: when they cannot be built, or what was kept does not fit them.
+        """
+        path = self.path / "pretext_models" / self.kept[epoch].name
+        if not path.is_file():
+            return None
+        model = self._build_model()
+        try:
+            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch raises many kinds
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path} does not fit its run's config.yaml or is damaged ({reason}).") from error
+        return model
+
+    def _build_model(self) -> PretextModel:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*no allow list.*")
+            try:
+                model: PretextModel = ConfigParser(copy.deepcopy(self._config)).get_parsed_content("network_def")
+            except Exception as error:  # MONAI wraps whatever a part raises in errors of its own
+                raise ValueError(
+                    f"{self.path / 'config.yaml'}: network_def cannot be built again ({error})."
+                ) from error
+        return model

@@ -1,0 +1,86 @@
+"""The study behind ``python -m medssl affinity``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from medssl.evaluation.report.run_folders import read_run_folder
+
+from .finetuned import finetune_command, finetuned_results, missing_finetunings, with_results
+from .guides import Affinity, Images, measure
+from .pretraining import PretrainingRun
+from .results import affinity_table, agreement_lines, write_results
+
+
+def run_affinity(
+    runs: Sequence[str | Path],
+    datalist: str | Path,
+    output: str | Path,
+    split: str = "validation",
+    batches: int = 8,
+    workers: int = 0,
+    device: str | torch.device | None = None,
+) -> list[Affinity]:
+    """Measure proxy and gradient task affinity along pre-trainings, and hold them beside fine-tuned results.
+
+    Writes ``affinity.csv`` and ``affinity.png``, and prints the table, how well each guide agrees with what fine-tuning
+    gained, and the commands for the fine-tunings that are missing. The guides are measured on the validation split, so
+    that a choice by them leaves the test split untouched (the paper measures them on the test split); fine-tuned
+    results are of the test split.
+
+    Args:
+        runs: folders of pre-trainings with kept backbones (``--keep_every``), and of evaluated fine-tunings that began
+            with these, in any order. The configs of the pre-trainings are executed: give your own only.
+        datalist: whose labelled training images the guides are fitted to.
+        output: folder to write to.
+        split: of the datalist, by which the linear layer is judged.
+        batches: mini-batches that the gradient affinity is averaged over.
+        workers: processes that load images.
+        device: to compute on; the GPU where there is one.
+
+    Returns:
+        A row for each kept epoch of each pre-training.
+
+    Raises:
+        ValueError: when there is no pre-training among the runs, two have the same name, one kept no backbones, or a
+            fine-tuning does not belong to any of them.
+    """
+    if batches < 2:
+        raise ValueError(f"The gradient affinity is a mean over at least 2 batches, not {batches}.")
+    datalist, output, folders = Path(datalist), Path(output), [read_run_folder(path) for path in runs]
+    pretrainings = [PretrainingRun(folder) for folder in folders if folder.is_pretraining]
+    _check_names(pretrainings)
+    results = finetuned_results(pretrainings, [folder for folder in folders if not folder.is_pretraining])
+    images = Images.read(datalist, split)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    measured = [each for run in pretrainings for each in measure(run, images, device, batches, workers)]
+    affinities = with_results(measured, results)
+    write_results(output, affinities)
+    _show(affinities, [finetune_command(*each, datalist) for each in missing_finetunings(results, pretrainings)])
+    print(f"\nThe table: {output / 'affinity.csv'}, the picture: {output / 'affinity.png'}")
+    return affinities
+
+
+def _check_names(pretrainings: Sequence[PretrainingRun]) -> None:
+    names = [run.name for run in pretrainings]
+    if not names:
+        raise ValueError("There is no pre-training among the runs: give the output_dir of at least one.")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"Two pre-trainings are called {twice[0]}: rename the folder of one, for the table names them."
+        )
+
+
+def _show(affinities: Sequence[Affinity], commands: Sequence[str]) -> None:
+    console = Console()
+    console.print(affinity_table(affinities))
+    for line in agreement_lines(affinities):
+        console.print(line, soft_wrap=True)
+    if commands:
+        console.print("\nTo compare the guides with fine-tuning, fine-tune, evaluate on test, and give these runs too:")
+    for command in commands:
+        console.print(f"  [dim]{escape(command)}[/dim]", soft_wrap=True)

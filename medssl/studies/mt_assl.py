@@ -1,0 +1,299 @@
+"""MT-ASSL: which pretext tasks go together? The greedy search of Zhu et al. 2020 (Sec. 3) over runs of the bundles."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from medssl.data import read_datalist, read_exclusive
+from medssl.evaluation import similarity_matrix, write_similarity
+from medssl.files import write_json, write_text
+
+from .bundle_runs import BundleRun, mix_in
+from .comparison import say
+from .greedy_search import Pool, Row, greedy_search
+from .search_table import draw_table, search_table, write_table
+from .task_pool import pool_tasks, read_mix_in
+from .trainings import Announce, Training, run_trainings
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a search came to.
+
+    Attributes:
+        pool: the tasks that were chosen.
+        metric: what the scores are: ``mAUROC``, or ``accuracy`` of exclusive classes.
+        score: of the pool, on the validation split.
+        rows: of the table.
+        test: [value, low, high] of the pool, and of the best single task beside it, on the test split, which the
+            search never saw; empty where the datalist has none.
+    """
+
+    pool: Pool
+    metric: str
+    score: float
+    rows: list[Row]
+    test: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class MTASSL:
+    """A search for the tasks that make the best backbone together; see ``greedy_search`` for what it does.
+
+    Every pool is pre-trained, fine-tuned, and scored on the validation split by the epoch that is best there. Networks
+    are compared as pre-trained, before fine-tuning, by linear CKA of the pooled features of the last layer. All
+    pre-trainings begin with the same random weights and take the same number of epochs, whatever the pool; of its tasks
+    one is drawn for each mini-batch.
+
+    Each training is an ordinary run of a bundle, in ``output/pretrain`` and ``output/finetune``. Whoever stops the
+    search, at any moment, and calls :meth:`run` again gets what an undisturbed one gives: no training that has ended is
+    repeated, and one that was interrupted goes on from its checkpoint.
+
+    A validation split of few images decides little between pools whose scores are close, and the best of many scores is
+    too good to be true; therefore the test split has the last word.
+
+    Args:
+        output: folder of the runs, the tables and the pictures.
+        datalist: the prepared images.
+        bundle: ``cxr`` or ``ct``.
+        candidates: name → mix-in, such as ``pretext/rotation``, or the path of another.
+        pretrain: ids and values for the pre-training bundle, such as ``epochs``.
+        finetune: likewise for the fine-tuning bundle.
+        seed: of all runs.
+        parallel: trainings at a time, where the search knows of several to do; see ``run_trainings``.
+        processes: of each training; with more than one, by ``torchrun``.
+        full_table: train every candidate with the pool, not only the least similar one. The choice stays the same; the
+            table then tells whether similarity was a good guide.
+
+    Raises:
+        ValueError: when there are fewer than two candidates, or a value is out of range.
+    """
+
+    output: Path
+    datalist: Path
+    bundle: str
+    candidates: dict[str, str | Path]
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    finetune: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    parallel: int = 1
+    processes: int = 1
+    full_table: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.candidates) < 2:
+            raise ValueError("A search needs at least two candidates: name files of configs/pretext.")
+        if self.bundle not in ("cxr", "ct"):
+            raise ValueError(f"bundle must be cxr or ct, got {self.bundle!r}.")
+        if self.parallel < 1 or self.processes < 1:
+            raise ValueError(f"parallel and processes must be at least 1, got {self.parallel} and {self.processes}.")
+
+    def run(self, announce: Announce) -> Choice:
+        """Search; after each iteration ``table.csv`` and ``table.png`` are written, in the end ``results.json``.
+
+        Args:
+            announce: called with what begins, how far the search is, and the run that does it.
+
+        Raises:
+            ValueError: when the output holds another study, an option is mistyped, a task cannot be trained on these
+                images, or the validation split has no label to score by.
+        """
+        self._keep_settings()
+        self._check()
+        metric = "accuracy" if read_exclusive(self.datalist) else "mAUROC"
+
+        def evaluate(pools: Sequence[Pool]) -> dict[Pool, float]:
+            self._train(pools, announce)
+            return {pool: self._score(pool, metric) for pool in pools}
+
+        rows: list[Row] = []
+        for iteration in greedy_search(list(self.candidates), evaluate, self._similarities, self.full_table):
+            rows += iteration
+            write_table(self.output / "table.csv", rows)
+            draw_table(self.output / "table.png", rows, f"{metric} on validation")
+        result = next(row for row in reversed(rows) if row.taken)
+        assert result.score is not None
+        test = self._test([result.tasks, result.tasks[:1]], metric, announce)
+        choice = Choice(result.tasks, metric, result.score, rows, test)
+        write_json(self.output / "results.json", asdict(choice))
+        return choice
+
+    def pretraining(self, pool: Pool) -> BundleRun:
+        """The pre-training on a pool."""
+        tasks = self.candidates[pool[0]] if len(pool) == 1 else self.output / "pools" / f"{_name(pool)}.yaml"
+        run = BundleRun(f"{self.bundle}_pretrain", mix_ins=(tasks,), options=self.pretrain, processes=self.processes)
+        return self._completed(run, "pretrain", pool)
+
+    def finetuning(self, pool: Pool) -> BundleRun:
+        """The fine-tuning of what was pre-trained on a pool."""
+        run = BundleRun(f"{self.bundle}_finetune", options=self.finetune, processes=self.processes)
+        return self._completed(run, "finetune", pool).with_options(pretrained=self._backbone(pool))
+
+    def trainings(self, pool: Pool) -> list[Training]:
+        """Both, one after the other."""
+        name = " + ".join(pool)
+        return [
+            Training(f"Pre-training on {name}", [self.pretraining(pool)]),
+            Training(f"Fine-tuning after {name}", [self.finetuning(pool)]),
+        ]
+
+    def minutes(self) -> float:
+        """What all trainings that have ended took."""
+        return sum(map(sum, self._seconds())) / 60
+
+    def _completed(self, run: BundleRun, kind: str, pool: Pool) -> BundleRun:
+        folder = self.output / kind / _name(pool)
+        return run.with_options(datalist=self.datalist, output_dir=folder, seed=self.seed, resume=True)
+
+    def _backbone(self, pool: Pool) -> Path:
+        return self.output / "pretrain" / _name(pool) / "backbone.pt"
+
+    def _keep_settings(self) -> None:
+        """Keep what the figures depend on, so that no study goes on with those of another."""
+        settings = {
+            "bundle": self.bundle,
+            "datalist": _checksum(self.datalist),
+            "seed": self.seed,
+            "processes": self.processes,
+            "pretrain": self.pretrain,
+            "finetune": self.finetune,
+            "candidates": {name: read_mix_in(mix_in(tasks)) for name, tasks in self.candidates.items()},
+        }
+        settings = json.loads(json.dumps(settings))  # as they are read again: lists for tuples
+        path = self.output / "study.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+        others = {**before["candidates"], **settings["candidates"]}  # candidates may join or leave
+        if any(others[name] != tasks for name, tasks in before["candidates"].items()):
+            raise ValueError(f"{self.output} holds a study with other values of its candidates: take another output.")
+        for key in set(settings) - {"candidates"}:
+            if before[key] != settings[key]:
+                raise ValueError(
+                    f"{self.output} holds a study with another {key}: take another output, or what {path} says."
+                )
+        write_json(path, {**settings, "candidates": others})
+
+    def _check(self) -> None:
+        """Find what would stop the search hours later."""
+        labels = np.array([item["label"] for item in read_datalist(self.datalist, "validation")], dtype=float)
+        if not (labels.size and ((labels == 1).any(axis=0) & (labels == 0).any(axis=0)).any()):
+            raise ValueError(
+                f"{self.datalist}: no label has both a positive and a negative image in the validation split, so there "
+                "is nothing to choose by. Give validation more images."
+            )
+        everything = tuple(self.candidates)
+        self._write_pool(everything)
+        replace(self.pretraining(everything), processes=1).check("network_def")
+        replace(self.finetuning(everything), processes=1).check()
+
+    def _write_pool(self, pool: Pool) -> None:
+        if len(pool) > 1:
+            content = pool_tasks([mix_in(self.candidates[name]) for name in pool])
+            head = f"# {' + '.join(pool)}: one task drawn for each mini-batch (Zhu et al. 2020, Sec. 3)\n"
+            write_text(self.output / "pools" / f"{_name(pool)}.yaml", head + yaml.safe_dump(content, sort_keys=False))
+
+    def _train(self, pools: Sequence[Pool], announce: Announce) -> None:
+        for pool in pools:
+            self._write_pool(pool)
+        chains = [self.trainings(pool) for pool in pools]
+        run_trainings(chains, lambda what, run: announce(f"{what} ({self._where()})", run), self.parallel)
+
+    def _where(self) -> str:
+        """Trainings that have ended, of those that there may be, and how long the others may take."""
+        count = len(self.candidates)
+        most = count + (count * (count - 1) // 2 if self.full_table else count - 1)
+        ended = self._seconds()
+        where = f"{sum(map(len, ended))} of at most {2 * most} trainings done"
+        if not all(ended):
+            return where
+        left = sum((most - len(seconds)) * sum(seconds) / len(seconds) for seconds in ended) / self.parallel
+        return f"{where}, at most {math.ceil(left / 60)} min left"
+
+    def _seconds(self) -> list[list[float]]:
+        """Seconds of the pre-trainings and of the fine-tunings that have ended."""
+        marks = [sorted((self.output / kind).glob("*/ended")) for kind in ("pretrain", "finetune")]
+        return [[json.loads(mark.read_text(encoding="utf-8"))["seconds"] for mark in kind] for kind in marks]
+
+    def _score(self, pool: Pool, metric: str) -> float:
+        score = self._figure(pool, "validation", metric)[0]
+        assert score is not None  # the validation split has labels to score by
+        return score
+
+    def _figure(self, pool: Pool, split: str, metric: str) -> list[float | None]:
+        folder = self.finetuning(pool).options["output_dir"]
+        figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["splits"][split]
+        if metric == "mAUROC":
+            return [figures["mAUROC"], *(figures["mAUROC_interval"] or [None, None])]
+        return figures["accuracy"] or [None] * 3
+
+    def _similarities(self, pool: Pool, rest: Sequence[str]) -> dict[str, float | None]:
+        """Linear CKA of the pool's features and those of each other candidate."""
+        folder = self.output / "similarity" / _name(pool)
+        kept = folder / "to_pool.json"
+        if kept.exists():
+            similarities = json.loads(kept.read_text(encoding="utf-8"))
+            if set(rest) <= set(similarities):
+                return similarities
+        backbones = {_name(each): self._backbone(each) for each in (pool, *((name,) for name in rest))}
+        loading = {name: self.pretrain[name] for name in ("batch_size", "workers") if name in self.pretrain}
+        names, matrix = similarity_matrix(backbones, self.datalist, **loading)
+        write_similarity(folder, names, matrix)
+        similarities = {
+            name: None if math.isnan(value) else float(value)
+            for name, value in zip(rest, matrix[0, 1:], strict=True)  # of features that do not vary it is NaN
+        }
+        write_json(kept, similarities)
+        return similarities
+
+    def _test(self, pools: Sequence[Pool], metric: str, announce: Announce) -> dict[str, list[float | None]]:
+        """Figures of fine-tuned pools on the test split."""
+        if not read_datalist(self.datalist, "test", check_files=False):
+            return {}
+        pools = list(dict.fromkeys(pools))
+        runs = [replace(self.finetuning(pool), configs=("train", "evaluate"), processes=1) for pool in pools]
+        names = [" + ".join(pool) for pool in pools]
+        chains = [
+            [Training(f"Evaluating {name} on the test split", [run], mark="evaluated")]
+            for name, run in zip(names, runs, strict=True)
+        ]
+        run_trainings(chains, announce, self.parallel)
+        return {name: self._figure(pool, "test", metric) for name, pool in zip(names, pools, strict=True)}
+
+
+def run_mt_assl(study: MTASSL) -> Choice:
+    """Run a study; print each command, the table, what was chosen, and where it lies."""
+    console = Console()
+    choice = study.run(lambda what, run: say(console, what, run))
+    console.print(search_table(choice.rows, f"\nMT-ASSL: {choice.metric} on the validation split; bold: taken"))
+    console.print(f"\n[bold]{' + '.join(choice.pool)}[/bold]: {choice.metric} {choice.score:.3f} on validation")
+    for name, (value, low, high) in choice.test.items():
+        interval = "" if low is None or high is None else f" \\[{low:.3f}, {high:.3f}]"
+        figure = "undefined" if value is None else f"{value:.3f}{interval}"
+        console.print(f"On the test split, which the search never saw: {name} {figure}")
+    pools = list(dict.fromkeys([choice.pool, choice.pool[:1]]))
+    folders = [str(study.finetuning(pool).options["output_dir"]) for pool in pools]
+    lines = [
+        f"The pre-trained backbone: {study.pretraining(choice.pool).options['output_dir']}/backbone.pt",
+        f"The fine-tuned model: {folders[0]}/model.pt. As a page: python -m medssl report {' '.join(folders)}",
+        f"The table: {study.output}/table.csv and table.png. Similarities: {study.output}/similarity",
+        f"All trainings took {study.minutes():.1f} minutes.",
+    ]
+    console.print("\n" + "\n".join(lines), soft_wrap=True)
+    return choice
+
+
+def _name(pool: Pool) -> str:
+    return "+".join(pool)
+
+
+def _checksum(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no datalist {path}: make one with `python -m medssl prepare`.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,145 @@
+"""Trainings of a study: run once, one after the other or several side by side, and never again once they have ended."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from medssl.files import write_json
+
+from .bundle_runs import BundleRun
+
+TETHERED = Path(__file__).with_name("tethered.py")
+PAUSE = 0.2
+"""Seconds between two looks at the processes."""
+
+Announce = Callable[[str, BundleRun], None]
+"""Is told what begins, and the run that does it."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Runs of bundles that belong together, one after the other.
+
+    One that was interrupted goes on from its last checkpoint, for its runs have the option ``resume``.
+
+    Args:
+        what: what it does, for the screen.
+        runs: the runs; the ``output_dir`` of the first is the folder of the training.
+        mark: name of the file in that folder which says that all of them have ended.
+    """
+
+    what: str
+    runs: Sequence[BundleRun]
+    mark: str = "ended"
+
+    @property
+    def folder(self) -> Path:
+        """Where it writes to."""
+        return Path(self.runs[0].options["output_dir"])
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of its runs have ended."""
+        return (self.folder / self.mark).exists()
+
+    @property
+    def seconds(self) -> float:
+        """What it took; of one that was interrupted, what it took to go on to the end."""
+        return float(json.loads((self.folder / self.mark).read_text(encoding="utf-8"))["seconds"])
+
+    @contextmanager
+    def until_ended(self) -> Iterator[None]:
+        """Mark it as ended when the block ends without an error."""
+        started = time.perf_counter()
+        yield
+        write_json(self.folder / self.mark, {"seconds": round(time.perf_counter() - started, 1)})
+
+
+def run_trainings(chains: Sequence[Sequence[Training]], announce: Announce, parallel: int = 1) -> None:
+    """Run what has not ended yet.
+
+    Args:
+        chains: trainings that need each other in this order; the chains do not need each other.
+        announce: called with each run before it begins.
+        parallel: chains that run at a time. More than one, and runs of several processes, get processes of their own,
+            which end with this one; each writes what it has to say into ``log.txt`` in its folder, and has its share of
+            the cores and of the GPUs.
+
+    Raises:
+        ValueError: when a run in a process of its own failed, with what it said; the others are ended.
+    """
+    processes = max(run.processes for chain in chains for training in chain for run in training.runs)
+    if parallel == processes == 1:
+        for training in (training for chain in chains for training in chain if not training.ended):
+            with training.until_ended():
+                for run in training.runs:
+                    announce(training.what, run)
+                    run.run()
+        return
+    waiting = iter(chains)
+    slots = [_slot(waiting, announce, share_of_machine(slot, parallel, processes)) for slot in range(parallel)]
+    try:
+        going = slots
+        while going := [slot for slot in going if next(slot, "done") != "done"]:
+            time.sleep(PAUSE)
+    finally:
+        for slot in slots:
+            slot.close()
+
+
+def share_of_machine(slot: int, parallel: int, processes: int) -> dict[str, str]:
+    """Environment variables that leave each of ``parallel`` runs of some ``processes`` its share of cores and GPUs."""
+    share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // (parallel * processes)))}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(gpu) for gpu in range(torch.cuda.device_count())]
+    if processes <= len(gpus):
+        share["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[(slot * processes + n) % len(gpus)] for n in range(processes))
+    return share
+
+
+def _slot(
+    waiting: Iterator[Sequence[Training]], announce: Announce, share: dict[str, str]
+) -> Generator[None, None, None]:
+    """Run one chain after the other of those that nobody has taken yet; yields while a process goes on."""
+    for chain in waiting:
+        for training in (training for training in chain if not training.ended):
+            with training.until_ended():
+                for run in training.runs:
+                    announce(training.what, run)
+                    yield from _process(training, run, share)
+
+
+def _process(training: Training, run: BundleRun, share: dict[str, str]) -> Generator[None, None, None]:
+    log = training.folder / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = log.stat().st_size if log.exists() else 0
+    command = [sys.executable, str(TETHERED), *run.words(lambda path: str(path.absolute()))]
+    with (
+        log.open("a") as output,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, env={**os.environ, **share}
+        ) as process,
+    ):
+        try:
+            while process.poll() is None:
+                yield
+        finally:
+            process.terminate()  # does nothing to one that has ended
+    if process.returncode:
+        raise ValueError(f"{training.what} failed: {_complaint(log, begin, process.returncode)} See {log}.")
+
+
+def _complaint(log: Path, begin: int, code: int) -> str:
+    """What a failed process said last: our own sentence, or else its last line."""
+    lines = log.read_bytes()[begin:].decode("utf-8", "replace").splitlines()
+    said = [line for line in lines if line.strip()]
+    ours = [line.removeprefix("medssl: ") for line in said if line.startswith("medssl: ")]
+    return ours[-1] if ours else f"exit code {code}" + (f", {said[-1].strip()}." if said else ".")

@@ -1,0 +1,233 @@
+"""A search over real runs of the bundles, and what is said of a study that cannot be."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from ignite.engine import Engine
+
+from medssl.data import Source, read_datalist, read_labels, write_datalist, write_phantoms
+from medssl.data.prepare import prepare
+from medssl.losses import linear_cka
+from medssl.networks import load_backbone
+from medssl.studies import bundle_folder, mix_in
+from medssl.studies.greedy_search import Row
+from medssl.studies.mt_assl import MTASSL, run_mt_assl
+from medssl.studies.search_table import draw_table
+from medssl.studies.study_file import read_study
+from medssl.studies.task_pool import pool_tasks
+from medssl.training import RunCheckpoint
+from medssl.transforms import LoadStored
+
+SHARED = {
+    "architecture": "resnet18",
+    "batch_size": 16,
+    "learning_rate": 0.001,
+    "workers": 0,
+    "optimizer#_target_": "torch.optim.SGD",  # Adam's checkpoints are three times as large
+}
+STUDY = {
+    "bundle": "cxr",
+    "datalist": "data/datalist.json",
+    "output": "study",
+    "candidates": ["rotation", "src"],
+    "shared": SHARED,
+    "pretrain": {"epochs": 2, "probe_every": 0},
+    "finetune": {"epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Thirty-two chest radiographs of 32 × 32, prepared."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("chest")
+    table = write_phantoms(folder / "phantoms", "chest", 32, size=32, progress=False)
+    sources = [Source(images=folder / "phantoms" / "images", csv=table)]
+    prepare(sources, folder / "data", size=(32, 32), fractions=(0.5, 0.25, 0.25), labels=["Effusion", "Infiltration"])
+    yield folder
+    shutil.rmtree(folder)  # a gigabyte of checkpoints
+
+
+def study_in(folder: Path, **changes: Any) -> MTASSL:
+    """The study above, as a file of the folder."""
+    content = {key: value for key, value in {**STUDY, **changes}.items() if value is not None}
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    return read_study(folder / "study.yaml")
+
+
+class StopAt:
+    """Stands in for ``RunCheckpoint.save``, and interrupts some epochs, before or after the checkpoint is written."""
+
+    def __init__(self, moments: dict[int, str]) -> None:
+        self.save = RunCheckpoint.save
+        self.moments = moments
+        self.epochs = 0
+
+    def __call__(self, checkpoint: RunCheckpoint, engine: Engine) -> None:
+        self.epochs += 1
+        moment = self.moments.get(self.epochs)
+        if moment != "before":
+            self.save(checkpoint, engine)
+        if moment:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_search_ends_like_an_undisturbed_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_in(folder)
+    whole = run_mt_assl(study)
+    screen = capsys.readouterr().out
+    # The same without a test split, so that only the evaluation at the end is missing.
+    splits = {split: read_datalist(study.datalist, split) for split in ("training", "validation", "unlabeled")}
+    datalist = study.datalist.with_name("without_test.json")
+    write_datalist(datalist, read_labels(study.datalist), splits)
+    parts = replace(study, output=folder / "parts", datalist=datalist)
+    # Of nine epochs: the first of the first training, the only one of a fine-tuning, the last of the pool's training.
+    stop = StopAt({1: "before", 4: "after", 9: "before"})
+    monkeypatch.setattr(RunCheckpoint, "save", lambda *arguments: stop(*arguments))
+    began: list[str] = []
+    for _ in stop.moments:
+        with pytest.raises(KeyboardInterrupt):
+            parts.run(lambda what, run: began.append(what))
+    again = parts.run(lambda what, run: began.append(what))
+
+    assert stop.epochs == 9 + 2  # an epoch is repeated where its checkpoint was not written
+    assert again == replace(whole, test={})
+    assert (parts.output / "table.csv").read_text() == (study.output / "table.csv").read_text()
+    weights = sorted(path.relative_to(study.output) for path in study.output.glob("*/*/[bm]*.pt"))
+    assert len(weights) == 6
+    for path in weights:
+        first, second = (torch.load(output / path, weights_only=True) for output in (study.output, parts.output))
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+    assert "Pre-training on rotation (0 of at most 6 trainings done)" in screen
+    assert f"{whole.metric} {whole.score:.3f} on validation" in screen
+    assert screen.count("python -m monai.bundle run") == 6 + len(whole.test)
+    commands = len(began)
+    parts.run(lambda what, run: began.append(what))
+    assert len(began) == commands  # nothing that has ended is repeated
+
+
+def test_the_table_holds_what_the_runs_and_the_networks_say(folder: Path) -> None:
+    study = study_in(folder)
+    choice = study.run(lambda what, run: None)  # the one above, where both tests run
+    table = pd.read_csv(study.output / "table.csv")
+    assert list(table["iteration"]) == [1, 1, 2]
+    singles, last = table.iloc[:2], table.iloc[2]
+    for line in table.itertuples():
+        name = line.A1 if pd.isna(line.A2) else f"{line.A1}+{line.A2}"
+        metrics = json.loads((study.output / "finetune" / name / "metrics.json").read_text())
+        assert line.score == pytest.approx(metrics["splits"]["validation"]["mAUROC"], abs=1e-6)
+    assert last["average"] == pytest.approx(singles["score"].mean(), abs=1e-6)
+    assert last["maximum"] == pytest.approx(singles["score"].max(), abs=1e-6)
+    assert last["over_maximum"] == pytest.approx(last["score"] - last["maximum"], abs=2e-6)
+    assert last["A1"] == singles["A1"][singles["score"].idxmax()] == choice.pool[0]
+
+    images = torch.stack([LoadStored()(item["image"]) for item in read_datalist(study.datalist, "pretrain")])
+    images = (images - images.mean((1, 2, 3), keepdim=True)) / images.std((1, 2, 3), keepdim=True, unbiased=False)
+    networks = [load_backbone(study.output / "pretrain" / name / "backbone.pt").eval() for name in ("rotation", "src")]
+    with torch.no_grad():
+        features = [network.pool(network(images)).double() for network in networks]
+    assert last["similarity"] == pytest.approx(linear_cka(*features).item(), abs=1e-4)
+    assert (study.output / "table.png").read_bytes().startswith(b"\x89PNG")
+    metrics = json.loads((study.finetuning(choice.pool).options["output_dir"] / "metrics.json").read_text())
+    assert choice.test[" + ".join(choice.pool)] == [metrics["mAUROC"], *(metrics["mAUROC_interval"] or [None, None])]
+
+
+def test_a_folder_is_of_one_study(folder: Path, tmp_path: Path) -> None:
+    def nothing_runs(what: str, run: object) -> None:
+        raise InterruptedError
+
+    study = replace(study_in(folder), output=tmp_path)
+    with pytest.raises(InterruptedError):
+        study.run(nothing_runs)
+    (tmp_path / "mine.yaml").write_text(mix_in("pretext/jigsaw").read_text())
+    with pytest.raises(InterruptedError):  # candidates may join
+        replace(study, candidates={**study.candidates, "mine": tmp_path / "mine.yaml"}).run(nothing_runs)
+    with pytest.raises(ValueError, match="holds a study with another pretrain"):
+        replace(study, pretrain={**study.pretrain, "epochs": 3}).run(nothing_runs)
+    with pytest.raises(ValueError, match="holds a study with other values of its candidates"):
+        replace(study, candidates={"rotation": "pretext/mim", "src": "pretext/src"}).run(nothing_runs)
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "a mistyped option": ({"finetune": {"epohcs": 3}}, "Did you mean --epochs?"),
+    "a task that these images do not suit": (
+        {"candidates": ["rotation", "mim"], "shared": {"image_size": [48, 48]}},
+        "mim: The transposed decoder",
+    ),
+    "an unknown task": ({"candidates": ["src", "rotatoin"]}, "There is no mix-in .*rotatoin.yaml"),
+    "one candidate": ({"candidates": ["src"]}, "at least two candidates"),
+    "a task twice": ({"candidates": ["src", "src"]}, "two candidates have the same name"),
+    "a task in two mix-ins": ({"candidates": ["rotation", "rotation_rvrm"]}, "both have a task 'rotation'"),
+    "a mistyped key": ({"finetuning": {}}, "no key 'finetuning'.*Did you mean 'finetune'"),
+    "another kind of value": ({"seed": "one"}, "seed must be a whole number, not 'one'"),
+    "no datalist": ({"datalist": None}, "names no datalist: add it, or give --datalist"),
+    "a datalist that is not there": ({"datalist": "nowhere.json"}, "There is no datalist .*nowhere.json"),
+    "an unknown bundle": ({"bundle": "mri"}, "bundle must be cxr or ct, got 'mri'"),
+    "no process": ({"parallel": 0}, "parallel and processes must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found_before_anything_is_trained(mistake: str, folder: Path) -> None:
+    changes, message = MISTAKES[mistake]
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        study_in(folder, **{"output": mistake, **changes}).run(lambda what, run: pytest.fail(what))
+
+
+def test_a_validation_split_without_both_outcomes_is_refused(folder: Path, tmp_path: Path) -> None:
+    datalist = folder / "data" / "datalist.json"
+    splits = {split: read_datalist(datalist, split) for split in ("training", "validation")}
+    for item in splits["validation"]:
+        item["label"] = [None, 1]
+    write_datalist(tmp_path / "datalist.json", read_labels(datalist), splits)
+    study = replace(study_in(folder), datalist=tmp_path / "datalist.json", output=tmp_path)
+    with pytest.raises(ValueError, match="no label has both a positive and a negative image in the validation split"):
+        study.run(lambda what, run: pytest.fail(what))
+
+
+def test_pooled_mix_ins_hold_every_task_and_one_is_drawn(tmp_path: Path) -> None:
+    pool = pool_tasks([mix_in("pretext/rotation"), mix_in("pretext/rvrm")])
+    assert pool["schedule"] == "alternate"
+    assert pool["copies"] == 3
+    assert list(pool["tasks"]) == ["rotation", "rvrm"]
+    for name, task in pool["tasks"].items():
+        assert task == yaml.safe_load(mix_in(f"pretext/{name}").read_text())["tasks"][name]
+    (tmp_path / "small.yaml").write_text("tasks: {a: {}}\nimage_size: [8, 8]\n")
+    (tmp_path / "large.yaml").write_text("tasks: {b: {}}\nimage_size: [9, 9]\n")
+    with pytest.raises(ValueError, match=r"large.yaml cannot be pooled: it sets image_size to \[9, 9\]"):
+        pool_tasks([tmp_path / "small.yaml", tmp_path / "large.yaml"])
+
+
+def test_several_processes_are_started_by_torchrun(folder: Path) -> None:
+    study = replace(study_in(folder), processes=2)
+    run = study.pretraining(("rotation", "src"))
+    command = run.command()
+    assert command.startswith("torchrun --standalone --nproc_per_node 2 -m monai.bundle run --bundle_root ")
+    assert run.config_files[:2] == [
+        bundle_folder("cxr_pretrain") / "configs" / f"{name}.yaml" for name in ("train", "multi_gpu_train")
+    ]
+    assert run.config_files[2] == study.output / "pools" / "rotation+src.yaml"
+    assert run.words()[0] == "torch.distributed.run"
+
+
+@pytest.mark.parametrize("name", ["mt_assl_cxr", "mt_assl_ct"])
+def test_the_studies_that_come_with_the_package_can_be_read(name: str, tmp_path: Path) -> None:
+    study = read_study(mix_in(f"studies/{name}"), datalist=tmp_path / "datalist.json", output=tmp_path)
+    assert pool_tasks([mix_in(tasks) for tasks in study.candidates.values()])["tasks"].keys() == study.candidates.keys()
+
+
+def test_a_row_without_a_number_can_be_drawn(tmp_path: Path) -> None:
+    rows = [Row(1, ("a",), score=0.5, taken=True), Row(1, ("b",), score=0.4), Row(2, ("a",), "b", None, 0.45, 0.5)]
+    draw_table(tmp_path / "table.png", rows, "mAUROC")
+    assert (tmp_path / "table.png").stat().st_size > 5000
