@@ -66,10 +66,12 @@ def missing_finetunings(results: Results, pretrainings: Sequence[PretrainingRun]
 
 
 def finetune_command(run: PretrainingRun, epoch: int, datalist: Path) -> str:
-    """What a user types to fine-tune from a kept backbone, in its plainest form."""
+    """What a user types to fine-tune from a kept backbone: its seed, what it saw of a volume, else the defaults."""
     kind = "cxr" if run.description["network"]["spatial_dims"] == 2 else "ct"
-    options = {"datalist": datalist, "seed": run.seed, "pretrained": run.kept[epoch]}
-    options["output_dir"] = run.path.with_name(f"finetune_{run.name}_epoch_{epoch:04d}")
+    output = run.path.with_name(f"finetune_{run.name}_epoch_{epoch:04d}")
+    options = {"datalist": datalist, "seed": run.seed, "pretrained": run.kept[epoch], "output_dir": output}
+    if kind == "ct":
+        options |= {name: run.description[name] for name in ("image_size", "window")}
     return BundleRun(f"{kind}_finetune", ("train",), (f"backbones/{run.description['backbone']}",), options).command()
 
 

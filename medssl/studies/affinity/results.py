@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from rich.box import SIMPLE
 from rich.table import Table
 
 from medssl.evaluation.report.plots import COLOURS, QUIET, STYLE
@@ -52,14 +53,13 @@ def _row(affinity: Affinity) -> dict[str, Any]:
 
 def affinity_table(affinities: Sequence[Affinity]) -> Table:
     """Every kept epoch with both guides and its fine-tuned result."""
-    table = Table(title="Task affinity and what fine-tuning came to", title_justify="left")
+    table = Table(title="Task affinity and what fine-tuning came to", title_justify="left", box=SIMPLE)
     table.add_column("pre-training")
-    for column in ("epoch", "LCP\nmAUROC", "proxy task affinity\n(95 % interval)", "gradient task\naffinity ± SE"):
-        table.add_column(column, justify="right")
-    for column in ("fine-tuned\nmAUROC", "gain over\nRandIni"):
+    columns = ("epoch", "LCP\nmAUROC", "proxy\naffinity\n(95 % CI)", "gradient\naffinity\n± SE")
+    for column in (*columns, "fine-tuned\nmAUROC", "gain over\nRandIni"):
         table.add_column(column, justify="right")
     for each in affinities:
-        table.add_row(each.run, *cells(each))
+        table.add_row(each.run, *(cell.replace(" (", "\n(").replace(" ±", "\n±") for cell in cells(each)))
     return table
 
 
@@ -71,7 +71,7 @@ def cells(affinity: Affinity) -> list[str]:
         str(affinity.epoch),
         f"{affinity.lcp:.3f}",
         f"{proxy:+.3f}{interval}" if affinity.epoch else "0",
-        "" if affinity.gradient is None else "{:+.4f} ± {:.4f}".format(*affinity.gradient),
+        "" if affinity.gradient is None else "{:+.3f} ± {:.3f}".format(*affinity.gradient),
         "" if affinity.finetuned is None else f"{affinity.finetuned:.3f}",
         "" if affinity.gain is None else f"{affinity.gain:+.3f}",
     ]
