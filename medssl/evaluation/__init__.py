@@ -12,7 +12,7 @@ from .partial_metrics import PartialAUROC, partial_auroc
 from .predictions import Predictions, read_predictions, write_predictions
 from .probes import OnlineProbe, knn_probe
 from .report import write_report
-from .similarity import StreamingCKA, draw_similarity, similarity_matrix, write_similarity
+from .similarity import StreamingCKA, compare_backbones, draw_similarity, similarity_matrix, write_similarity
 from .thresholds import youden_thresholds
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "TrivialBaselines",
     "bootstrap_auroc",
     "closing_line",
+    "compare_backbones",
     "compare_runs",
     "draw_similarity",
     "expected_calibration_error",

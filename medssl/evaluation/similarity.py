@@ -11,6 +11,9 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from monai.data import DataLoader, Dataset
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 from tqdm import tqdm
 
@@ -81,6 +84,62 @@ class StreamingCKA:
 
 def _pairs(count: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(count) for j in range(i, count)]
+
+
+def compare_backbones(
+    runs: Sequence[str | Path], datalist: str | Path, output: str | Path, split: str = "pretrain"
+) -> None:
+    """Compare backbones with each other, write both files of :func:`write_similarity`, and print the numbers.
+
+    Args:
+        runs: folders of pre-trainings, or files of backbones such as ``runs/rotation/backbones/epoch_0010.pt``.
+        datalist: of the images, prepared.
+        output: folder to write to.
+        split: of the datalist.
+
+    Raises:
+        FileNotFoundError: when a run has no ``backbone.pt``.
+        ValueError: see :func:`similarity_matrix`; or when fewer than two backbones are named, or one of them twice.
+    """
+    backbones = named_backbones(runs)
+    if len(backbones) < 2:
+        raise ValueError("Similarity is between two backbones at least: name another run.")
+    names, matrix = similarity_matrix(backbones, datalist, split)
+    write_similarity(output, names, matrix)
+    table = Table(title=f"Linear CKA of the pooled features on {split}", title_justify="left", box=SIMPLE)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for name, row in zip(names, matrix, strict=True):
+        table.add_row(name, *(f"{value:.3f}" for value in row))
+    console = Console()
+    console.print(table)
+    console.print(f"The table: {Path(output) / 'similarity.csv'}, the picture: {Path(output) / 'similarity.png'}")
+
+
+def named_backbones(runs: Sequence[str | Path]) -> dict[str, Path]:
+    """The backbone of each run, by the shortest end of its path that no other shares.
+
+    Args:
+        runs: folders that hold a ``backbone.pt``, or files.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when one is named twice.
+    """
+    paths = [Path(run) / "backbone.pt" if Path(run).is_dir() else Path(run) for run in runs]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no {path}: give the output_dir of a pre-training that has ended.")
+    shown = [path.resolve().parent if path.name == "backbone.pt" else path.resolve().with_suffix("") for path in paths]
+    twice = [path for path in shown if shown.count(path) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is named twice: name each backbone once.")
+    length = 1
+    while len({path.parts[-length:] for path in shown}) < len(shown):
+        length += 1
+    names = ["/".join(path.parts[-length:]) for path in shown]
+    return dict(zip(names, paths, strict=True))
 
 
 @torch.no_grad()

@@ -6,11 +6,12 @@ from .facts import curves, main_facts, resume_command, settings
 from .page import Picture, Section, Table, Text
 from .run_folders import RunFolder
 
-TASK_COLUMNS = ("loss", "accuracy", "chance", "error", "baseline")
+TASK_COLUMNS = ("share", "loss", "accuracy", "chance", "error", "baseline")
 WORDS = {
     "loss": "loss of all tasks",
     "feature_spread": "feature spread (1: features differ, 0: collapsed)",
     "effective_rank": "effective rank of the features",
+    "self_assl/similarity": "similarity to the first network's features (linear CKA)",
     "probe/linear_mAUROC": "mAUROC of the linear probe on validation",
     "probe/knn_mAUROC": "mAUROC of the nearest neighbours on validation",
 }

@@ -1,0 +1,74 @@
+"""The command line: every command explains itself, and a mistake gets one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from medssl.__main__ import COMMANDS, main
+from medssl.data import Source, write_phantoms
+from medssl.data.prepare import prepare
+from medssl.networks import build_backbone, save_backbone
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_every_command_explains_itself(command, capsys: pytest.CaptureFixture[str]) -> None:
+    name = command.__name__.rpartition(".")[2]
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    screen = capsys.readouterr().out
+    assert f"usage: python -m medssl {name}" in screen
+    assert "--help" in screen
+
+
+MISTAKES = {
+    "aggregate --config nowhere.yaml": "There is no file nowhere.yaml: check its path.",
+    "aggregate --similarity a b --output out": "--similarity needs --datalist.",
+    "aggregate --similarity a b --output out --datalist d.json": "give the output_dir of a pre-training",
+    "affinity nowhere --datalist d.json --output out": "nowhere",
+    "report nowhere": "nowhere",
+    "prepare out --images nowhere": "nowhere",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake_gets_one_sentence(
+    words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 1
+    screen = capsys.readouterr().err
+    assert screen.startswith("\nmedssl: ")
+    assert MISTAKES[words] in screen
+    assert "Traceback" not in screen
+
+
+def test_a_mistyped_command_ends_with_2() -> None:
+    done = subprocess.run([sys.executable, "-m", "medssl", "agregate"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "invalid choice: 'agregate'" in done.stderr
+
+
+def test_backbones_are_compared_under_names_that_tell_them_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_phantoms(tmp_path / "phantoms", "chest", 12, size=32, progress=False)
+    prepare([Source(images=tmp_path / "phantoms" / "images", csv=table)], tmp_path / "data", size=(32, 32))
+    for name in ("old/rotation/backbone.pt", "new/rotation/backbone.pt", "new/src/backbones/epoch_0001.pt"):
+        torch.manual_seed(len(name))
+        (tmp_path / name).parent.mkdir(parents=True)
+        save_backbone(build_backbone("resnet18", 2, 1), tmp_path / name, image_size=[32, 32])
+    runs = ["old/rotation", "new/rotation", "new/src/backbones/epoch_0001.pt"]
+    words = ["aggregate", "--datalist", tmp_path / "data" / "datalist.json", "--output", tmp_path / "out"]
+    assert main([*map(str, words), "--similarity", *(str(tmp_path / run) for run in runs)]) == 0
+    assert "similarity.csv" in capsys.readouterr().out.replace("\n", "")
+    frame = pd.read_csv(tmp_path / "out" / "similarity.csv", index_col=0)
+    assert list(frame) == list(frame.index) == ["old/rotation", "new/rotation", "backbones/epoch_0001"]
+    assert (tmp_path / "out" / "similarity.png").stat().st_size > 5000
+    assert main([*map(str, words), "--similarity", str(tmp_path / "old/rotation")]) == 1
+    assert main([*map(str, words), "--similarity", *[str(tmp_path / "old/rotation")] * 2]) == 1
+    assert "is named twice" in capsys.readouterr().err
