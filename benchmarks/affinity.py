@@ -27,6 +27,7 @@ from medssl.studies.trainings import Training, run_trainings
 
 RESULTS = Path(__file__).parent / "results"
 TASKS = ("rotation", "mim", "simclr", "src")
+BACKBONE = "resnet10_quarter"
 BATCH = 32
 LABELS = ("Infiltration", "Atelectasis", "Edema", "Effusion")
 """Not Pneumonia, whose images were picked apart from the others and give themselves away."""
@@ -48,15 +49,15 @@ def trainings(datalist: Path, output: Path, options: argparse.Namespace) -> list
     for task in TASKS:
         folder, middle = output / task, options.epochs // 2
         values = {**shared, "epochs": options.epochs, "keep_every": middle, "output_dir": folder, "probe_every": 0}
-        pretrain = BundleRun("cxr_pretrain", ("train",), (f"pretext/{task}", "backbones/resnet18"), values)
+        pretrain = BundleRun("cxr_pretrain", ("train",), (f"pretext/{task}", f"backbones/{BACKBONE}"), values)
         chain = [Training(f"Pre-training on {task}", [pretrain])]
         for epoch in (*([0] if task == TASKS[0] else []), middle, options.epochs):
             for seed in range(options.seeds):
                 start = folder / "backbones" / f"epoch_{epoch:04d}.pt"
                 run = {"seed": seed, "pretrained": start, "output_dir": finetuned(output, task, epoch, seed)}
                 values = {**shared, **run, "epochs": options.finetune_epochs}
-                train = BundleRun("cxr_finetune", ("train",), ("backbones/resnet18",), values)
-                evaluate = BundleRun("cxr_finetune", ("train", "evaluate"), ("backbones/resnet18",), values)
+                train = BundleRun("cxr_finetune", ("train",), (f"backbones/{BACKBONE}",), values)
+                evaluate = BundleRun("cxr_finetune", ("train", "evaluate"), (f"backbones/{BACKBONE}",), values)
                 chain.append(Training(f"Fine-tuning from epoch {epoch} of {task}, seed {seed}", [train, evaluate]))
         chains.append(chain)
     return chains
@@ -89,7 +90,7 @@ def as_markdown(report: dict[str, Any], affinities: list[Affinity], output: Path
         "# Task affinity as a guide to the pretext task",
         "",
         f"{report['machine']}; {versions}. {report['minutes']} minutes of training.",
-        f"ChestX-ray14 at {settings['size']} × {settings['size']}, ResNet-18; known positive/negative: "
+        f"ChestX-ray14 at {settings['size']} × {settings['size']}, {BACKBONE}; known positive/negative: "
         + "; ".join(report["known"])
         + f". Pre-training {settings['epochs']} epochs on {report['images']} images, one seed; fine-tuning "
         f"{settings['finetune_epochs']} epochs, the best by validation, mean of {seeds} seeds. Guides: on "
@@ -129,9 +130,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("affinity"))
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--labelled-per-class", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=10, help="of pre-training")
-    parser.add_argument("--finetune-epochs", type=int, default=6)
-    parser.add_argument("--seeds", type=int, default=2, help="of fine-tuning")
+    parser.add_argument("--epochs", type=int, default=20, help="of pre-training")
+    parser.add_argument("--finetune-epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3, help="of fine-tuning")
     parser.add_argument("--batches", type=int, default=16, help="that the gradient affinity is averaged over")
     options = parser.parse_args()
     output, data = options.output, options.output / "data"

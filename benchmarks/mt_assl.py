@@ -1,6 +1,6 @@
 """MT-ASSL's greedy search on phantoms, undisturbed and killed three times on the way: is the result the same?
 
-`python benchmarks/mt_assl.py` searches over four tasks on chest phantoms, `--kind head` over three on head CT phantoms
+`python benchmarks/mt_assl.py` searches over five tasks on chest phantoms, `--kind head` over three on head CT phantoms
 in 3D. The search runs twice: once to the end, and once in a process that is killed (SIGKILL) in the middle of a
 training, started again, and so on. It writes `results/mt_assl_KIND.json`, `.md` and `.png` beside this file. Trainings
 that have ended in `--runs` are not repeated.
@@ -25,6 +25,7 @@ from medssl.data.prepare import prepare
 from medssl.studies.mt_assl import MTASSL, run_mt_assl
 
 RESULTS = Path(__file__).parent / "results"
+BACKBONE = "resnet10_quarter"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Recipe:
 
     def study(self, runs: Path, output: str, parallel: int = 1) -> MTASSL:
         """The search, on the data that `prepare_phantoms` has put there."""
-        options = {"architecture": "resnet18", "workers": 0, "learning_rate": 0.001, **self.shared}
+        options = {"architecture": BACKBONE, "workers": 0, "learning_rate": 0.001, **self.shared}
         return MTASSL(
             runs / output,
             runs / "data" / "datalist.json",
@@ -77,12 +78,12 @@ RECIPES = {
         bundle="cxr",
         kind="chest",
         count=800,
-        size=(48, 48),
-        labelled_per_class=20,
-        candidates=("rotation", "src", "simclr", "inpainting"),
+        size=(64, 64),
+        labelled_per_class=40,
+        candidates=("rotation", "src", "simclr", "inpainting", "jigsaw"),
         shared={"batch_size": 32},
-        pretrain={"epochs": 3},
-        finetune={"epochs": 5},
+        pretrain={"epochs": 8},
+        finetune={"epochs": 10},
     ),
     "head": Recipe(
         bundle="ct",
@@ -92,8 +93,8 @@ RECIPES = {
         labelled_per_class=24,
         candidates=("rotation", "rubiks_cube", "sc_assl"),
         shared={"batch_size": 16, "image_size": [32, 32, 16], "window": [-20.0, 120.0]},
-        pretrain={"epochs": 4},
-        finetune={"epochs": 6},
+        pretrain={"epochs": 8},
+        finetune={"epochs": 10},
     ),
 }
 
@@ -152,7 +153,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['machine']}; {versions}. {report['minutes']} minutes of training, undisturbed.",
         f"{recipe['count']} images of {' × '.join(map(str, recipe['size']))}, {recipe['labelled_per_class']} labelled "
-        f"for each class, ResNet-18, {recipe['pretrain']['epochs']} epochs of pre-training, "
+        f"for each class, {BACKBONE}, {recipe['pretrain']['epochs']} epochs of pre-training, "
         f"{recipe['finetune']['epochs']} of fine-tuning, one seed. {report['metric']} on the validation split.",
         "",
         "| Iter. | A1 | A2 | similarity | average | maximum | aggregated | over average | over maximum |",

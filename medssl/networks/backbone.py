@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
-from monai.networks.nets import DenseNet121, resnet18
+from monai.networks.nets import DenseNet121, resnet10, resnet18
 from torch import Tensor, nn
 
 from .vgg import VGG
@@ -83,6 +83,18 @@ ARCHITECTURES: dict[str, Architecture] = {
         stride=32,
         smallest_side=1,
     ),
+    # A ResNet-10 with a quarter of the channels, 0.3 million weights: for a first try on a laptop, and for tests.
+    "resnet10_quarter": Architecture(
+        target="monai.networks.nets.resnet10",
+        build=resnet10,
+        names={"in_channels": "n_input_channels", "out_channels": "num_classes"},
+        defaults={"conv1_t_stride": 2, "widen_factor": 0.25},
+        feature_map=_resnet_map,
+        head="fc",
+        out_channels=128,
+        stride=32,
+        smallest_side=1,
+    ),
     "vgg11": Architecture(
         target="medssl.networks.VGG",
         build=VGG,
@@ -123,7 +135,7 @@ def build_classifier(name: str, spatial_dims: int, in_channels: int, num_classes
     """The plain network (MONAI's own class, where it has one) with ``num_classes`` logits, for fine-tuning.
 
     Args:
-        name: a key of ``ARCHITECTURES``: ``densenet121``, ``resnet18`` or ``vgg11``.
+        name: a key of ``ARCHITECTURES``: ``densenet121``, ``resnet18``, ``resnet10_quarter`` or ``vgg11``.
         spatial_dims: 2 or 3.
         in_channels: channels of the images.
         num_classes: number of logits.
@@ -195,5 +207,5 @@ class Backbone(nn.Module):
 
 
 def build_backbone(name: str, spatial_dims: int, in_channels: int = 1) -> Backbone:
-    """A :class:`Backbone` by name: ``densenet121``, ``resnet18`` or ``vgg11``."""
+    """A :class:`Backbone` by name: a key of ``ARCHITECTURES``."""
     return Backbone(name, spatial_dims, in_channels)

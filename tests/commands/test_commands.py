@@ -61,7 +61,7 @@ def test_backbones_are_compared_under_names_that_tell_them_apart(
     for name in ("old/rotation/backbone.pt", "new/rotation/backbone.pt", "new/src/backbones/epoch_0001.pt"):
         torch.manual_seed(len(name))
         (tmp_path / name).parent.mkdir(parents=True)
-        save_backbone(build_backbone("resnet18", 2, 1), tmp_path / name, image_size=[32, 32])
+        save_backbone(build_backbone("resnet10_quarter", 2, 1), tmp_path / name, image_size=[32, 32])
     runs = ["old/rotation", "new/rotation", "new/src/backbones/epoch_0001.pt"]
     words = ["aggregate", "--datalist", tmp_path / "data" / "datalist.json", "--output", tmp_path / "out"]
     assert main([*map(str, words), "--similarity", *(str(tmp_path / run) for run in runs)]) == 0

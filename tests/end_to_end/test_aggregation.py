@@ -26,7 +26,7 @@ def pretrain(datalist: Path, output: Path, *mix_ins: str, kind: str = "cxr", **v
     size = {"image_size": [32, 32, 32], "window": [-50.0, 150.0]} if kind == "ct" else {}
     shared = {"datalist": datalist, "output_dir": output, "workers": 0, "batch_size": 8, "learning_rate": 0.001}
     options = {**shared, **size, "epochs": 1, "probe_every": 0, **values}
-    BundleRun(f"{kind}_pretrain", ("train",), (*mix_ins, "backbones/resnet18"), options).run()
+    BundleRun(f"{kind}_pretrain", ("train",), (*mix_ins, "backbones/resnet10_quarter"), options).run()
     return json.loads((output / "metrics.json").read_text())["metrics"]
 
 
@@ -127,7 +127,7 @@ def run_within_the_limit(command: Sequence[str], environment: dict[str, str]) ->
 
 
 def test_two_processes_draw_the_same_task_in_every_step(chest: Path, tmp_path: Path) -> None:
-    save_backbone(build_backbone("resnet18", 2), tmp_path / "first" / "backbone.pt", image_size=[64, 64])
+    save_backbone(build_backbone("resnet10_quarter", 2), tmp_path / "first" / "backbone.pt", image_size=[64, 64])
     (tmp_path / "watcher.py").write_text(WATCHER)
     watch = {
         "_target_": "watcher.Watcher",
@@ -138,7 +138,7 @@ def test_two_processes_draw_the_same_task_in_every_step(chest: Path, tmp_path: P
     folder = bundle_folder("cxr_pretrain")
     configs = [folder / "configs" / "train.yaml", folder / "configs" / "multi_gpu_train.yaml"]
     configs += [mix_in(f"pretext/{name}") for name in ("simclr_rotation_src", "self_assl")]
-    configs += [mix_in("backbones/resnet18"), tmp_path / "watch.json"]
+    configs += [mix_in("backbones/resnet10_quarter"), tmp_path / "watch.json"]
     options = {"datalist": chest, "output_dir": tmp_path, "first": tmp_path / "first" / "backbone.pt", "epochs": 4}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "monai.bundle", "run", "--bundle_root", str(folder), "--config_file", str([*map(str, configs)])]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
-from monai.networks.nets import resnet18
+from monai.networks.nets import resnet10
 from monai.networks.utils import copy_model_state
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -34,14 +34,14 @@ def options(kind: str, datalist: Path, output: Path, **values: Any) -> dict[str,
 
 def pretrain(kind: str, task: str, datalist: Path, output: Path, **values: Any) -> None:
     """Run a pre-training bundle."""
-    mix_ins = (f"pretext/{task}", "backbones/resnet18")
+    mix_ins = (f"pretext/{task}", "backbones/resnet10_quarter")
     BundleRun(f"{kind}_pretrain", ("train",), mix_ins, options(kind, datalist, output, **values)).run()
 
 
 def finetune(kind: str, datalist: Path, output: Path, *mix_ins: str, **values: Any) -> None:
     """Run a fine-tuning bundle."""
     settings = options(kind, datalist, output, **values)
-    BundleRun(f"{kind}_finetune", ("train",), ("backbones/resnet18", *mix_ins), settings).run()
+    BundleRun(f"{kind}_finetune", ("train",), ("backbones/resnet10_quarter", *mix_ins), settings).run()
 
 
 def evaluate(kind: str, datalist: Path, run: Path, **values: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_pretraining_leaves_a_backbone_for_monai_and_a_log_of_the_puzzle(
     pretrain(kind, task, chest if kind == "cxr" else head, tmp_path, epochs=2)
     state = torch.load(tmp_path / "backbone.pt", weights_only=True)
     description = json.loads((tmp_path / "backbone.json").read_text())
-    network = resnet18(spatial_dims=len(SIZES[kind]), n_input_channels=1, num_classes=3, conv1_t_stride=2)
+    network = resnet10(widen_factor=0.25, spatial_dims=len(SIZES[kind]), n_input_channels=1, num_classes=3, conv1_t_stride=2)
     _, updated, _ = copy_model_state(network, state)
     assert set(updated) == set(state)
     assert description["network"]["n_input_channels"] == 1
@@ -211,11 +211,11 @@ def test_a_resumed_finetuning_keeps_the_best_model(chest: Path, tmp_path: Path) 
 @pytest.mark.parametrize("bundle", BUNDLES)
 def test_other_tools_find_the_properties_they_look_for(bundle: str, chest: Path, head: Path, tmp_path: Path) -> None:
     kind = bundle.split("_")[0]
-    values = options(kind, chest if kind == "cxr" else head, tmp_path, architecture="resnet18")
+    values = options(kind, chest if kind == "cxr" else head, tmp_path, architecture="resnet10_quarter")
     values = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
     folder = bundle_folder(bundle)
     # Evaluation takes from it what the model was trained with.
-    (tmp_path / "model.json").write_text(json.dumps({"image_size": SIZES[kind], "architecture": "resnet18"}))
+    (tmp_path / "model.json").write_text(json.dumps({"image_size": SIZES[kind], "architecture": "resnet10_quarter"}))
     for config in ["train", "train evaluate"] if bundle.endswith("finetune") else ["train"]:
         files = [str(folder / "configs" / f"{name}.yaml") for name in config.split()]
         # Evaluation begins with loading a model, which other tools do not need in order to look at the config.

@@ -64,7 +64,7 @@ class Loader:
 
 @pytest.mark.parametrize(("dims", "side"), [(2, 16), (3, 8)])
 def test_both_baselines_see_what_is_no_finding(dims: int, side: int) -> None:
-    network = Backbone("resnet18", dims, 1)
+    network = Backbone("resnet10_quarter", dims, 1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     baselines = TrivialBaselines(network, Loader(60, 0, side, dims), "cpu")
     judged = Loader(40, 1, side, dims)

@@ -83,10 +83,10 @@ def finetuned(
     **values: Any,
 ) -> Path:
     """A run that was evaluated (``upto`` test), trained only (validation), or just began (nothing)."""
-    config("cxr_finetune", folder, datalist=str(datalist), architecture="resnet18", epochs=20, seed=seed, **values)
+    config("cxr_finetune", folder, datalist=str(datalist), architecture="resnet10_quarter", epochs=20, seed=seed, **values)
     if upto == "nothing":
         return folder
-    write_json(folder / "model.json", {"architecture": "resnet18", "spatial_dims": 2})
+    write_json(folder / "model.json", {"architecture": "resnet10_quarter", "spatial_dims": 2})
     validation = predictions("validation", skill, seed + 10)
     thresholds = youden_thresholds(validation.scores, validation.labels)
     splits = {"validation": figures(validation, thresholds, resamples=0)}
@@ -119,7 +119,7 @@ def pretrained(folder: Path, epochs: int = 10) -> Path:
     }  # fmt: skip
     if epochs:
         write_json(folder / "metrics.json", {"images": 210, "epoch": epochs, "metrics": values})
-        write_json(folder / "backbone.json", {"backbone": "resnet18", "tasks": ["rotation"]})
+        write_json(folder / "backbone.json", {"backbone": "resnet10_quarter", "tasks": ["rotation"]})
     with SummaryWriter(str(folder)) as writer:
         for epoch in range(1, epochs + 1):
             for name, value in values.items():
@@ -227,7 +227,7 @@ def test_a_page_tells_what_metrics_json_holds_and_nobody_s_name(
 
     facts = {row[0]: row[1] for table in page.tables for row in table if len(row) == 2}
     assert facts["weights at the start"] == "SECRET/backbone.pt pre-trained on sc_assl, rvrm"
-    assert (facts["network"], facts["datalist"]) == ("resnet18, 2D", "three_hospitals.json")
+    assert (facts["network"], facts["datalist"]) == ("resnet10_quarter, 2D", "three_hospitals.json")
     assert (facts["epochs, at most"], facts["optimizer"]) == ("20", "torch.optim.Adam")
 
     # One file, without network or script, that names neither patients nor images nor folders of the machine.

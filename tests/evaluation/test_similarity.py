@@ -84,7 +84,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_backbone(folder: Path, dims: int, copies: int = 1, **description: Any) -> Path:
     view = {"image_size": HEAD, "window": WINDOW, "spacing": [6.0, 6.0, 6.0]} if dims == 3 else {"image_size": CHEST}
-    backbone = build_backbone("resnet18", dims, in_channels=copies)
+    backbone = build_backbone("resnet10_quarter", dims, in_channels=copies)
     save_backbone(backbone, folder / "backbone.pt", copies, **{**view, **description})
     return folder / "backbone.pt"
 
@@ -101,7 +101,7 @@ def test_the_matrix_of_checkpoints_is_that_of_their_features(
     images = torch.stack([transform(item)["image"] for item in read_datalist(datalist, "pretrain")])
     features = []
     for path in paths.values():
-        backbone = build_backbone("resnet18", dims).eval()
+        backbone = build_backbone("resnet10_quarter", dims).eval()
         backbone.network.load_state_dict(torch.load(path, weights_only=True))
         with torch.no_grad():
             features.append(backbone.pool(backbone(images)).double())

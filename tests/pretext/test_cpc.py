@@ -46,7 +46,7 @@ def targets(count: int, grid: int, dims: int) -> list[tuple[int, int, int, int]]
 @every_size
 def test_tiles_lie_on_one_grid_with_half_overlap(image_size: tuple[int, ...], grid: int) -> None:
     dims, count = len(image_size), 200
-    task = CPC(build_backbone("resnet18", dims), image_size, grid)
+    task = CPC(build_backbone("resnet10_quarter", dims), image_size, grid)
     stride = [side // (grid + 1) for side in image_size]
     assert task.tile_size == tuple(2 * step for step in stride)
     images = numbered_images(count, image_size)
@@ -74,7 +74,7 @@ def test_each_target_is_the_tile_so_many_rows_further_down_and_shows_nothing_tha
     image_size: tuple[int, ...], grid: int
 ) -> None:
     dims = len(image_size)
-    task = CPC(build_backbone("resnet18", dims), image_size, grid)
+    task = CPC(build_backbone("resnet10_quarter", dims), image_size, grid)
     tiles, target = task.puzzle(numbered_images(BATCH, image_size))
     columns = grid ** (dims - 1)
     expected = targets(BATCH, grid, dims)
@@ -108,7 +108,7 @@ def run(task: CPC, backbone: Backbone, images: Tensor) -> tuple[PretextOutput, T
 @pytest.mark.parametrize(("image_size", "grid"), [((40, 25), 4), ((32, 16, 16), 3)])
 def test_a_prediction_sees_its_column_down_to_its_row_and_nothing_else(image_size: tuple[int, ...], grid: int) -> None:
     dims = len(image_size)
-    backbone = build_backbone("resnet18", dims)
+    backbone = build_backbone("resnet10_quarter", dims)
     task = CPC(backbone, image_size, grid)
     images = torch.randn(BATCH, 1, *image_size)
     step = image_size[0] // (grid + 1)
@@ -137,7 +137,7 @@ def test_the_loss_is_info_nce_over_all_tiles_of_the_mini_batch(
     image_size: tuple[int, ...], grid: int, temperature: float
 ) -> None:
     dims = len(image_size)
-    backbone = build_backbone("resnet18", dims)
+    backbone = build_backbone("resnet10_quarter", dims)
     task = CPC(backbone, image_size, grid, temperature=temperature)
     images = torch.randn(BATCH, 1, *image_size)
     output, predictions, codes = run(task, backbone, images)
@@ -175,7 +175,7 @@ def test_each_distance_has_a_layer_of_its_own_on_the_state_after_the_row(
     image_size: tuple[int, ...], grid: int
 ) -> None:
     dims = len(image_size)
-    backbone = build_backbone("resnet18", dims)
+    backbone = build_backbone("resnet10_quarter", dims)
     task = CPC(backbone, image_size, grid, hidden_channels=32)
     images = torch.randn(BATCH, 1, *image_size)
     _, predictions, codes = run(task, backbone, images)
@@ -195,8 +195,8 @@ def test_each_distance_has_a_layer_of_its_own_on_the_state_after_the_row(
 @pytest.mark.parametrize(
     ("name", "image_size", "grid", "tile_size"),
     [
-        ("resnet18", (224, 224), 7, (56, 56)),  # as the original
-        ("resnet18", (64, 64, 40), 4, (24, 24, 16)),
+        ("resnet10_quarter", (224, 224), 7, (56, 56)),  # as the original
+        ("resnet10_quarter", (64, 64, 40), 4, (24, 24, 16)),
         ("vgg11", (128, 160), 7, (32, 40)),  # as many as leave tiles that the backbone can take
         ("vgg11", (127, 160), 6, (36, 44)),
         ("vgg11", (64, 224), 3, (32, 112)),

@@ -51,7 +51,7 @@ def test_a_task_learns(
     phantoms: dict[Shape, tuple[Tensor, Tensor]],
 ) -> None:
     train, unseen = phantoms[image_size]
-    backbone = build_backbone("resnet18", len(image_size), in_channels=3 if name == "rvrm" else 1)
+    backbone = build_backbone("resnet10_quarter", len(image_size), in_channels=3 if name == "rvrm" else 1)
     task = build_task(name, backbone, image_size)
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -72,7 +72,7 @@ def test_simclr_tells_the_views_of_unseen_images_apart_better_than_before(
     phantoms: dict[Shape, tuple[Tensor, Tensor]],
 ) -> None:
     train, unseen = (F.avg_pool2d(images, 2) for images in phantoms[CHEST])
-    backbone = build_backbone("resnet18", 2)
+    backbone = build_backbone("resnet10_quarter", 2)
     # Normal phantoms differ little: crops of a fifth of the image, the default, leave too little to tell them by.
     task = build_task("simclr", backbone, (32, 32), view={"scale": (0.5, 1.0)})
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
@@ -94,8 +94,8 @@ def test_simclr_tells_the_views_of_unseen_images_apart_better_than_before(
 
 def test_simsiam_does_not_collapse_in_300_steps(phantoms: dict[Shape, tuple[Tensor, Tensor]]) -> None:
     train, unseen = (F.avg_pool2d(images, 2) for images in phantoms[CHEST])
-    backbone = build_backbone("resnet18", 2)
-    task = build_task("simsiam", backbone, (32, 32))
+    backbone = build_backbone("resnet10_quarter", 2)
+    task = build_task("simsiam", backbone, (32, 32), hidden_channels=128, out_channels=256)
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
     for _ in range(300):
         optimizer.zero_grad()

@@ -24,7 +24,7 @@ def shared_backbone(spatial_dims: int, channels: int) -> Backbone:
     """One for all tests, drawn alike whichever comes first; none of them reads what it has learned."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build_backbone("resnet18", spatial_dims, channels)
+        return build_backbone("resnet10_quarter", spatial_dims, channels)
 
 
 def set_up(name: str, image_size: Sequence[int], channels: int = 1, **values: Any) -> tuple[PretextTask, Backbone]:

@@ -30,7 +30,7 @@ def numbered_images(count: int, image_size: tuple[int, ...]) -> Tensor:
 def test_tiles_lie_on_one_grid_with_half_overlap_and_follow_the_named_route(
     image_size: tuple[int, ...], tile_size: tuple[int, ...] | None
 ) -> None:
-    puzzle = RoutePuzzle("src", build_backbone("resnet18", len(image_size)), image_size, tile_size)
+    puzzle = RoutePuzzle("src", build_backbone("resnet10_quarter", len(image_size)), image_size, tile_size)
     tile = puzzle.tile_size
     images = numbered_images(300, image_size)
     tiles, route = puzzle(images)
@@ -59,9 +59,9 @@ def test_tiles_lie_on_one_grid_with_half_overlap_and_follow_the_named_route(
 @pytest.mark.parametrize(
     ("name", "image_size", "tile_size"),
     [
-        ("resnet18", (224, 224), (98, 98)),  # 7/16 of the image
-        ("resnet18", (64, 64, 32), (28, 28, 14)),
-        ("resnet18", (31, 45), (13, 19)),
+        ("resnet10_quarter", (224, 224), (98, 98)),  # 7/16 of the image
+        ("resnet10_quarter", (64, 64, 32), (28, 28, 14)),
+        ("resnet10_quarter", (31, 45), (13, 19)),
         ("densenet121", (64, 128), (29, 56)),  # what the backbone needs
         ("vgg11", (64, 96), (32, 42)),  # up to half the image
     ],
@@ -73,7 +73,7 @@ def test_default_tiles_fit_the_image_and_the_backbone(
 
 
 def test_the_pool_belongs_to_the_state_and_not_to_the_weights() -> None:
-    puzzle = RoutePuzzle("src", build_backbone("resnet18", 3), (16, 16, 16), pool_seed=3)
+    puzzle = RoutePuzzle("src", build_backbone("resnet10_quarter", 3), (16, 16, 16), pool_seed=3)
     assert list(puzzle.state_dict()) == ["routes"]
     assert list(puzzle.parameters()) == []
     assert puzzle.routes.shape == (48, 7, 3)

@@ -17,14 +17,14 @@ both_dims = pytest.mark.parametrize("spatial_dims", [2, 3])
 
 
 def set_up(name: str, spatial_dims: int, **values: Any) -> tuple[PretextTask, Backbone, Tensor]:
-    backbone = build_backbone("resnet18", spatial_dims)
+    backbone = build_backbone("resnet10_quarter", spatial_dims)
     image_size = [24, 24, 26][:spatial_dims]
     return build_task(name, backbone, image_size, **values), backbone, torch.randn(BATCH, 1, *image_size)
 
 
 @both_dims
 def test_each_tile_has_the_features_that_it_has_alone(spatial_dims: int) -> None:
-    backbone = build_backbone("resnet18", spatial_dims).eval()
+    backbone = build_backbone("resnet10_quarter", spatial_dims).eval()
     tiles = torch.randn(2, 5, 1, *[12] * spatial_dims)
     with torch.no_grad():
         together = tile_features(backbone, tiles)

@@ -15,7 +15,7 @@ both_dims = pytest.mark.parametrize("spatial_dims", [2, 3])
 
 
 def set_up(
-    spatial_dims: int, architecture: str = "resnet18", channels: int = 1, alpha: float = 1.0
+    spatial_dims: int, architecture: str = "resnet10_quarter", channels: int = 1, alpha: float = 1.0
 ) -> tuple[RVRM, Backbone, Tensor]:
     backbone = build_backbone(architecture, spatial_dims, 3 * channels)
     side = max(backbone.smallest_side, 24)
@@ -57,7 +57,7 @@ def match_crop(crop: Tensor, image: Tensor) -> tuple[tuple[int, ...], float, flo
 def test_in_disguise_each_of_the_three_is_shifted_scaled_and_noised_by_itself(
     image_size: tuple[int, ...], disguise: float
 ) -> None:
-    task = RVRM(build_backbone("resnet18", len(image_size), 3), image_size, disguise=disguise)
+    task = RVRM(build_backbone("resnet10_quarter", len(image_size), 3), image_size, disguise=disguise)
     # Images of different spread: the noise is measured in each one's own.
     images = torch.randn(BATCH, 1, *image_size) * torch.tensor([1.0, 10, 100]).view(-1, 1, *[1] * len(image_size))
     free = [int(disguise * side / 8) for side in image_size]
@@ -117,4 +117,4 @@ def test_rvrm_trains_a_backbone_that_folds_into_an_ordinary_one(spatial_dims: in
 @pytest.mark.parametrize("alpha", [0, -1.0])
 def test_rvrm_needs_a_positive_alpha(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha must be positive"):
-        RVRM(build_backbone("resnet18", 2, in_channels=3), (24, 24), alpha=alpha)
+        RVRM(build_backbone("resnet10_quarter", 2, in_channels=3), (24, 24), alpha=alpha)

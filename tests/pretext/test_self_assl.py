@@ -18,7 +18,7 @@ STEPS = 30
 
 
 def rotation_model(**values: object) -> PretextModel:
-    backbone = build_backbone("resnet18", 2)
+    backbone = build_backbone("resnet10_quarter", 2)
     return PretextModel(backbone, {"rotation": build_task("rotation", backbone, SIZE)}, **values)  # type: ignore[arg-type]
 
 
@@ -72,7 +72,7 @@ def test_the_term_makes_the_features_differ_and_the_task_is_still_learned(first:
 def test_the_loss_is_that_of_the_task_plus_the_weighted_similarity(first: Path, images: Tensor) -> None:
     model = SelfAggregation(rotation_model(), first, weight=0.3)
     before = {name: value.clone() for name, value in model.complement.state_dict().items()}
-    reference = build_backbone("resnet18", 2)
+    reference = build_backbone("resnet10_quarter", 2)
     reference.load_state_dict(model.backbone.state_dict())
     rotation = PretextModel(reference, {"rotation": model.tasks["rotation"]})  # type: ignore[dict-item]
     torch.manual_seed(5)
@@ -93,7 +93,7 @@ def test_the_loss_is_that_of_the_task_plus_the_weighted_similarity(first: Path, 
 
 def test_its_state_holds_the_first_network_and_the_draws(first: Path, images: Tensor, tmp_path: Path) -> None:
     def build(path: Path) -> SelfAggregation:
-        backbone = build_backbone("resnet18", 2)
+        backbone = build_backbone("resnet10_quarter", 2)
         tasks = {name: build_task(name, backbone, SIZE) for name in ("rotation", "src")}
         return build_self_aggregation(path, 0.5, backbone=backbone, tasks=tasks, schedule="alternate", seed=3)
 
@@ -101,7 +101,7 @@ def test_its_state_holds_the_first_network_and_the_draws(first: Path, images: Te
     for _ in range(3):
         model(images[:4])
     torch.save(model.state_dict(), tmp_path / "state.pt")
-    save_backbone(build_backbone("resnet18", 2), tmp_path / "another.pt")
+    save_backbone(build_backbone("resnet10_quarter", 2), tmp_path / "another.pt")
     resumed = build(tmp_path / "another.pt")
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for _ in range(6):
@@ -124,6 +124,6 @@ def test_mistakes_are_answered_before_a_run_begins(first: Path, images: Tensor, 
             SelfAggregation(rotation_model(), first, weight)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         SelfAggregation(rotation_model(), tmp_path / "nowhere.pt")
-    save_backbone(build_backbone("resnet18", 3), tmp_path / "backbone.pt")
+    save_backbone(build_backbone("resnet10_quarter", 3), tmp_path / "backbone.pt")
     with pytest.raises(ValueError, match="is a network for 3D images, and these have 2 axes"):
         SelfAggregation(rotation_model(), tmp_path / "backbone.pt")

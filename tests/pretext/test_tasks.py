@@ -49,7 +49,7 @@ def shared_backbone(architecture: str, spatial_dims: int, in_channels: int) -> B
 def set_up(
     name: str,
     spatial_dims: int,
-    architecture: str = "resnet18",
+    architecture: str = "resnet10_quarter",
     batch_size: int = BATCH,
     device: str = "cpu",
     **values: Any,
@@ -88,7 +88,7 @@ def has_finite_gradient(weight: nn.Parameter) -> bool:
 @pytest.mark.parametrize("architecture", list(ARCHITECTURES))
 def test_a_task_keeps_its_contract(name: str, values: dict[str, Any], spatial_dims: int, architecture: str) -> None:
     batch_size = BATCH if name in PAIRS else 2
-    if spatial_dims == 3 and architecture != "resnet18":
+    if spatial_dims == 3 and architecture != "resnet10_quarter":
         if name == "jigsaw" and not values:
             pytest.skip("27 cubes of 32³; the grid of 2 stands for it")
         batch_size = 1 if name in CUBES else batch_size
@@ -206,7 +206,7 @@ def test_each_device_and_precision_gives_a_finite_loss_and_finite_gradients(
 
 @pytest.mark.parametrize("image_size", [(24, 24), (24, 20), (16, 16, 16), (16, 16, 10), (12, 14, 16)])
 def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: tuple[int, ...]) -> None:
-    backbone = shared_backbone("resnet18", len(image_size), 1)
+    backbone = shared_backbone("resnet10_quarter", len(image_size), 1)
     task = Rotation(backbone, image_size)
     images = torch.rand(200, 1, *image_size)
     inputs, target = task.puzzle(images)
@@ -294,7 +294,7 @@ def test_pairs_of_images_need_two(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mim", "inpainting", "models_genesis"])
 def test_a_decoder_gives_the_channels_it_was_built_for(name: str) -> None:
-    backbone = shared_backbone("resnet18", 2, 2)
+    backbone = shared_backbone("resnet10_quarter", 2, 2)
     images = torch.rand(2, 2, 32, 32)
     with pytest.raises(ValueError, match=f"{name}: images have 2 channels, not 1. Set image_channels"):
         build_task(name, backbone, (32, 32))(backbone, images)
@@ -304,7 +304,7 @@ def test_a_decoder_gives_the_channels_it_was_built_for(name: str) -> None:
 
 
 def test_names_of_tasks_are_those_of_their_classes() -> None:
-    backbone = shared_backbone("resnet18", 2, 3)
+    backbone = shared_backbone("resnet10_quarter", 2, 3)
     for name, kind in TASKS.items():
         task = build_task(name, backbone, (32, 32))
         assert type(task) is kind

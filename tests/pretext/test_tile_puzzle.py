@@ -77,7 +77,7 @@ def check_tile(tile: Tensor, normalised: Tensor, image: Tensor, cell: tuple[int,
 def test_each_tile_of_a_jigsaw_comes_from_the_cell_that_its_permutation_names(
     image_size: tuple[int, ...], grid: int, tile_size: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backbone = build_backbone("resnet18", len(image_size))
+    backbone = build_backbone("resnet10_quarter", len(image_size))
     task = Jigsaw(backbone, image_size, grid, permutations=20, tile_size=tile_size)
     images = numbered_images(150, image_size)
     tiles, normalised, target = draw_plain_and_normalised(task, images, monkeypatch)
@@ -105,7 +105,7 @@ def test_each_cube_is_a_piece_of_its_cell_under_the_half_turns_that_are_marked(
     image_size: tuple[int, ...], tile_size: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dims = len(image_size)
-    backbone = build_backbone("resnet18", dims)
+    backbone = build_backbone("resnet10_quarter", dims)
     assert len(RubiksCube(backbone, image_size).tiles.permutations) == {2: 24, 3: 100}[dims]
     task = RubiksCube(backbone, image_size, permutations=20, tile_size=tile_size)
     images = numbered_images(250, image_size)
@@ -130,7 +130,7 @@ def test_each_cube_is_a_piece_of_its_cell_under_the_half_turns_that_are_marked(
 
 
 def test_the_normalised_tile_says_nothing_of_brightness_and_contrast() -> None:
-    task = Jigsaw(build_backbone("resnet18", 2), (48, 48))
+    task = Jigsaw(build_backbone("resnet10_quarter", 2), (48, 48))
     images = torch.rand(4, 2, 48, 48)
     torch.manual_seed(1)
     tiles, _ = task.puzzle(images)
@@ -170,7 +170,7 @@ def slow_cross_entropy(scores: list[float], right: int) -> float:
 
 @both_dims
 def test_a_jigsaw_is_answered_from_the_features_in_the_order_shown(spatial_dims: int) -> None:
-    backbone = build_backbone("resnet18", spatial_dims)
+    backbone = build_backbone("resnet10_quarter", spatial_dims)
     task = Jigsaw(backbone, [20, 22, 18][:spatial_dims], grid=2, permutations=10)
     torch.nn.init.normal_(task.head.weight, std=0.05)  # answers that differ clearly
     images = torch.randn(BATCH, 1, *[20, 22, 18][:spatial_dims])
@@ -191,7 +191,7 @@ def test_a_jigsaw_is_answered_from_the_features_in_the_order_shown(spatial_dims:
 def test_a_rubiks_cube_is_answered_by_its_order_and_by_the_turns_of_each_cube(
     spatial_dims: int, turn_weight: float
 ) -> None:
-    backbone = build_backbone("resnet18", spatial_dims)
+    backbone = build_backbone("resnet10_quarter", spatial_dims)
     task = RubiksCube(backbone, [20, 22, 18][:spatial_dims], turn_weight=turn_weight)
     images = torch.randn(BATCH, 1, *[20, 22, 18][:spatial_dims])
     output, features, (number, turned) = answer_twice(task, backbone, images)
@@ -218,13 +218,13 @@ def test_a_rubiks_cube_is_answered_by_its_order_and_by_the_turns_of_each_cube(
 
 
 def test_words_name_the_cells_and_mark_the_turns() -> None:
-    jigsaw = Jigsaw(build_backbone("resnet18", 2), (30, 30), permutations=12)
+    jigsaw = Jigsaw(build_backbone("resnet10_quarter", 2), (30, 30), permutations=12)
     for number, order in enumerate(jigsaw.tiles.permutations.tolist()):
         assert jigsaw.describe(torch.tensor(number)) == f"from cells {' '.join(str(cell + 1) for cell in order)}"
-    flat = RubiksCube(build_backbone("resnet18", 2), (30, 30))
+    flat = RubiksCube(build_backbone("resnet10_quarter", 2), (30, 30))
     flat.tiles.permutations[7] = torch.tensor([2, 0, 3, 1])
     assert flat.describe(torch.tensor([7, 0, 1, 1, 0])) == "from cells 3 1a 4a 2 (a, b: turned)"
-    cube = RubiksCube(build_backbone("resnet18", 3), (20, 20, 20))
+    cube = RubiksCube(build_backbone("resnet10_quarter", 3), (20, 20, 20))
     cube.tiles.permutations[99] = torch.tensor([7, 6, 5, 4, 3, 2, 1, 0])
     turns = [0, 0, 1, 0, 0, 1, 1, 1, *[0] * 8]  # about the first axis (a) and about the second (b)
     assert cube.describe(torch.tensor([99, *turns])) == "from cells 8 7a 6b 5ab 4 3 2 1 (a, b: turned)"
@@ -232,12 +232,12 @@ def test_words_name_the_cells_and_mark_the_turns() -> None:
 
 @both_dims
 def test_the_pool_belongs_to_the_state_and_not_to_the_weights(spatial_dims: int) -> None:
-    puzzle = tile_puzzle.TilePuzzle("jigsaw", build_backbone("resnet18", spatial_dims), [24] * spatial_dims, 2, 24)
+    puzzle = tile_puzzle.TilePuzzle("jigsaw", build_backbone("resnet10_quarter", spatial_dims), [24] * spatial_dims, 2, 24)
     assert list(puzzle.state_dict()) == ["permutations"]
     assert list(puzzle.parameters()) == []
     assert puzzle.tiles == 2**spatial_dims
     assert len({tuple(row) for row in puzzle.permutations.tolist()}) == 24
     # The pool of one puzzle is its own: what is loaded into it reaches no other.
     puzzle.permutations.zero_()
-    other = tile_puzzle.TilePuzzle("jigsaw", build_backbone("resnet18", spatial_dims), [24] * spatial_dims, 2, 24)
+    other = tile_puzzle.TilePuzzle("jigsaw", build_backbone("resnet10_quarter", spatial_dims), [24] * spatial_dims, 2, 24)
     assert sorted(other.permutations[0].tolist()) == list(range(2**spatial_dims))

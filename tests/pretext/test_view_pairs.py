@@ -23,7 +23,7 @@ SAME_VIEW = {"scale": (1, 1), "ratio": (1, 1), "mirror_axes": (), "jitter": 0, "
 
 def set_up(name: str, spatial_dims: int, **values: Any) -> tuple[PretextTask, Backbone, Tensor]:
     """Views are drawn in float32; what follows is in double precision, to compare a slow reference closely."""
-    backbone = build_backbone("resnet18", spatial_dims).double()
+    backbone = build_backbone("resnet10_quarter", spatial_dims).double()
     backbone.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
     image_size = [24, 26] if spatial_dims == 2 else [16, 14, 12]
     images = torch.randn(BATCH, 1, *image_size)
@@ -48,7 +48,7 @@ def test_simsiam_has_the_layers_of_the_paper(architecture: str) -> None:
     task = SimSiam(backbone, (32, 32))
     # Dong et al. 2024, Sec. 6.2.4.
     assert linear_layers(task.projector) == [
-        ("linear", {"densenet121": 1024, "resnet18": 512, "vgg11": 512}[architecture], 1024),
+        ("linear", {"densenet121": 1024, "resnet10_quarter": 128, "vgg11": 512}[architecture], 1024),
         ("normalise", 1024),
         ("relu",),
         ("linear", 1024, 1024),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from monai.networks.nets import resnet18
+from monai.networks.nets import resnet10
 from sklearn.metrics import roc_auc_score
 
 from medssl.data import Source, read_datalist, write_phantoms
@@ -50,7 +50,7 @@ class Runs(NamedTuple):
 def run_bundle(datalist: Path, output: Path, *parts: str, **values: Any) -> None:
     bundle, *mix_ins = parts
     options = {"datalist": datalist, "output_dir": output, "workers": 0, "learning_rate": 0.001, "batch_size": 20}
-    mix_ins = [*mix_ins, "backbones/resnet18"]
+    mix_ins = [*mix_ins, "backbones/resnet10_quarter"]
     BundleRun(bundle, values.pop("configs", ("train",)), mix_ins, {**options, **values}).run()
 
 
@@ -114,7 +114,7 @@ def test_the_study_tells_what_was_measured_and_what_fine_tuning_came_to(runs: Ru
 
 def slow_features(weights: Path, items: list[dict[str, Any]]) -> torch.Tensor:
     """Pooled features of the stored images, one at a time, through MONAI's own network."""
-    network = resnet18(spatial_dims=2, n_input_channels=1, conv1_t_stride=2, feed_forward=False).eval()
+    network = resnet10(widen_factor=0.25, spatial_dims=2, n_input_channels=1, conv1_t_stride=2, feed_forward=False).eval()
     network.load_state_dict(torch.load(weights, weights_only=True))
     rows = []
     for item in items:
@@ -156,7 +156,7 @@ def test_what_is_missing_is_named_once_and_its_command_takes_the_kept_weights(ru
     command = finetune_command(*missing[2], runs.datalist)
     assert f"--pretrained {runs.folder / 'rvrm' / 'backbones' / 'epoch_0001.pt'}" in command
     assert "cxr_finetune" in command
-    assert "backbones/resnet18.yaml" in command
+    assert "backbones/resnet10_quarter.yaml" in command
 
 
 def test_mistakes_are_answered_in_one_sentence_before_anything_is_measured(

@@ -28,7 +28,7 @@ from medssl.training import RunCheckpoint
 from medssl.transforms import LoadStored
 
 SHARED = {
-    "architecture": "resnet18",
+    "architecture": "resnet10_quarter",
     "batch_size": 16,
     "learning_rate": 0.001,
     "workers": 0,
