@@ -9,7 +9,18 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-ROOMS = ("data", "evaluation", "files", "losses", "networks", "pretext", "studies", "training", "transforms")
+ROOMS = (
+    "data",
+    "evaluation",
+    "files",
+    "losses",
+    "networks",
+    "pretext",
+    "release",
+    "studies",
+    "training",
+    "transforms",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

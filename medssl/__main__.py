@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from medssl.commands import affinity, aggregate, demo, phantoms, prepare, puzzles, report
+from medssl.commands import affinity, aggregate, demo, export, phantoms, prepare, puzzles, report, verify
 
-COMMANDS = (demo, prepare, report, aggregate, affinity, phantoms, puzzles)
+COMMANDS = (demo, prepare, report, export, verify, aggregate, affinity, phantoms, puzzles)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from .backbone import ARCHITECTURES, Backbone, build_backbone, build_classifier, network_description
 from .decoder import LightDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, output_layer
+from .transfer import flexible_unet, load_matching_weights, repeat_input_channels, torchvision_weights
 from .vgg import VGG
 from .weights import (
     first_convolution,
@@ -26,13 +27,17 @@ __all__ = [
     "classifier_features",
     "compute_features",
     "first_convolution",
+    "flexible_unet",
     "fold_input_copies",
     "load_backbone",
     "load_backbone_weights",
+    "load_matching_weights",
     "load_model_weights",
     "load_state_dict",
     "network_description",
     "output_layer",
     "read_description",
+    "repeat_input_channels",
     "save_backbone",
+    "torchvision_weights",
 ]

@@ -129,10 +129,11 @@ def _fitting_state(network: nn.Module, path: str | Path) -> Mapping[str, Tensor]
     wrong = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
     if wrong or not state:
         first = f", the first is {wrong[0]} {list(state[wrong[0]].shape)}" if wrong else ""
+        description = Path(path).with_suffix(".json")
+        hint = f" Build the network that {description.name} beside it describes." if description.is_file() else ""
         raise ValueError(
             f"{path} does not fit this {type(network).__name__}: {len(wrong)} of its {len(state)} weights have no "
-            f"place of their name and shape{first}. Build the network that {Path(path).with_suffix('.json').name} "
-            "beside it describes."
+            f"place of their name and shape{first}.{hint}"
         )
     return state
 

@@ -1,0 +1,133 @@
+"""The weights of a backbone in networks of others: MONAI's segmentation networks, torchvision's, more channels."""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from monai.networks.nets import FlexibleUNet, resnet18
+from monai.networks.utils import copy_model_state
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+
+def load_matching_weights(network: nn.Module, state: Mapping[str, Tensor], prefix: str = "") -> int:
+    """Copy into a network, in place, whatever fits in name and shape, and log how much that was.
+
+    Where a backbone must fit as a whole, use :func:`load_backbone_weights`.
+
+    Args:
+        network: anyone's network.
+        state: weights by name, as :func:`load_state_dict` reads them.
+        prefix: what the network's names have before those of ``state``, such as ``encoder.``.
+
+    Returns:
+        The number of weights that were copied.
+
+    Raises:
+        ValueError: when none of them fits.
+    """
+    _, updated, kept = copy_model_state(network, dict(state), dst_prefix=prefix)
+    if not updated:
+        raise ValueError(f"{type(network).__name__} takes none of the {len(state)} weights{_hint(network, state)}.")
+    lost = [key for key in state if prefix + key not in set(updated)]
+    logger.info(
+        "Loaded %d of %d weights%s; %d of the network left as initialised.",
+        len(updated),
+        len(state),
+        f" ({lost[0]} and {len(lost) - 1} more have no place of their name and shape)" if lost else "",
+        len(kept),
+    )
+    return len(updated)
+
+
+def _hint(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    first = next(iter(state), None)
+    if first is None:
+        return ", for there are none"
+    own = network.state_dict()
+    # The same name in another shape (other channels, 2D and 3D), or the same shape below a prefix.
+    similar = [
+        key for key in own if key == first or (key.endswith(f".{first}") and own[key].shape == state[first].shape)
+    ]
+    if not similar:
+        return f": there is no {first} in it"
+    return f": they have {first} {list(state[first].shape)}, and it has {similar[0]} {list(own[similar[0]].shape)}"
+
+
+def flexible_unet(spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any) -> FlexibleUNet:
+    """MONAI's ``FlexibleUNet`` with an encoder that takes a ``resnet18`` backbone whole.
+
+    MONAI's own encoder of that name widens its shortcuts with zeros (type A of He et al. 2016, as MedicalNet does),
+    the ``resnet18`` of MONAI and of our backbones with convolutions (type B), so the weights would fit in part only.
+    ``load_matching_weights(network, load_state_dict("backbone.pt"), prefix="encoder.")`` fills it.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the images, whose sides are multiples of 32.
+        out_channels: channels of the segmentation.
+        arguments: others of ``FlexibleUNet``, such as ``decoder_channels`` or ``dropout``.
+    """
+    network = FlexibleUNet(in_channels, out_channels, "resnet18", spatial_dims=spatial_dims, **arguments)
+    source = resnet18(spatial_dims=spatial_dims, n_input_channels=in_channels, feed_forward=False)
+    for name in ("layer2", "layer3", "layer4"):  # those that widen
+        setattr(network.encoder, name, getattr(source, name))
+    return network
+
+
+def repeat_input_channels(state: Mapping[str, Tensor], copies: int) -> dict[str, Tensor]:
+    """The weights of the network that sees every image ``copies`` times, and computes the same of it.
+
+    The weights of the first convolution are repeated and divided by ``copies``; :func:`fold_input_copies` is the way
+    back. So a backbone for grey images starts a network for RGB.
+
+    Args:
+        state: weights of a 2D or 3D network whose first convolution takes C channels.
+        copies: how often the image stands in the input, the copies one after the other.
+
+    Returns:
+        A state dict whose first convolution takes ``copies`` × C channels.
+
+    Raises:
+        ValueError: when there is no convolution.
+    """
+    name = next((key for key, value in state.items() if value.ndim >= 4), None)
+    if name is None:
+        raise ValueError("These weights have no convolution whose input channels could be repeated.")
+    weight = state[name]
+    return {**state, name: weight.repeat(1, copies, *[1] * (weight.ndim - 2)) / copies}
+
+
+def torchvision_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a 2D ``densenet121`` or ``resnet18`` backbone under torchvision's names, exact at inference.
+
+    torchvision's shortcuts have no bias; it is taken into the running mean of the batch normalisation that follows,
+    which is the same. Repeat the input channels for torchvision's three: ``repeat_input_channels(state, 3)``.
+
+    Args:
+        state: weights with MONAI's names; those of its head are left out.
+
+    Returns:
+        What ``torchvision.models.densenet121`` or ``resnet18`` takes, without the head.
+
+    Raises:
+        ValueError: for weights of another network, or in 3D.
+    """
+    if any(value.ndim > 4 for value in state.values()):
+        raise ValueError("torchvision's networks are for 2D images, and these are weights of a 3D network.")
+    if "layer1.0.conv1.weight" in state:
+        return {key: value for key, value in _without_shortcut_biases(state).items() if not key.startswith("fc.")}
+    if "features.denseblock1.denselayer1.layers.conv1.weight" in state:
+        names = {key: re.sub(r"(denselayer\d+)\.layers\.", r"\1.", key) for key in state}
+        return {names[key]: value for key, value in state.items() if not key.startswith("class_layers.")}
+    raise ValueError("These are weights of neither MONAI's DenseNet nor its ResNet: there are no others to rename.")
+
+
+def _without_shortcut_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    kept = dict(state)
+    for key in state:
+        if key.endswith("downsample.0.bias"):
+            mean = key.replace("0.bias", "1.running_mean")
+            kept[mean] = kept[mean] - kept.pop(key)
+    return kept

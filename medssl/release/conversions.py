@@ -1,0 +1,72 @@
+"""TorchScript and ONNX of an exported bundle, by MONAI's own commands in this process."""
+
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+from monai.bundle import ckpt_export, onnx_export
+
+from medssl.files import whole_file
+
+from .checks.bundle import own_scripts, quiet
+
+
+def check_onnx() -> None:
+    """Raise ValueError when what ONNX needs is not installed."""
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}, or export without.")
+
+
+def write_torchscript(bundle: Path) -> None:
+    """Write ``models/model.ts``, which holds metadata and inference config too."""
+    path = bundle / "models" / "model.ts"
+    with own_scripts(bundle), quiet():
+        ckpt_export(filepath=str(path), **_files(bundle))
+    _drop_source_paths(path)
+
+
+def write_onnx(bundle: Path, image_size: list[int]) -> None:
+    """Write ``models/model.onnx``, from ``image`` to ``pred``, for any number of images at a time."""
+    path = bundle / "models" / "model.onnx"
+    names = {"input_names": ["image"], "output_names": ["pred"]}
+    any_number = {"dynamic_axes": {name: {0: "batch"} for name in ("image", "pred")}}
+    with own_scripts(bundle), quiet(), redirect_stdout(None):
+        # A sample of one image would fix their number at one.
+        shape = [2, 1, *image_size]
+        onnx_export(filepath=str(path), input_shape=shape, converter_kwargs={**names, **any_number}, **_files(bundle))
+    _drop_stack_traces(path)
+
+
+def _drop_source_paths(path: Path) -> None:
+    """Leave out of a TorchScript file where each line of code stood on this machine, which is for debugging only."""
+    with ZipFile(path) as whole, whole_file(path) as temporary, ZipFile(temporary, "w") as without:
+        for record in whole.infolist():
+            if not record.filename.endswith(".debug_pkl"):
+                without.writestr(record, whole.read(record))
+
+
+def _drop_stack_traces(path: Path) -> None:
+    """The same of an ONNX file."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    nodes = [*graph.node, *(node for function in model.functions for node in function.node)]
+    for part in (graph, *nodes, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    with whole_file(path) as temporary:
+        onnx.save(model, temporary)
+
+
+def _files(bundle: Path) -> dict[str, Any]:
+    return {
+        "net_id": "network_def",
+        "ckpt_file": str(bundle / "models" / "model.pt"),
+        "config_file": str(bundle / "configs" / "inference.yaml"),
+        "meta_file": str(bundle / "configs" / "metadata.json"),
+        "bundle_root": str(bundle),
+    }

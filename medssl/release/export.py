@@ -1,0 +1,145 @@
+"""From a run to a bundle in the form of the model zoo, which needs MONAI and the libraries of its readers alone."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .bundle_files import write_bundle, write_large_files, write_manifest
+from .conversions import check_onnx, write_onnx, write_torchscript
+from .metadata import evaluation_figures, metadata, needed_versions
+from .model import Model, read_model
+from .target import check_archive, earlier_export, place, write_archive
+from .travelling import travelling_modules
+
+READERS = {
+    2: ("medssl.transforms.radiograph", "medssl.release.scripts.radiographs"),
+    3: ("medssl.transforms.volume", "medssl.data.studies"),
+}
+FOR_INFERENCE = ("medssl.release.scripts.outputs", "medssl.release.scripts.mistakes")
+FOR_EVALUATION = ("medssl.release.scripts.labelled", "medssl.release.scripts.figures")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote; as text, for the screen.
+
+    Attributes:
+        folder: of the bundle.
+        files: in it, relative to it.
+        archive: the zip beside it; None where none was wanted.
+        to_do: what is left to the user before the bundle can be published, in sentences.
+    """
+
+    folder: Path
+    files: list[str]
+    archive: Path | None
+    to_do: list[str]
+
+    def __str__(self) -> str:
+        beside = f", and as {self.archive}" if self.archive else ""
+        to_do = ["Before you publish it:", *(f"- {sentence}" for sentence in self.to_do)] if self.to_do else []
+        return "\n".join([f"The bundle: {self.folder} ({len(self.files)} files){beside}", *to_do])
+
+
+def export_run(
+    run: str | Path,
+    to: str | Path,
+    *,
+    name: str | None = None,
+    authors: str | None = None,
+    version: str = "0.1.0",
+    changes: str = "first version",
+    torchscript: bool = False,
+    onnx: bool = False,
+    archive: bool = True,
+    versions: Mapping[str, str] | None = None,
+    data_license: str | Path | None = None,
+) -> Exported:
+    """Write a bundle whose inference gives what the run's own inference gives, and that needs no medssl.
+
+    An earlier export in the same folder is replaced; what others put there stays.
+
+    Args:
+        run: output_dir of a fine-tuning, which becomes a classifier; or of a pre-training, which becomes a backbone
+            with pooled features as output.
+        to: folder of the bundle.
+        name: to show; None for one after the kind of images.
+        authors: of the model.
+        version: of the bundle.
+        changes: what is new in this version, for the changelog, which keeps the entries of an earlier export.
+        torchscript: write ``models/model.ts`` too.
+        onnx: write ``models/model.onnx`` too, which needs onnx and onnxscript.
+        archive: write a zip beside the folder.
+        versions: distribution → version to require instead of the installed one, such as ``{"torch": "2.9.0"}``.
+        data_license: a text file on the terms of the training data.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: it is no run, or an unfinished one; something else is in the way; ONNX is not installed; a version
+            is given of something that the bundle does not need.
+        FileNotFoundError: there is no such licence, or the description of the weights is missing.
+    """
+    folder = Path(to).absolute()
+    zipped = folder.with_name(f"{folder.name}.zip")
+    before = earlier_export(folder)
+    check_archive(zipped)
+    if data_license is not None and not Path(data_license).is_file():
+        raise FileNotFoundError(f"There is no data licence {data_license}.")
+    if onnx:
+        check_onnx()
+
+    model = read_model(run)
+    travelling = travelling_modules(_modules(model))
+    earlier = {key: text for key, text in (before or {}).get("changelog", {}).items() if key != version}
+    described = metadata(
+        model, needed_versions(travelling.packages, versions), name, authors, changelog={version: changes, **earlier}
+    )
+    with _folder_beside(folder) as temporary:
+        write_bundle(temporary, model, described, travelling, data_license)
+        if torchscript:
+            write_torchscript(temporary)
+        if onnx:
+            write_onnx(temporary, model.image_size)
+        write_large_files(temporary)
+        write_manifest(temporary)
+        written = place(temporary, folder)
+    zipped.unlink(missing_ok=True)
+    if archive:
+        write_archive(folder, written, zipped)
+    to_do = _left_to_do(model, written, authors, data_license)
+    return Exported(Path(to), written, Path(to).with_name(zipped.name) if archive else None, to_do)
+
+
+def _modules(model: Model) -> list[str]:
+    """The modules of ours that travel with a model."""
+    for_evaluation = FOR_EVALUATION if model.classes else ()
+    return [*READERS[model.spatial_dims], *FOR_INFERENCE, *for_evaluation, *model.modules]
+
+
+@contextmanager
+def _folder_beside(folder: Path) -> Iterator[Path]:
+    """A folder on the same disk for what is not complete yet, gone afterwards."""
+    temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _left_to_do(model: Model, written: list[str], authors: str | None, data_license: str | Path | None) -> list[str]:
+    sentences = []
+    if not authors:
+        sentences.append("Name the authors: --authors.")
+    if not data_license:
+        sentences.append("State the terms of the training data: --data-license FILE.")
+    if model.classes and not evaluation_figures(model.run):
+        sentences.append("Evaluate the run on its test split and export it again: it has no test figures yet.")
+    if "large_files.yml" in written:
+        sentences.append("Host the files that large_files.yml lists, and fill in where: their urls are placeholders.")
+    return sentences

@@ -1,0 +1,146 @@
+"""``metadata.json`` of an exported bundle: what goes in and comes out, versions, figures, intended use."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from medssl.evaluation.report.figures import mean_auroc, split_figures
+from medssl.evaluation.report.run_folders import RunFolder
+
+from .model import Model
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+ALWAYS_NEEDED = ("pytorch-ignite", "tqdm", "pyyaml", "fire", "python-gdcm")
+"""Beside what ``scripts/`` imports: engines, progress, YAML configs, ``python -m monai.bundle``, compressed DICOM."""
+OWN_ENTRIES = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
+INTENDED_USE = "Research only. Not for diagnostic use."
+REFERENCES = (
+    "Dong, N., et al. Applied Soft Computing 163 (2024) 111855.",
+    "Zhu, J., Li, Y., Zhou, S. K. Aggregative Self-Supervised Feature Learning. 2020.",
+)
+
+
+def needed_versions(packages: Sequence[str], given: Mapping[str, str] | None) -> dict[str, str]:
+    """The version of every distribution that the bundle needs: as given, or else as installed.
+
+    Args:
+        packages: what ``scripts/`` imports.
+        given: distribution → version.
+
+    Raises:
+        ValueError: a version is given of something that the bundle does not need.
+    """
+    needed = dict.fromkeys((*OWN_ENTRIES, *ALWAYS_NEEDED, *packages))
+    unknown = set(given or {}) - set(needed)
+    if unknown:
+        raise ValueError(f"The bundle does not need {sorted(unknown)[0]!r}; it needs {', '.join(sorted(needed))}.")
+    # A local part, such as that of 2.13.0+cpu, names a build that no index has.
+    return {name: (given or {}).get(name) or installed_version(name).partition("+")[0] for name in needed}
+
+
+def metadata(
+    model: Model, versions: Mapping[str, str], name: str | None, authors: str | None, changelog: Mapping[str, str]
+) -> dict[str, Any]:
+    """The metadata by the model zoo's schema of 2024-07-25.
+
+    Args:
+        model: what is exported.
+        versions: of every distribution that the bundle needs.
+        name: to show; None for one after the kind of images.
+        authors: of the model; None where nobody is named yet.
+        changelog: version → what is new in it, the newest first.
+    """
+    kind, task, authors = _kind(model), _task(model), authors or "not named"
+    data = "PNG, JPEG, TIFF, BMP or DICOM" if model.spatial_dims == 2 else "NIfTI, or folders of DICOM slices"
+    return {
+        "schema": SCHEMA,
+        "version": next(iter(changelog)),
+        "changelog": dict(changelog),
+        **{entry: versions[package] for package, entry in OWN_ENTRIES.items()},
+        "required_packages_version": {key: value for key, value in versions.items() if key not in OWN_ENTRIES},
+        "supported_apps": {},
+        "name": name or (f"Classification of {kind}" if model.classes else f"Backbone for {kind}"),
+        "task": task,
+        "description": f"{task} of {kind}, by a network trained on {_trained_on(model)}.",
+        "authors": authors,
+        "copyright": f"Copyright (c) {authors}",
+        "data_source": "see docs/README.md and docs/data_license.txt",
+        "data_type": data,
+        "image_classes": _channel(model),
+        "label_classes": "1, 0 or unknown for each class" if model.classes else "none",
+        "pred_classes": ", ".join(model.classes) or "pooled features",
+        "eval_metrics": evaluation_figures(model.run),
+        "intended_use": INTENDED_USE,
+        "references": list(REFERENCES),
+        "network_data_format": {"inputs": {"image": _input(model)}, "outputs": {"pred": _output(model)}},
+    }
+
+
+def evaluation_figures(run: RunFolder) -> dict[str, float]:
+    """The figures of the test split by name, with the ends of their intervals; empty where it was not evaluated."""
+    figures = split_figures(run, "test")
+    if not figures:
+        return {}
+    triples = {"mAUROC": mean_auroc(figures)}
+    for name, values in figures["classes"].items():
+        triples |= {f"AUROC {name}": values["auroc"], f"average precision {name}": values["average_precision"]}
+    triples |= {key: figures[key] for key in ("accuracy", "balanced_accuracy") if key in figures}
+    triples |= {f"mAUROC of baseline {key}": value["mAUROC"] for key, value in figures.get("baselines", {}).items()}
+    named = {
+        name + end: value
+        for name, triple in triples.items()
+        for end, value in zip(("", " low", " high"), triple or (), strict=False)
+    }
+    return {name: round(value, 4) for name, value in named.items() if value is not None}
+
+
+def _kind(model: Model) -> str:
+    return "chest radiographs" if model.spatial_dims == 2 else "CT volumes"
+
+
+def _task(model: Model) -> str:
+    if not model.classes:
+        return "Feature extraction"
+    return f"{'Multi-class' if model.exclusive else 'Multi-label'} classification"
+
+
+def _trained_on(model: Model) -> str:
+    if model.classes:
+        return "partially labelled images"
+    return f"unlabelled images (pretext tasks: {', '.join(model.description.get('tasks', [])) or 'unknown'})"
+
+
+def _channel(model: Model) -> str:
+    if model.spatial_dims == 2:
+        return "radiograph, minus its mean, over its standard deviation"
+    low, high = model.description["window"]
+    return f"CT, {low:g} to {high:g} HU mapped to -1 to 1"
+
+
+def _input(model: Model) -> dict[str, Any]:
+    flat = model.spatial_dims == 2
+    return {
+        "type": "image",
+        "format": "magnitude",
+        "modality": "CR" if flat else "CT",
+        "num_channels": 1,
+        "spatial_shape": model.image_size,
+        "dtype": "float32",
+        "value_range": [-10, 10] if flat else [-1, 1],
+        "is_patch_data": False,
+        "channel_def": {"0": _channel(model)},
+    }
+
+
+def _output(model: Model) -> dict[str, Any]:
+    names = model.classes or [f"feature_{number}" for number in range(model.outputs)]
+    return {
+        "type": "probabilities" if model.classes else "features",
+        "format": "classes" if model.classes else "vector",
+        "num_channels": model.outputs,
+        "spatial_shape": [1, model.outputs],
+        "dtype": "float32",
+        "value_range": [0, 1] if model.classes else [],
+        "is_patch_data": False,
+        "channel_def": {str(number): name for number, name in enumerate(names)},
+    }
