@@ -33,8 +33,8 @@ LABELS = ("Infiltration", "Atelectasis", "Edema", "Effusion")
 """Not Pneumonia, whose images were picked apart from the others and give themselves away."""
 LIMITS = (
     "What it does not say: that it would be so with other images, tasks, networks or seeds. Epochs of one run are not "
-    "independent, so p is too small. One seed of pre-training, a small network, small images and 160 labelled ones; the "
-    "gains are about as large as the spread between the seeds of fine-tuning."
+    "independent, so p is too small. One seed of pre-training, a small network, small images and 160 labelled ones; "
+    "the gains are about as large as the spread between the seeds of fine-tuning."
 )
 HEAD = (
     "pre-training",
@@ -130,8 +130,8 @@ def said(affinities: list[Affinity]) -> str:
     measured = [each.proxy for each in affinities if each.epoch]
     clear = sum(low is not None and high is not None and (low > 0 or high < 0) for _, low, high in measured)
     return (
-        f"What it says: with the order of the gains {', '.join(taus)}. {clear} of {len(measured)} proxy affinities have an "
-        "interval that leaves out 0, so single values of a validation split of this size tell little."
+        f"What it says: with the order of the gains {', '.join(taus)}. {clear} of {len(measured)} proxy affinities "
+        "have an interval that leaves out 0, so single values of a validation split of this size tell little."
     )
 
 
