@@ -1,31 +1,30 @@
 """What does a step of each pretext task cost, over the bare backbone's on the same number of pixels?
 
-Forward and backward pass, without the optimiser. "The same number of pixels" is the very tensor that the task feeds to
-the backbone: tiles, views and copies included. `rvrm` needs a backbone of three channels; rotation is measured on such
-a one too. The task and the bare backbone take turns, so that a change of the machine's pace meets both; the figures are
-medians. `python benchmarks/step_cost.py` writes `results/step_cost.json` and
-`.md` beside this file, about ten minutes on two idle cores.
+Forward and backward pass, without the optimiser; on CUDA in bfloat16. "The same number of pixels" is the very tensor
+that the task feeds to the backbone: tiles, views and copies included; it is checked that the bare backbone makes the
+very features of it that the task got. `rvrm` needs a backbone of three channels; rotation is measured on such a one
+too. The task and the bare backbone take turns. Where a step costs most, the profile says which operators take the time.
+`python benchmarks/step_cost.py` writes `results/step_cost.json` and `.md` beside this file, eight minutes on two idle
+cores without AVX-512; `--shapes 96x96x96 --name step_cost_96` takes nine more.
 """
 
-import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from environment import environment
-from torch import Tensor
+from measuring import DEVICE, Result, compare, parser, ratio_cell, take_turns
+from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.profiler import profile
 
 from medssl.data.phantoms.batch import draw_batch
-from medssl.networks import Backbone, build_backbone
+from medssl.networks import build_backbone
 from medssl.pretext import TASKS, build_task
 
-RESULTS = Path(__file__).parent / "results"
-SHAPES = {"2D": ((224, 224), 8), "3D": ((128, 128, 32), 2)}
-"""The image sizes of the bundles, with fewer images a step."""
+BATCHES = {(224, 224): (4, 64), (96, 96, 96): (2, 8), (30, 128, 128): (2, 16), (128, 128, 32): (2, 16)}
+"""Images a step, on the CPU and on CUDA; the last is what a CT bundle sees of a volume."""
+SHAPES = ("224x224", "30x128x128")
+BAR = 1.10
 REASONS = {
     "mim": "decoder",
     "inpainting": "decoder",
@@ -33,93 +32,132 @@ REASONS = {
     "simsiam": "augmentation, projector and predictor",
     "simclr": "augmentation, projector",
 }
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+PROFILED, OPERATORS = 3, 5
 
 
-def seconds(step: Callable[[], Tensor], backbone: Backbone) -> float:
-    """Time of one forward and backward pass."""
-    backbone.zero_grad()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    step().backward()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+class Measured:
+    """A task on a backbone, and the backbone alone on what the task fed it.
+
+    Args:
+        name: of the task.
+        architecture: of the backbone.
+        images: ``[B, 1, *spatial]``.
+        copies: images on the backbone's channel axis.
+    """
+
+    def __init__(self, name: str, architecture: str, images: Tensor, copies: int) -> None:
+        torch.manual_seed(0)
+        self.images = images
+        self.backbone = build_backbone(architecture, images.ndim - 2, copies).to(DEVICE)
+        self.task = build_task(name, self.backbone, images.shape[2:]).to(DEVICE)
+        self.fed, features = self._look()
+        with _autocast(), torch.no_grad():
+            again = self.backbone(self.fed)
+        torch.testing.assert_close(again, features, rtol=1e-3, atol=1e-3)
+
+    def _look(self) -> tuple[Tensor, Tensor]:
+        """What the task fed the backbone, and what it got."""
+        seen: list[tuple[Tensor, Tensor]] = []
+
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen.append((inputs[0].detach(), output.detach().clone()))
+
+        hook = self.backbone.register_forward_hook(keep)
+        self.step()
+        hook.remove()
+        (once,) = seen  # one pass of the backbone a step
+        return once
+
+    def step(self) -> None:
+        """Forward and backward of the task."""
+        self._backward(lambda: self.task(self.backbone, self.images).loss)
+
+    def bare(self) -> None:
+        """Forward and backward of the backbone alone."""
+        self._backward(lambda: self.backbone(self.fed).mean())
+
+    def _backward(self, loss: Callable[[], Tensor]) -> None:
+        self.backbone.zero_grad()
+        self.task.zero_grad()
+        with _autocast():
+            value = loss()
+        value.backward()
 
 
-def measure(name: str, images: Tensor, repeats: int, copies: int) -> dict[str, Any]:
-    """Medians in milliseconds: the task's step, the bare backbone on what the task fed it, and on the images alone."""
-    backbone = build_backbone("resnet18", images.ndim - 2, copies * images.shape[1]).to(DEVICE)
-    task = build_task(name, backbone, images.shape[2:]).to(DEVICE)
-    fed: list[Tensor] = []
-    hook = backbone.register_forward_hook(lambda module, inputs, output: fed.append(inputs[0].detach()))
-    task(backbone, images).loss.backward()
-    hook.remove()
-    (same,) = fed  # one pass of the backbone a step
-    steps: dict[str, Callable[[], Tensor]] = {
-        "task_ms": lambda: task(backbone, images).loss,
-        "bare_ms": lambda: backbone(same).mean(),
-        "images_ms": lambda: backbone(images).mean(),
+def _autocast() -> torch.autocast:
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=DEVICE.type == "cuda")
+
+
+def profile_difference(measured: Measured) -> dict[str, float]:
+    """The operators that take most of what the task's step takes beyond the bare one's, in ms."""
+    totals = [_operators(step) for step in (measured.step, measured.bare)]
+    more = {name: taken - totals[1].get(name, 0.0) for name, taken in totals[0].items()}
+    return dict(sorted(more.items(), key=lambda item: -item[1])[:OPERATORS])
+
+
+def _operators(step: Callable[[], None]) -> dict[str, float]:
+    step()
+    with profile() as profiled:
+        step()
+    on_gpu = DEVICE.type == "cuda"
+    return {
+        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000
+        for event in profiled.key_averages()
+        if event.device_type == (DeviceType.CUDA if on_gpu else DeviceType.CPU)
     }
-    times: dict[str, list[float]] = {which: [] for which in steps}
-    for number in range(repeats + 1):
-        for which, step in steps.items():
-            taken = seconds(step, backbone)
-            if number:  # the first is for warming up
-                times[which].append(1000 * taken)
-    row = {which: statistics.median(values) for which, values in times.items()}
-    pixels = same.numel() / same.shape[1] * images.shape[1] / images.numel()
-    ratios = [a / b for a, b in zip(times["task_ms"], times["bare_ms"], strict=True)]
-    quartiles = statistics.quantiles(ratios, n=4)
-    return {**row, "pixels": pixels, "ratio": statistics.median(ratios), "quartiles": [quartiles[0], quartiles[2]]}
-
-
-def as_markdown(report: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    shapes = "; ".join(
-        f"{dims}: {batch} images of {' × '.join(map(str, size))}" for dims, (size, batch) in SHAPES.items()
-    )
-    lines = [
-        "# The cost of a step of each pretext task",
-        "",
-        f"{report['machine']}; {versions}. ResNet-18, float32, forward and backward; {shapes}; {report['repeats']} "
-        "repetitions, medians, quartiles of the ratio in brackets.",
-        "",
-        "| task | | pixels fed, over the images' | step, ms | bare backbone, same pixels, ms | ratio | why over 1.10 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in report["rows"]:
-        low, high = row["quartiles"]
-        reason = REASONS.get(row["task"], "") if row["ratio"] > 1.1 else ""
-        ratio = f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
-        cells = [
-            row["task"],
-            row["dimensions"],
-            f"{row['pixels']:.2f}",
-            f"{row['task_ms']:.0f}",
-            f"{row['bare_ms']:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} | {ratio} | {reason} |")
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--name", default="step_cost", help="of the result files")
-    arguments = parser.parse_args()
-    report: dict[str, Any] = {**environment(), "device": str(DEVICE), "repeats": arguments.repeats, "rows": []}
-    for dims, (size, batch) in SHAPES.items():
-        images = draw_batch(size, batch).to(DEVICE)
-        for name, copies in [*((name, 3 if name == "rvrm" else 1) for name in arguments.tasks), ("rotation", 3)]:
-            label = "rotation, three channels" if (name, copies) == ("rotation", 3) else name
-            row = measure(name, images, arguments.repeats, copies)
-            report["rows"].append({"task": label, "dimensions": dims, **row})
-            print(report["rows"][-1], flush=True)
-            (RESULTS / f"{arguments.name}.json").write_text(json.dumps(report, indent=2) + "\n")
-            (RESULTS / f"{arguments.name}.md").write_text(as_markdown(report))
+    options = parser(__doc__, 3)
+    options.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    options.add_argument("--shapes", nargs="+", default=SHAPES, choices=["x".join(map(str, size)) for size in BATCHES])
+    options.add_argument("--architecture", default="resnet18", help="of the backbone (default: resnet18)")
+    options.add_argument("--name", default="step_cost", help="of the result files")
+    chosen = options.parse_args()
+    sizes = {shape: tuple(map(int, shape.split("x"))) for shape in chosen.shapes}
+    counts = {shape: BATCHES[size][DEVICE.type == "cuda"] for shape, size in sizes.items()}
+    columns: dict[str, Callable[[Any], str]] = {
+        "task": lambda row: row["task"],
+        "images": lambda row: row["shape"].replace("x", "×"),
+        "pixels fed, over the images'": lambda row: f"{row['pixels']:.2f}",
+        "step, ms": lambda row: f"{row['milliseconds']:.0f}",
+        "bare backbone, same pixels, ms": lambda row: f"{row['bare_milliseconds']:.0f}",
+        "ratio": ratio_cell,
+        f"why over {BAR:.2f}": lambda row: REASONS.get(row["task"], "") if row["ratio"] > BAR else "",
+    }
+    text = (
+        f"{chosen.architecture}, {'bfloat16' if DEVICE.type == 'cuda' else 'float32'}, forward and backward; "
+        + "; ".join(f"{counts[shape]} images of {shape.replace('x', ' × ')}" for shape in sizes)
+        + f"; {chosen.repeats} turns, medians, quartiles of the ratio in brackets."
+    )
+    result = Result(chosen, chosen.name, "The cost of a step of each pretext task", text, columns)
+    for shape, size in sizes.items():
+        images = draw_batch(size, counts[shape]).to(DEVICE)
+        for name, copies in [*((name, 3 if name == "rvrm" else 1) for name in chosen.tasks), ("rotation", 3)]:
+            measured = Measured(name, chosen.architecture, images, copies)
+            times = take_turns({"task": measured.step, "bare": measured.bare}, chosen.repeats, warm_up=False)
+            result.add(
+                task="rotation, three channels" if (name, copies) == ("rotation", 3) else name,
+                name=name,
+                copies=copies,
+                shape=shape,
+                pixels=measured.fed.numel() / copies_seen(measured) / images.numel(),
+                **compare(times["task"], times["bare"]),
+                bare_milliseconds=compare(times["bare"], times["bare"])["milliseconds"],
+            )
+    for row in sorted(result.rows, key=lambda row: -row["ratio"])[:PROFILED]:
+        images = draw_batch(sizes[row["shape"]], counts[row["shape"]]).to(DEVICE)
+        more = profile_difference(Measured(row["name"], chosen.architecture, images, row["copies"]))
+        found = ", ".join(f"{operator} {taken:.0f}" for operator, taken in more.items())
+        result.notes.append(
+            f"Beyond the bare backbone, ms, {row['task']} on {row['shape'].replace('x', '×')}: {found}."
+        )
+    result.write()
+
+
+def copies_seen(measured: Measured) -> int:
+    """Channels that the task fed the backbone for each channel of an image."""
+    return measured.fed.shape[1] // measured.images.shape[1]
 
 
 if __name__ == "__main__":

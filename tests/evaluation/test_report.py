@@ -83,7 +83,9 @@ def finetuned(
     **values: Any,
 ) -> Path:
     """A run that was evaluated (``upto`` test), trained only (validation), or just began (nothing)."""
-    config("cxr_finetune", folder, datalist=str(datalist), architecture="resnet10_quarter", epochs=20, seed=seed, **values)
+    config(
+        "cxr_finetune", folder, datalist=str(datalist), architecture="resnet10_quarter", epochs=20, seed=seed, **values
+    )
     if upto == "nothing":
         return folder
     write_json(folder / "model.json", {"architecture": "resnet10_quarter", "spatial_dims": 2})

@@ -232,12 +232,16 @@ def test_words_name_the_cells_and_mark_the_turns() -> None:
 
 @both_dims
 def test_the_pool_belongs_to_the_state_and_not_to_the_weights(spatial_dims: int) -> None:
-    puzzle = tile_puzzle.TilePuzzle("jigsaw", build_backbone("resnet10_quarter", spatial_dims), [24] * spatial_dims, 2, 24)
+    puzzle = tile_puzzle.TilePuzzle(
+        "jigsaw", build_backbone("resnet10_quarter", spatial_dims), [24] * spatial_dims, 2, 24
+    )
     assert list(puzzle.state_dict()) == ["permutations"]
     assert list(puzzle.parameters()) == []
     assert puzzle.tiles == 2**spatial_dims
     assert len({tuple(row) for row in puzzle.permutations.tolist()}) == 24
     # The pool of one puzzle is its own: what is loaded into it reaches no other.
     puzzle.permutations.zero_()
-    other = tile_puzzle.TilePuzzle("jigsaw", build_backbone("resnet10_quarter", spatial_dims), [24] * spatial_dims, 2, 24)
+    other = tile_puzzle.TilePuzzle(
+        "jigsaw", build_backbone("resnet10_quarter", spatial_dims), [24] * spatial_dims, 2, 24
+    )
     assert sorted(other.permutations[0].tolist()) == list(range(2**spatial_dims))

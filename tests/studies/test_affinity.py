@@ -114,7 +114,9 @@ def test_the_study_tells_what_was_measured_and_what_fine_tuning_came_to(runs: Ru
 
 def slow_features(weights: Path, items: list[dict[str, Any]]) -> torch.Tensor:
     """Pooled features of the stored images, one at a time, through MONAI's own network."""
-    network = resnet10(widen_factor=0.25, spatial_dims=2, n_input_channels=1, conv1_t_stride=2, feed_forward=False).eval()
+    network = resnet10(
+        widen_factor=0.25, spatial_dims=2, n_input_channels=1, conv1_t_stride=2, feed_forward=False
+    ).eval()
     network.load_state_dict(torch.load(weights, weights_only=True))
     rows = []
     for item in items:
