@@ -1,16 +1,25 @@
-"""What MONAI's engines and bundles need from us: steps, handlers, determinism, resume."""
+"""What MONAI's engines and bundles need from us: steps, handlers, determinism, resume, several processes."""
 
 from .batches import check_batches
-from .checkpoints import BestModel, RunCheckpoint, SaveBackbone
-from .config import begin_run, check_ids, print_plain_error
+from .config import begin_run, check_ids
+from .distributed import (
+    ShareBuffers,
+    begin_distributed,
+    distribute,
+    needs_synced_statistics,
+    process_device,
+    process_rank,
+)
 from .early_stop import EarlyStop
+from .fault_tolerance import ReseedEachEpoch, RunCheckpoint, StopAtNonFinite, print_plain_error, run_training
 from .gradient_affinity import gradient_affinity
 from .learning_rates import parameter_groups
 from .linear_probe import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
 from .metrics import FineTuneMetrics, MetricsFile, PretextMetrics, effective_rank, feature_spread
+from .mlflow_log import mlflow_log
 from .pictures import draw_puzzles
 from .progress import ProgressBar
-from .reproducibility import ReseedEachEpoch
+from .saved_weights import BestModel, SaveBackbone
 from .steps import prepare_images, prepare_labelled, pretext_loss
 from .tensorboard import TensorBoardLog
 
@@ -25,20 +34,29 @@ __all__ = [
     "ReseedEachEpoch",
     "RunCheckpoint",
     "SaveBackbone",
+    "ShareBuffers",
+    "StopAtNonFinite",
     "TensorBoardLog",
+    "begin_distributed",
     "begin_run",
     "check_batches",
     "check_ids",
+    "distribute",
     "draw_puzzles",
     "effective_rank",
     "feature_dataset",
     "feature_spread",
     "fit_linear_layer",
     "gradient_affinity",
+    "mlflow_log",
+    "needs_synced_statistics",
     "parameter_groups",
     "prepare_images",
     "prepare_labelled",
     "pretext_loss",
     "print_plain_error",
+    "process_device",
+    "process_rank",
+    "run_training",
     "whole_batch",
 ]

@@ -5,19 +5,19 @@
 
 import json
 import logging
+import os
 import re
 import sys
-import traceback
 from difflib import get_close_matches
 from pathlib import Path
-from types import TracebackType
 
 import yaml
 from monai.bundle import ConfigParser
 
 from medssl.files import write_text
 
-PLAIN_ERRORS = (ValueError, FileNotFoundError, FileExistsError)
+from .fault_tolerance import print_plain_error, writing
+
 STANDARD_IDS = {
     "bundle_root", "dataset_dir", "device", "evaluate", "finalize", "imports", "inferer", "initialize",
     "network_def", "output_dir", "pretrained", "run", "train", "validate", "val_interval", "_meta_",
@@ -34,13 +34,17 @@ def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
         ValueError: for a top-level id that nothing in the config refers to, most often a mistyped option.
     """
     sys.excepthook = print_plain_error
-    # MONAI says what it does at length; a run should say what the user needs.
+    # MONAI says what it does at length, and ignite repeats errors; a run should say what the user needs.
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    logging.getLogger("ignite.engine").setLevel(logging.CRITICAL)
     config = running_config()
     check_ids(config)
+    if os.environ.get("RANK", "0") != "0":  # the first process of a distributed run writes it for all
+        return
     # Through JSON, for the command line may have put tuples where YAML knows lists only.
     plain = json.loads(json.dumps(config, default=str))
-    write_text(Path(output_dir) / name, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    with writing(Path(output_dir) / name) as path:
+        write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def running_config() -> dict:
@@ -76,33 +80,3 @@ def check_ids(config: dict) -> None:
                 f" Did you mean --{guesses[0]}?" if guesses else f" There are: {', '.join(sorted(used & set(config)))}."
             )
             raise ValueError(f"Nothing in this bundle uses the option --{name}.{guess}")
-
-
-def print_plain_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an error that medssl raised on purpose as one sentence, any other as Python does (a ``sys.excepthook``).
-
-    MONAI wraps what happens while a config is built in errors of its own; ours stands somewhere in the chain.
-    """
-    for candidate in _chain(error):
-        if isinstance(candidate, PLAIN_ERRORS) and _raised_by_us(candidate):
-            print(f"\nmedssl: {candidate}", file=sys.stderr)
-            return
-    if isinstance(error, KeyboardInterrupt):
-        print("\nmedssl: stopped. Add --resume True to go on from the last checkpoint.", file=sys.stderr)
-        return
-    sys.__excepthook__(kind, error, trace)
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None:
-        chain.append(error)
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return chain
-
-
-def _raised_by_us(error: BaseException) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    package = Path(__file__).resolve().parents[1]
-    sources = (package, package.parent / "transforms")
-    return bool(frames) and any(Path(frames[-1].filename).resolve().is_relative_to(source) for source in sources)

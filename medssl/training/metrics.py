@@ -14,6 +14,8 @@ from medssl.files import write_json
 from medssl.networks import Backbone
 from medssl.pretext import PretextModelOutput
 
+from .distributed import mean_over_processes
+from .fault_tolerance import writing
 from .steps import step_output
 
 
@@ -57,6 +59,7 @@ class PretextMetrics:
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
         self._values: dict[str, list[Tensor]] = defaultdict(list)
+        self._published: set[str] = set()
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, before the handlers that read the metrics."""
@@ -81,16 +84,21 @@ class PretextMetrics:
                 self._values[f"{name}/share"].append(share)
 
     def publish(self, engine: Engine) -> None:
-        """Average over the epoch."""
-        engine.state.metrics.update({name: torch.stack(values).mean().item() for name, values in self._values.items()})
+        """Average over the epoch, and over the processes of a distributed run."""
+        means = {name: torch.stack(values).mean() for name, values in self._values.items()}
         images = step_output(engine)[CommonKeys.IMAGE]
         training = self.backbone.training
         self.backbone.eval()
         with torch.no_grad():
             features = self.backbone.pool(self.backbone(images))
         self.backbone.train(training)
-        engine.state.metrics["feature_spread"] = feature_spread(features).item()
-        engine.state.metrics["effective_rank"] = effective_rank(features).item()
+        means |= {"feature_spread": feature_spread(features), "effective_rank": effective_rank(features)}
+        # A task that was not drawn in this epoch has no figures, least of all older ones: they would be called this
+        # epoch's, and a resumed run would not have them. (All are taken away, so that their order is the epoch's.)
+        for name in self._published:
+            engine.state.metrics.pop(name, None)
+        self._published = set(means)
+        engine.state.metrics.update(mean_over_processes(means))
 
 
 class FineTuneMetrics:
@@ -119,8 +127,8 @@ class FineTuneMetrics:
         self._losses.append(step_output(engine)[CommonKeys.LOSS].detach())
 
     def publish(self, engine: Engine) -> None:
-        """Average over the epoch, and copy."""
-        engine.state.metrics["loss"] = torch.stack(self._losses).mean().item()
+        """Average over the epoch, and over the processes of a distributed run; and copy."""
+        engine.state.metrics.update(mean_over_processes({"loss": torch.stack(self._losses).mean()}))
         engine.state.metrics.update(self.evaluator.state.metrics)
 
 
@@ -142,4 +150,5 @@ class MetricsFile:
 
     def __call__(self, engine: Engine) -> None:
         """Write the file."""
-        write_json(self.path, {**self.facts, "epoch": engine.state.epoch, "metrics": engine.state.metrics})
+        with writing(self.path):
+            write_json(self.path, {**self.facts, "epoch": engine.state.epoch, "metrics": engine.state.metrics})

@@ -66,7 +66,9 @@ def test_pretraining_leaves_a_backbone_for_monai_and_a_log_of_the_puzzle(
     pretrain(kind, task, chest if kind == "cxr" else head, tmp_path, epochs=2)
     state = torch.load(tmp_path / "backbone.pt", weights_only=True)
     description = json.loads((tmp_path / "backbone.json").read_text())
-    network = resnet10(widen_factor=0.25, spatial_dims=len(SIZES[kind]), n_input_channels=1, num_classes=3, conv1_t_stride=2)
+    network = resnet10(
+        widen_factor=0.25, spatial_dims=len(SIZES[kind]), n_input_channels=1, num_classes=3, conv1_t_stride=2
+    )
     _, updated, _ = copy_model_state(network, state)
     assert set(updated) == set(state)
     assert description["network"]["n_input_channels"] == 1

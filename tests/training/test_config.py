@@ -1,6 +1,5 @@
-"""Mistyped options are named, and errors of ours are plain while others keep their traceback."""
+"""Mistyped options are named, and the config is kept."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
-from medssl.pretext import PretextModel
 from medssl.training import begin_run, check_ids, print_plain_error
 
 CONFIG = {
@@ -81,81 +79,3 @@ def test_begin_run_outside_a_config_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     with pytest.raises(RuntimeError, match="only inside an expression"):
         begin_run(tmp_path)
-
-
-def ours() -> BaseException:
-    try:
-        PretextModel(None, {})  # type: ignore[arg-type]
-    except ValueError as error:
-        return error
-    raise AssertionError
-
-
-def printed(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
-    print_plain_error(type(error), error, error.__traceback__)
-    return capsys.readouterr().err
-
-
-def wrapped(error: BaseException, times: int, context: bool = False) -> BaseException:
-    for number in range(times):
-        try:
-            try:
-                raise error
-            except BaseException as inner:
-                if context:
-                    raise RuntimeError(f"MONAI could not parse, level {number}")  # noqa: B904 -- as some of MONAI's do
-                raise RuntimeError(f"MONAI could not parse, level {number}") from inner
-        except RuntimeError as outer:
-            error = outer
-    return error
-
-
-@pytest.mark.parametrize("times", [0, 1, 3])
-@pytest.mark.parametrize("context", [False, True])
-def test_an_error_of_ours_is_one_plain_sentence_however_deep_it_stands(
-    times: int, context: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = printed(wrapped(ours(), times, context), capsys)
-    assert text == "\nmedssl: There is no pretext task: add a mix-in such as configs/pretext/rotation.yaml.\n"
-
-
-def foreign(kind: type[BaseException]) -> BaseException:
-    try:
-        raise kind("of another library")
-    except kind as error:
-        return error
-
-
-@pytest.mark.parametrize("kind", [ValueError, KeyError, RuntimeError, FileNotFoundError])
-@pytest.mark.parametrize("times", [0, 2])
-def test_an_error_of_others_keeps_its_traceback(
-    kind: type[BaseException], times: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = printed(wrapped(foreign(kind), times), capsys)
-    assert "Traceback (most recent call last)" in text
-    assert "of another library" in text
-    assert "medssl: " not in text
-
-
-def test_a_mistake_of_our_own_code_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        PretextModel(None, 3)  # type: ignore[arg-type]
-    except TypeError as error:
-        text = printed(error, capsys)
-    assert "Traceback" in text
-    assert "TypeError" in text
-
-
-def test_a_stopped_run_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--resume True" in printed(foreign(KeyboardInterrupt), capsys)
-
-
-def test_as_the_hook_of_a_process_it_shows_one_sentence_and_fails() -> None:
-    code = (
-        "import sys, medssl.training as t, medssl.networks as n; sys.excepthook = t.print_plain_error; "
-        "n.build_backbone('resnet', 2)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "medssl: There is no backbone 'resnet'; choose one of" in done.stderr

@@ -1,87 +1,17 @@
-"""What a run leaves behind: the state to go on from, the best model, the backbone. No file is ever half there."""
+"""The weights that a run leaves behind for others: the best model, the backbone. No file is ever half there."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from medssl.files import whole_file, write_json
+from medssl.files import write_json
 from medssl.networks import Backbone, save_backbone
 
-logger = logging.getLogger(__name__)
-
-
-def _save(content: Mapping[str, Any], path: Path) -> None:
-    # MONAI's CheckpointSaver writes in place (``atomic=False``), so a kill while it writes leaves half a file.
-    if idist.get_rank() == 0:
-        with whole_file(path) as temporary:
-            torch.save(content, temporary)
-
-
-class RunCheckpoint:
-    """Write ``last.pt`` after each epoch, and go on from it when asked to.
-
-    Together with :class:`ReseedEachEpoch`, which makes the randomness of an epoch a function of its number, the states
-    kept here are all that a run needs to go on as if it had never stopped.
-
-    Args:
-        directory: of the checkpoints.
-        states: what to keep, by name: objects with ``state_dict`` and ``load_state_dict``.
-        resume: whether to go on from ``last.pt`` where there is one.
-        interval: epochs between two checkpoints; the last epoch always has one.
-    """
-
-    def __init__(
-        self, directory: str | Path, states: Mapping[str, Any], resume: bool = False, interval: int = 1
-    ) -> None:
-        self.path = Path(directory) / "last.pt"
-        self.states = dict(states)
-        self.resume = resume
-        self.interval = interval
-
-    def attach(self, engine: Engine) -> None:
-        """Register with a trainer. Attach it last, so that the checkpoint holds what the other handlers did."""
-        engine.add_event_handler(Events.STARTED, self.load)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
-
-    def save(self, engine: Engine) -> None:
-        """Write the checkpoint, if its epoch has come."""
-        last = engine.state.epoch == engine.state.max_epochs or engine.should_terminate
-        if engine.state.epoch % self.interval and not last:
-            return
-        content = {name: state.state_dict() for name, state in self.states.items()}
-        _save({"epoch": engine.state.epoch, "iteration": engine.state.iteration, **content}, self.path)
-
-    def load(self, engine: Engine) -> None:
-        """Restore every state, and the trainer's epoch.
-
-        Raises:
-            ValueError: when the checkpoint cannot be read or belongs to another kind of run.
-        """
-        if not self.resume or not self.path.exists():
-            return
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            # Not torch's own words: they run over many lines and advise to load the file unsafely.
-            raise ValueError(
-                f"{self.path} cannot be read ({type(error).__name__}): it is damaged; remove it to begin anew."
-            ) from error
-        try:
-            for name, state in self.states.items():
-                state.load_state_dict(content[name])
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"{self.path} is of another run ({reason}). Take another output_dir, or the settings of that run."
-            ) from error
-        engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
-        logger.info("Going on after epoch %d of %s.", engine.state.epoch, self.path)
+from .fault_tolerance import write_tensors, writing
 
 
 class BestModel:
@@ -121,9 +51,10 @@ class BestModel:
         self.improved = score > self.best
         if self.improved:
             self.best = score
-            _save(_unwrap(self.network).state_dict(), self.path)
+            write_tensors(_unwrap(self.network).state_dict(), self.path)
             if self.description and idist.get_rank() == 0:
-                write_json(self.path.with_suffix(".json"), self.description)
+                with writing(self.path.with_suffix(".json")) as path:
+                    write_json(path, self.description)
 
     def state_dict(self) -> dict[str, float]:
         """The best score so far."""
@@ -185,10 +116,11 @@ class SaveBackbone:
         name = f"epoch_{epoch:04d}.pt"
         self._write(self.path.parent / "backbones" / name, epoch)
         if self.model is not None:
-            _save(self.model.state_dict(), self.path.parent / "pretext_models" / name)
+            write_tensors(self.model.state_dict(), self.path.parent / "pretext_models" / name)
 
     def _write(self, path: Path, epoch: int) -> None:
-        save_backbone(self.backbone, path, self.copies, epochs=epoch, **self.description)
+        with writing(path):
+            save_backbone(self.backbone, path, self.copies, epochs=epoch, **self.description)
 
 
 def _unwrap(network: nn.Module) -> nn.Module:

@@ -1,0 +1,18 @@
+"""Runs that survive: checkpoints to go on from, and plain sentences for what ends a run."""
+
+from .checkpoints import RunCheckpoint
+from .interruption import run_training
+from .non_finite import StopAtNonFinite
+from .plain_errors import print_plain_error
+from .reproducibility import ReseedEachEpoch
+from .writing import write_tensors, writing
+
+__all__ = [
+    "ReseedEachEpoch",
+    "RunCheckpoint",
+    "StopAtNonFinite",
+    "print_plain_error",
+    "run_training",
+    "write_tensors",
+    "writing",
+]
