@@ -12,6 +12,7 @@ Where chance is not to be expected, by design:
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,12 @@ from medssl.pretext import build_task
 BATCH = 24
 SIZES = {2: (32, 32), 3: (16, 16, 16)}
 STEPS = 100
+VALUES: dict[str, dict[str, Any]] = {
+    "mim": {"decoder": "light"},
+    "cpc": {"grid": 3},
+    "simsiam": {"hidden_channels": 64, "out_channels": 128},
+}
+"""Smaller heads and grids than the defaults, for speed."""
 
 
 class SmallBackbone(nn.Module):
@@ -76,7 +83,7 @@ def measure(name: str, dims: int, draw: Callable[[tuple[int, ...]], Tensor]) -> 
     """Metrics on fresh images after a short training; batch statistics are on, so that they may leak as well."""
     size = SIZES[dims]
     backbone = SmallBackbone(dims, in_channels=3 if name == "rvrm" else 1)
-    task = build_task(name, backbone, size, **({"decoder": "light"} if name == "mim" else {}))
+    task = build_task(name, backbone, size, **VALUES.get(name, {}))
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=3e-3, fused=True)
     for _ in range(STEPS):
         optimizer.zero_grad()

@@ -96,13 +96,14 @@ def test_simsiam_does_not_collapse_in_300_steps(phantoms: dict[Shape, tuple[Tens
     train, unseen = (F.avg_pool2d(images, 2) for images in phantoms[CHEST])
     backbone = build_backbone("resnet10_quarter", 2)
     task = build_task("simsiam", backbone, (32, 32), hidden_channels=128, out_channels=256)
-    optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-2, fused=True)
+    losses = []
     for _ in range(300):
         optimizer.zero_grad()
-        output = task(backbone, train[torch.randperm(len(train))[:16]])
-        output.loss.backward()
+        losses.append(task(backbone, train[torch.randperm(len(train))[:16]]).loss)
+        losses[-1].backward()
         optimizer.step()
-    assert output.loss < -0.5  # it did learn to predict
+    assert torch.stack(losses[-20:]).mean() < -0.35  # it did learn to predict; at first the mean is 0
     backbone.eval()
     task.eval()
     with torch.no_grad():
