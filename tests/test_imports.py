@@ -111,7 +111,9 @@ def test_a_room_is_imported_when_it_is_first_named() -> None:
     assert "AttributeError: module 'medssl' has no attribute 'attic'" in done.stderr
 
 
-@pytest.mark.parametrize("room", ["data", "evaluation", "losses", "networks", "pretext", "release", "training", "transforms"])
+@pytest.mark.parametrize(
+    "room", ["data", "evaluation", "losses", "networks", "pretext", "release", "training", "transforms"]
+)
 def test_what_a_room_promises_it_has(room: str) -> None:
     import medssl
 

@@ -61,11 +61,25 @@ def test_partial_bce_is_the_mean_over_known_labels(batch: int, classes: int) -> 
     assert (logits.grad[labels.isnan()] == 0).all()
 
 
-def test_what_an_unknown_label_belongs_to_changes_nothing() -> None:
-    logits, labels = torch.randn(8, 4), partial_labels(8, 4)
-    changed = torch.where(labels.isnan(), 1e4 * torch.randn(8, 4), logits)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_an_unknown_label_belongs_to_changes_nothing(dtype: torch.dtype) -> None:
+    logits, labels = torch.randn(8, 4).to(dtype), partial_labels(8, 4)
+    largest = torch.finfo(dtype).max * torch.randn(8, 4).sign()
+    changed = torch.where(labels.isnan(), largest.to(dtype), logits).requires_grad_()
     weights = torch.rand(2, 4)
-    assert torch.equal(partial_bce(logits, labels, *weights), partial_bce(changed, labels, *weights))
+    loss = partial_bce(changed, labels, *weights)
+    assert torch.equal(loss, partial_bce(logits, labels, *weights))
+    loss.backward()
+    assert (changed.grad[labels.isnan()] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_partial_bce_of_half_precision_is_summed_in_single(dtype: torch.dtype) -> None:
+    logits, labels = (100 * torch.randn(512, 14)).to(dtype), partial_labels(512, 14)
+    weights = torch.rand(2, 14)
+    loss = partial_bce(logits, labels, *weights)  # the sum is beyond the range of float16
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, partial_bce(logits.float(), labels, *weights))
 
 
 def test_partial_bce_of_extreme_logits_is_finite_and_so_are_its_gradients() -> None:

@@ -12,7 +12,6 @@ from .radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, Resiz
 from .resized_crop import draw_resized_crops, resize_crops
 from .rotation import HALF_TURN_PLANES, QuarterTurns, half_turns, rotate, shape_preserving_rotations
 from .routes import route_pool, shortest_routes
-from .shuffling import shuffle_within, window_numbers
 from .stored import (
     LoadStored,
     LoadStoredd,
@@ -76,8 +75,6 @@ __all__ = [
     "route_pool",
     "shape_preserving_rotations",
     "shortest_routes",
-    "shuffle_within",
     "to_unit_range",
-    "window_numbers",
     "write_stored",
 ]

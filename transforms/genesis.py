@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .intensity import apply_tables, bezier_tables, per_image, to_unit_range
 from .masks import box_masks, draw_boxes
-from .shuffling import shuffle_within, window_numbers
+from .shuffling import draw_windows, last_windows, seen_voxels, shuffle_within
 
 
 def check_probability(**probabilities: float) -> None:
@@ -46,31 +46,49 @@ class BezierIntensity:
 
 
 class LocalShuffle:
-    """Shuffle the voxels within windows of random size: texture is lost, shapes stay.
+    """Shuffle the voxels within windows of random size and place: texture is lost, shapes stay.
+
+    The distribution is that of the published generator (Zhou et al. 2019, Sec. 2.2): windows of 1 to ⌊side / 10⌋ voxels
+    along each axis, anywhere in the image; the original's voxels are permuted within each, and later windows overwrite
+    earlier ones. It differs only along axes of less than 20 voxels: the published windows are one voxel thick there, or
+    cannot be drawn; here they are up to two, so that small images and few slices are shuffled along all axes.
 
     Args:
         prob: probability that an image is changed.
-        largest: longest side of a window as a share of the image's, as in the original; at least two voxels.
+        largest: longest side of a window as a share of the image's; at least two voxels.
+        windows: number of windows in an image.
 
     Raises:
-        ValueError: when a number does not lie in 0..1.
+        ValueError: when a share does not lie in 0..1 or there is no window.
     """
 
-    def __init__(self, prob: float = 0.5, largest: float = 0.1) -> None:
+    def __init__(self, prob: float = 0.5, largest: float = 0.1, windows: int = 10_000) -> None:
         check_probability(prob=prob, largest=largest)
-        self.prob, self.largest = prob, largest
+        if windows < 1:
+            raise ValueError(f"LocalShuffle needs at least one window, got {windows}.")
+        self.prob, self.largest, self.windows = prob, largest, windows
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images of the same shape; from ``generator`` or torch's global one."""
+        chosen = torch.rand(len(images), device=images.device, generator=generator) < self.prob
+        numbers = chosen.nonzero()[:, 0]
+        # On a CPU four images together take 1.1 to 1.4 times as long as one by one, and at 96³ 430 instead of 112 MB; a
+        # GPU would wait for dozens of small kernels of every image.
+        together = 1 if images.device.type == "cpu" else max(1, len(numbers))
+        shuffled = images.clone()
+        for first in range(0, len(numbers), together):
+            some = numbers[first : first + together]
+            shuffled[some] = self._shuffle(images[some], generator)
+        return shuffled
+
+    def _shuffle(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         image_size, device = images.shape[2:], images.device
-        random = torch.rand(2, len(images), len(image_size), device=device, generator=generator)
-        longest = (torch.tensor(image_size, device=device) * self.largest).long().clamp(min=2)
-        window_size = 2 + (random[0] * (longest - 1)).long()
-        offset = (random[1] * window_size).long()
-        windows = window_numbers(window_size, offset, image_size)
-        keys = torch.randint(2**32, windows.shape, device=device, generator=generator)
-        chosen = torch.rand(len(images), device=device, generator=generator) < self.prob
-        return torch.where(per_image(chosen, images), shuffle_within(images, windows, keys), images)
+        longest = [min(side, max(2, int(side * self.largest))) for side in image_size]
+        starts, sides = draw_windows(len(images), self.windows, longest, image_size, device, generator)
+        last = last_windows(starts, sides, image_size)
+        window, voxel = seen_voxels(last, starts, sides, image_size)
+        keys = torch.randint(2**32, window.shape, device=device, generator=generator)
+        return shuffle_within(images, last, window, voxel, keys)
 
 
 class Painting:

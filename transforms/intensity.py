@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CURVE_POINTS = 256
+CURVE_POINTS = 4096
 """Entries of a curve's table; between them it is linear."""
 CHUNK = 2**15
 """Voxels of each image that a CPU sends through the curves at once, so that all in between stays in its cache."""

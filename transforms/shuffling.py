@@ -1,44 +1,116 @@
-"""Local shuffling: voxels change places within small windows (Zhou et al. 2019, Sec. 2.2)."""
+"""Local shuffling: voxels change places within thousands of small windows (Zhou et al. 2019, Sec. 2.2).
+
+The published generator takes one window after the other, permutes the *original* image's voxels within it and writes
+them into the result, where later windows overwrite earlier ones. So a voxel ends as its partner in the permutation of
+the last window that covers it. Here all windows are handled together, in four steps: draw them, find each voxel's last
+window, list the voxels of the windows that are seen at all, and permute these by one sort.
+"""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
 
 
-def window_numbers(window_size: Tensor, offset: Tensor, image_size: Sequence[int]) -> Tensor:
-    """Which window each voxel lies in, for windows that tile the image without gaps.
+def draw_windows(
+    batch_size: int,
+    windows: int,
+    longest: Sequence[int],
+    image_size: Sequence[int],
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Windows of 1 to ``longest`` voxels along each axis, wholly inside their image, all equally likely.
+
+    Returns:
+        Starts and sides in voxels, both ``[B, windows, spatial_dims]`` (int64).
+    """
+    random = torch.rand(2, batch_size, windows, len(image_size), device=device, generator=generator)
+    sides = 1 + (random[0] * torch.tensor(longest, device=device)).long()
+    starts = (random[1] * (torch.tensor(image_size, device=device) - sides + 1)).long()
+    return starts, sides
+
+
+def last_windows(starts: Tensor, sides: Tensor, image_size: Sequence[int]) -> Tensor:
+    """The last window that covers each voxel.
+
+    A window is a set of lines along the last axis, and a line the union of two spans whose length is a power of two.
+    Only the spans' first voxels are marked, in a table for each length; then long spans are halved into shorter ones.
+    That takes much fewer writes than a window has voxels: with 10 000 windows, 0.23 against 1.3 million at 224².
 
     Args:
-        window_size: sides of each image's windows in voxels, ``[B, spatial_dims]``.
-        offset: how far the tiling is shifted, ``[B, spatial_dims]``, 0 ≤ offset < window_size.
+        starts: ``[B, windows, spatial_dims]``.
+        sides: of the same shape, at least 1.
         image_size: spatial shape.
 
     Returns:
-        ``[B, voxels]`` (int64), voxels in the order of memory; windows at the border are smaller.
+        ``[B * voxels]`` (int32), counted through the batch: window w of image b is ``b * windows + w``; -1 for none.
     """
-    number = torch.zeros(len(window_size), *[1] * len(image_size), dtype=torch.long, device=window_size.device)
-    for axis, side in enumerate(image_size):
-        voxel = torch.arange(side, device=window_size.device) + offset[:, axis, None]
-        along = voxel // window_size[:, axis, None]
-        shape = [len(window_size), *[side if other == axis else 1 for other in range(len(image_size))]]
-        number = number * (side + 1) + along.view(shape)
-    return number.flatten(1)
+    everything = torch.arange(starts.shape[:2].numel(), device=starts.device)
+    window, voxel = _voxels(everything, starts, sides, image_size, axes=len(image_size) - 1)
+    length = sides[..., -1].flatten()[window]
+    powers = 2 ** torch.arange(int(length.max()).bit_length(), device=starts.device)
+    level = torch.bucketize(length, powers, right=True) - 1
+    table = torch.full((len(powers), len(starts) * prod(image_size)), -1, dtype=torch.int32, device=starts.device)
+    for first in (voxel, voxel + length - powers[level]):
+        table.view(-1).scatter_reduce_(0, level * table.shape[1] + first, window.int(), "amax")
+    for longer in range(len(powers) - 1, 0, -1):
+        half = 2 ** (longer - 1)
+        spans, halves = table[longer], table[longer - 1]
+        torch.maximum(halves, spans, out=halves)
+        torch.maximum(halves[half:], spans[:-half], out=halves[half:])
+    return table[0]
 
 
-def shuffle_within(images: Tensor, windows: Tensor, keys: Tensor) -> Tensor:
-    """Rearrange the voxels of each window; all channels of a voxel stay together.
+def seen_voxels(last: Tensor, starts: Tensor, sides: Tensor, image_size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """All voxels of those windows that are the last one of any voxel; the others leave no trace.
 
-    Within a window the voxel of the smallest key moves to the first place, and so on. One sort of the whole image does
-    what the paper's ten thousand overlapping blocks do, and every voxel stays within its own window.
+    Args:
+        last: of :func:`last_windows`, as ``[B * voxels]``.
+        starts, sides, image_size: its arguments.
+
+    Returns:
+        The windows in rising order, each as often as it has voxels, and these voxels; both int64 and counted through
+        the batch.
+    """
+    seen = torch.zeros(starts.shape[:2].numel(), dtype=torch.bool, device=last.device)
+    seen[last[last >= 0]] = True
+    return _voxels(seen.nonzero()[:, 0], starts, sides, image_size, axes=len(image_size))
+
+
+def shuffle_within(images: Tensor, last: Tensor, window: Tensor, voxel: Tensor, keys: Tensor) -> Tensor:
+    """Permute the voxels of each window; all channels of a voxel stay together.
+
+    Within a window the voxel of the smallest key moves to the first place, and so on. A voxel takes part in the
+    permutations of all windows that cover it, with its original value; the last window's is the one that is kept.
 
     Args:
         images: ``[B, C, *spatial]``.
-        windows: ``[B, voxels]``, see :func:`window_numbers`.
-        keys: random integers, ``[B, voxels]``, below 2**32.
+        last: of :func:`last_windows`.
+        window, voxel: of :func:`seen_voxels`.
+        keys: random integers below 2**32, one for each entry of ``voxel``.
     """
-    source = ((windows << 32) + keys).argsort(dim=1)
-    target = windows.argsort(dim=1, stable=True)
-    order = torch.empty_like(source).scatter_(1, target, source)
+    order = ((window << 32) + keys).argsort()
+    kept = last[voxel] == window
+    source = torch.arange(len(last), device=last.device)
+    source[voxel[kept]] = voxel[order[kept]]
     flat = images.flatten(2)
-    return flat.gather(2, order[:, None].expand_as(flat)).view_as(images)
+    source = source.view(len(images), 1, -1) % flat.shape[2]
+    return flat.gather(2, source.expand_as(flat)).view_as(images)
+
+
+def _voxels(
+    window: Tensor, starts: Tensor, sides: Tensor, image_size: Sequence[int], axes: int
+) -> tuple[Tensor, Tensor]:
+    """The voxels of some windows along the first ``axes`` axes, where they start along the others; see seen_voxels."""
+    strides = [prod(image_size[axis + 1 :]) for axis in range(len(image_size))]
+    voxel = (starts * torch.tensor(strides, device=starts.device)).sum(dim=2)
+    voxel = (voxel + prod(image_size) * torch.arange(len(starts), device=starts.device)[:, None]).flatten()[window]
+    for axis in range(axes):  # each voxel becomes a line, whose voxels become lines
+        length = sides[..., axis].flatten()[window]
+        line = torch.repeat_interleave(length)
+        before = length.cumsum(0) - length
+        voxel = (voxel - strides[axis] * before)[line] + strides[axis] * torch.arange(len(line), device=line.device)
+        window = window[line]
+    return window, voxel

@@ -19,7 +19,12 @@ from torch import Tensor, nn
 
 from medssl.files import whole_file
 
-TARGET_LAYERS = {"densenet121": "class_layers.relu", "resnet18": "layer4", "resnet10_quarter": "layer4", "vgg11": "features"}
+TARGET_LAYERS = {
+    "densenet121": "class_layers.relu",
+    "resnet18": "layer4",
+    "resnet10_quarter": "layer4",
+    "vgg11": "features",
+}
 """The module of each architecture whose output is the last feature map."""
 OUTCOMES = {1: "positive", 0: "negative"}
 

@@ -61,8 +61,9 @@ def save_backbone(backbone: Backbone, path: str | Path, copies: int = 1, **descr
     path = Path(path)
     in_channels = backbone.in_channels // copies
     network = network_description(backbone.name, backbone.spatial_dims, in_channels, out_channels=1)
-    with whole_file(path) as temporary:
-        torch.save(fold_input_copies(backbone.network, copies), temporary)
+    # Given a path, torch names the archive inside after it, and hides the reason when the disk is full.
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        torch.save(fold_input_copies(backbone.network, copies), file)
     write_json(path.with_suffix(".json"), {"backbone": backbone.name, "network": network, **description})
 
 

@@ -154,7 +154,8 @@ def test_each_distortion_of_models_genesis_can_be_left_out(image_size: tuple[int
     assert torch.equal(distorted(), images)
     shuffled = distorted(shuffle=1)
     assert not torch.equal(shuffled, images)
-    assert torch.equal(shuffled.flatten(1).sort().values, images.flatten(1).sort().values)
+    # Windows overlap, so that some voxels are seen twice and others not at all, but none comes from elsewhere.
+    assert all(torch.isin(one, image).all() for one, image in zip(shuffled, images, strict=True))
     # A curve keeps the order of the grey values or turns it round; each image keeps its range.
     for bent, image in zip(distorted(intensity=1).flatten(1), images.flatten(1), strict=True):
         steps = bent[image.argsort()].diff()

@@ -1,99 +1,147 @@
-"""Windows and their shuffling against loops over voxels."""
+"""The windows of local shuffling, one after the other in loops over voxels, and as a distribution."""
 
-from collections import Counter, defaultdict
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from medssl.transforms import shuffle_within, window_numbers
+from medssl.transforms import LocalShuffle
+from medssl.transforms.shuffling import draw_windows, last_windows, seen_voxels, shuffle_within
 
-CASES = [  # image, sides of the windows, offsets
-    ((7, 9), (3, 2), (0, 0)),
-    ((7, 9), (3, 2), (2, 1)),
-    ((8, 8), (8, 8), (0, 0)),  # one window
-    ((8, 8), (1, 1), (0, 0)),  # each voxel its own
-    ((5, 12), (4, 12), (3, 11)),
-    ((4, 6, 5), (2, 3, 2), (0, 0, 0)),
-    ((4, 6, 5), (3, 1, 4), (2, 0, 3)),
-    ((9, 2, 7), (2, 2, 7), (1, 1, 6)),
+CASES = [  # image, longest sides, windows in each of three images
+    ((7, 9), (3, 2), 5),  # much stays uncovered
+    ((7, 9), (3, 4), 60),
+    ((8, 8), (8, 8), 30),  # up to the whole image: many leave no trace
+    ((8, 8), (1, 1), 20),  # single voxels
+    ((5, 12), (4, 12), 1),
+    ((12, 1), (5, 1), 9),
+    ((4, 6, 5), (2, 3, 2), 40),
+    ((9, 2, 7), (1, 2, 7), 25),
+    ((3, 4, 9), (3, 1, 8), 12),
 ]
+Window = tuple[int, list[int]]
+"""Its number, counted through the batch, and its voxels in the order of memory."""
 
 
-def windows_by_hand(
-    image_size: tuple[int, ...], window_size: tuple[int, ...], offset: tuple[int, ...]
-) -> list[tuple[int, ...]]:
-    return [
-        tuple((place + shift) // side for place, shift, side in zip(voxel, offset, window_size, strict=True))
-        for voxel in product(*map(range, image_size))
-    ]
+def windows_by_hand(starts: Tensor, sides: Tensor, image_size: tuple[int, ...]) -> list[Window]:
+    found = []
+    for image, (some_starts, some_sides) in enumerate(zip(starts.tolist(), sides.tolist(), strict=True)):
+        for start, side in zip(some_starts, some_sides, strict=True):
+            places = product(*(range(first, first + length) for first, length in zip(start, side, strict=True)))
+            flat = [int(np.ravel_multi_index(place, image_size)) for place in places]
+            found.append((len(found), [image * int(np.prod(image_size)) + voxel for voxel in flat]))
+    return found
 
 
-@pytest.mark.parametrize(("image_size", "window_size", "offset"), CASES)
-def test_windows_tile_the_image_and_are_no_larger_than_asked(
-    image_size: tuple[int, ...], window_size: tuple[int, ...], offset: tuple[int, ...]
-) -> None:
-    # Beside an image of other windows, which must not matter.
-    sizes, offsets = torch.tensor([window_size, [2] * len(image_size)]), torch.tensor([offset, [1] * len(image_size)])
-    numbers = window_numbers(sizes, offsets, image_size)
-    assert numbers.shape == (2, np.prod(image_size))
-    assert numbers.dtype == torch.int64
-    for row, size, shift in zip(numbers.tolist(), sizes.tolist(), offsets.tolist(), strict=True):
-        expected = windows_by_hand(image_size, tuple(size), tuple(shift))
-        # The same windows, whatever their numbers: one number for each window and one window for each number.
-        assert len(set(zip(row, expected, strict=True))) == len(set(row)) == len(set(expected))
-        assert max(Counter(row).values()) <= np.prod(size)
-        voxels = defaultdict(list)
-        for number, voxel in zip(row, product(*map(range, image_size)), strict=True):
-            voxels[number].append(voxel)
-        for window in voxels.values():
-            lengths = np.ptp(window, axis=0) + 1
-            assert (lengths <= size).all()
-            assert np.prod(lengths) == len(window)  # a box without gaps
+def last_by_hand(windows: list[Window], voxels: int) -> list[int]:
+    last = [-1] * voxels
+    for number, covered in windows:
+        for voxel in covered:
+            last[voxel] = number
+    return last
 
 
-def shuffle_slowly(image: np.ndarray, windows: list[int], keys: list[int]) -> np.ndarray:
-    """Window by window: the voxel of the smallest key to the first place, and so on."""
-    flat = image.reshape(len(image), -1)
-    shuffled = flat.copy()
-    for window in set(windows):
-        places = [voxel for voxel, number in enumerate(windows) if number == window]
-        for place, source in zip(places, sorted(places, key=lambda voxel: keys[voxel]), strict=True):
-            shuffled[:, place] = flat[:, source]
-    return shuffled.reshape(image.shape)
+def shuffle_by_hand(images: np.ndarray, windows: list[Window], keys: dict[tuple[int, int], int]) -> np.ndarray:
+    """Window by window, as published: permute the original's voxels, by their keys, and overwrite."""
+    original = np.moveaxis(images, 1, -1).reshape(-1, images.shape[1])  # a row for each voxel of the batch
+    shuffled = original.copy()
+    for number, covered in windows:
+        for place, source in zip(covered, sorted(covered, key=lambda voxel: keys[number, voxel]), strict=True):
+            shuffled[place] = original[source]
+    return np.moveaxis(shuffled.reshape(len(images), *images.shape[2:], -1), -1, 1)
 
 
-@pytest.mark.parametrize(("image_size", "window_size", "offset"), CASES)
+@pytest.mark.parametrize(("image_size", "longest", "windows"), CASES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_voxels_are_sorted_by_their_keys_within_their_windows(
-    image_size: tuple[int, ...], window_size: tuple[int, ...], offset: tuple[int, ...], channels: int
+def test_shuffling_is_the_windows_one_after_the_other(
+    image_size: tuple[int, ...], longest: tuple[int, ...], windows: int, channels: int
 ) -> None:
     images = torch.randn(3, channels, *image_size)
     before = images.clone()
-    sizes = torch.tensor([window_size, [2] * len(image_size), window_size])
-    offsets = torch.tensor([offset, [1] * len(image_size), offset])
-    windows = window_numbers(sizes, offsets, image_size)
-    keys = torch.randint(2**32, windows.shape)
-    keys[:, ::5] = 2**32 - 1 - torch.arange(keys[0, ::5].numel())  # the largest ones there are
-    keys[:, 1::7] = torch.arange(keys[0, 1::7].numel())
-    shuffled = shuffle_within(images, windows, keys)
-    for number in range(3):
-        expected = shuffle_slowly(images[number].numpy(), windows[number].tolist(), keys[number].tolist())
-        np.testing.assert_array_equal(shuffled[number].numpy(), expected)
+    starts, sides = draw_windows(3, windows, longest, image_size, images.device)
+    by_hand = windows_by_hand(starts, sides, image_size)
+
+    last = last_windows(starts, sides, image_size)
+    assert last.tolist() == last_by_hand(by_hand, 3 * int(np.prod(image_size)))
+
+    window, voxel = seen_voxels(last, starts, sides, image_size)
+    seen = [(number, covered) for number, covered in by_hand if number in set(last.tolist())]
+    entries = list(zip(window.tolist(), voxel.tolist(), strict=True))
+    assert entries == [(number, one) for number, covered in seen for one in covered]
+
+    keys = 2**32 - 1 - torch.randperm(len(entries))  # the largest ones there are
+    keys[::3] = torch.randperm(len(entries))[::3]
+    chosen = dict(zip(entries, keys.tolist(), strict=True))
+    shuffled = shuffle_within(images, last, window, voxel, keys)
+    np.testing.assert_array_equal(shuffled.numpy(), shuffle_by_hand(images.numpy(), seen, chosen))
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize(("image_size", "window_size"), [((96, 96), (7, 9)), ((40, 40, 20), (5, 4, 3))])
-def test_each_window_keeps_exactly_its_voxels_and_their_channels_stay_together(
-    image_size: tuple[int, ...], window_size: tuple[int, ...]
+@pytest.mark.parametrize(("image_size", "longest"), [((20, 9), (5, 2)), ((6, 12, 3), (3, 1, 3))])
+def test_all_sides_and_all_places_of_a_window_are_equally_likely(
+    image_size: tuple[int, ...], longest: tuple[int, ...]
 ) -> None:
+    starts, sides = draw_windows(5, 4000, longest, image_size, torch.device("cpu"))
+    assert starts.shape == sides.shape == (5, 4000, len(image_size))
+    for axis, (whole, most) in enumerate(zip(image_size, longest, strict=True)):
+        side, start = sides[..., axis].flatten(), starts[..., axis].flatten()
+        for length in range(1, most + 1):
+            places, times = start[side == length].unique(return_counts=True)
+            assert places.tolist() == list(range(whole - length + 1))
+            expected = 20_000 / most / len(places)
+            assert (times - expected).abs().max() < 6 * expected**0.5
+        assert side.amax() == most
+
+
+def published(image: np.ndarray, windows: int, random: np.random.Generator) -> np.ndarray:
+    """Zhou et al. 2019, Sec. 2.2, in numpy: a window at a time."""
+    shuffled = image.copy()
+    for _ in range(windows):
+        sides = [int(random.integers(1, side // 10, endpoint=True)) for side in image.shape]
+        starts = [
+            int(random.integers(whole - side, endpoint=True)) for whole, side in zip(image.shape, sides, strict=True)
+        ]
+        box = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+        shuffled[box] = random.permutation(image[box].ravel()).reshape(sides)
+    return shuffled
+
+
+def movements(shuffled: np.ndarray) -> list[float]:
+    """Of an image whose voxels are their numbers: share in place, squared way along each axis, share left."""
+    origin = np.stack(np.unravel_index(shuffled.ravel(), shuffled.shape)).reshape(-1, *shuffled.shape)
+    moves = origin - np.indices(shuffled.shape)
+    in_place, at_the_edge = (float((each == 0).all(axis=0).mean()) for each in (moves, moves[:, 0]))
+    along = [float((move**2).mean()) for move in moves]
+    return [in_place, at_the_edge, *along, len(np.unique(shuffled)) / shuffled.size]
+
+
+@pytest.mark.parametrize(("image_size", "windows"), [((40, 60), 300), ((40, 60), 1500), ((20, 30, 40), 1000)])
+def test_voxels_move_as_in_the_published_generator(image_size: tuple[int, ...], windows: int) -> None:
+    draws, random = 16, np.random.default_rng(0)
+    numbers = np.arange(np.prod(image_size)).reshape(image_size)
+    batch = torch.from_numpy(numbers)[None, None].expand(2 * draws, 1, *image_size)
+    ours = np.array([movements(one[0]) for one in LocalShuffle(1.0, windows=windows)(batch).numpy()])
+    theirs = np.array([movements(published(numbers, windows, random)) for _ in range(draws)])
+    error = np.hypot(ours.std(axis=0, ddof=1) / len(ours) ** 0.5, theirs.std(axis=0, ddof=1) / draws**0.5)
+    assert (np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) < 5 * error).all()
+    assert (error < 0.1 * theirs.mean(axis=0)).all()  # close enough to tell other distributions apart
+
+
+@pytest.mark.parametrize("image_size", [(24, 24), (12, 12, 12)])
+def test_every_permutation_of_a_window_is_equally_likely(image_size: tuple[int, ...]) -> None:
     voxels = int(np.prod(image_size))
-    image = torch.stack([torch.arange(voxels), torch.arange(voxels) + voxels]).view(1, 2, *image_size)
-    windows = window_numbers(torch.tensor([window_size]), torch.tensor([window_size]) // 2, image_size)
-    shuffled = shuffle_within(image, windows, torch.randint(2**32, (1, voxels)))[0].flatten(1)
-    assert torch.equal(shuffled[1], shuffled[0] + voxels)
-    assert torch.equal(shuffled[0].sort().values, torch.arange(voxels))
-    assert torch.equal(windows[0, shuffled[0]], windows[0])  # where a voxel comes from is the window it goes to
-    stayed = (shuffled[0] == torch.arange(voxels)).float().mean()
-    assert stayed < 3 / np.prod(window_size)  # and it is a shuffle
+    images = torch.arange(voxels).view(1, 1, *image_size).expand(6000, 1, *image_size)
+    window = torch.ones(6000, 1, len(image_size), dtype=torch.int64)
+    window[..., 0] = 4  # a column of four voxels
+    starts = torch.zeros_like(window)
+    last = last_windows(starts, window, image_size)
+    entries = seen_voxels(last, starts, window, image_size)
+    shuffled = shuffle_within(images, last, *entries, torch.randint(2**32, entries[0].shape))
+    _, times = shuffled.flatten(1)[:, : 4 * voxels // image_size[0] : voxels // image_size[0]].unique(
+        dim=0, return_counts=True
+    )
+    assert len(times) == 24
+    assert (times - 250).abs().max() < 6 * 250**0.5
+    assert (shuffled == images).flatten(1).sum(dim=1).min() == voxels - 4
