@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+# A Python with lightly and torchmetrics, which one benchmark compares with where they are (see its first lines).
+PEERS ?= $(BIN)/python
+CPU_BENCHMARKS := start tiles_and_cubes genesis_transforms linear_probe_cost data_rates fast_defaults growth run_over_step step_cost
+
+.PHONY: demo test lint benchmarks benchmarks-gpu clean
 
 demo: .venv/installed
 	$(BIN)/python -m medssl demo
@@ -17,6 +21,16 @@ lint: .venv/installed
 # mypy does not see that transforms/ is installed as medssl.transforms, so it is shown the package as installed.
 	@rm -rf .mypy && mkdir -p .mypy/medssl && ln -s $(CURDIR)/medssl/* $(CURDIR)/transforms .mypy/medssl/
 	MYPYPATH=.mypy $(BIN)/mypy -p medssl
+
+# Half an hour on two cores; what is measured goes to benchmarks/results.
+benchmarks: .venv/installed
+	set -e; for name in $(CPU_BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
+	$(PEERS) benchmarks/losses_and_metrics.py
+
+# Needs CUDA.
+benchmarks-gpu: .venv/installed
+	set -e; for name in fast_defaults run_over_step; do $(BIN)/python benchmarks/$$name.py; done
+	$(BIN)/python benchmarks/step_cost.py --shapes 224x224 96x96x96 30x128x128 --name step_cost_cuda
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "medssl needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
