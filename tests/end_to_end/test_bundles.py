@@ -166,7 +166,7 @@ def test_a_linear_probe_leaves_the_backbone_and_is_evaluated_like_any_run(
     datalist = chest if kind == "cxr" else head
     pretrain(kind, "rotation", datalist, tmp_path / "pretrain", probe_every=0)
     run, backbone = tmp_path / "run", tmp_path / "pretrain" / "backbone.pt"
-    finetune(kind, datalist, run, "finetune/linear_probe", pretrained=backbone, epochs=10)
+    finetune(kind, datalist, run, "finetune/linear_probe", pretrained=backbone, epochs=10, batch_size=64)  # all at once
     state, before = (torch.load(path, weights_only=True) for path in (run / "model.pt", backbone))
     assert all(torch.equal(state[key], before[key]) for key in before)
     assert set(state) - set(before) == {"fc.weight", "fc.bias"}

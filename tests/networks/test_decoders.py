@@ -71,7 +71,8 @@ def test_the_light_decoder_gives_images_of_any_size_and_is_light(name: str, imag
         assert decoder(backbone(torch.randn(2, 1, *image_size))).shape == (2, 2, *image_size)
     weights, of_backbone = (sum(weight.numel() for weight in part.parameters()) for part in (decoder, backbone))
     assert weights < {2: 4e5, 3: 1e6}[dims]
-    assert weights < 0.09 * of_backbone  # what is thrown away afterwards is the small part
+    if name != "resnet10_quarter":  # which is no larger than a decoder itself
+        assert weights < 0.09 * of_backbone  # what is thrown away afterwards is the small part
 
 
 @pytest.mark.parametrize("kind", [TransposedDecoder, LightDecoder])

@@ -79,13 +79,13 @@ def ramp(size: tuple[int, ...]) -> Tensor:
     return images
 
 
-def measure(name: str, dims: int, draw: Callable[[tuple[int, ...]], Tensor]) -> dict[str, float]:
+def measure(name: str, dims: int, draw: Callable[[tuple[int, ...]], Tensor], steps: int = STEPS) -> dict[str, float]:
     """Metrics on fresh images after a short training; batch statistics are on, so that they may leak as well."""
     size = SIZES[dims]
     backbone = SmallBackbone(dims, in_channels=3 if name == "rvrm" else 1)
     task = build_task(name, backbone, size, **VALUES.get(name, {}))
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=3e-3, fused=True)
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         task(backbone, draw(size)).loss.backward()
         optimizer.step()
@@ -120,7 +120,7 @@ def test_images_without_content_leave_a_guess(name: str, draw: Callable[[tuple[i
     ("name", "error"), [("mim", "hidden_error"), ("inpainting", "error"), ("models_genesis", "error")]
 )
 def test_noise_cannot_be_foretold(name: str, error: str, dims: int) -> None:
-    metrics = measure(name, dims, noise)
+    metrics = measure(name, dims, noise, STEPS // 2)
     assert metrics[error] > 0.98 * metrics[error.replace("error", "baseline")], metrics
 
 

@@ -48,7 +48,7 @@ def test_simsiam_has_the_layers_of_the_paper(architecture: str) -> None:
     task = SimSiam(backbone, (32, 32))
     # Dong et al. 2024, Sec. 6.2.4.
     assert linear_layers(task.projector) == [
-        ("linear", {"densenet121": 1024, "resnet10_quarter": 128, "vgg11": 512}[architecture], 1024),
+        ("linear", backbone.out_channels, 1024),
         ("normalise", 1024),
         ("relu",),
         ("linear", 1024, 1024),
