@@ -2,7 +2,7 @@
 
 NT-Xent (forward and backward, and the memory that takes), binary cross-entropy with unknown labels (forward and
 backward), and AUROC on 25 596 images × 14 classes (the test split of ChestX-ray14), all labels known and 30 % unknown.
-Every value is compared with ours. torchxrayvision's package has neither a loss nor a metric, so a loop over the classes,
+Every value is compared with ours. torchxrayvision's package has neither a loss nor a metric: a loop over classes,
 as one writes it by hand, stands for it. Peers are installed beside, not into, the package's environment:
 `python -m venv .peers && .peers/bin/pip install -e . lightly torchmetrics`, then
 `.peers/bin/python benchmarks/losses_and_metrics.py` writes `results/losses_and_metrics.json` and `.md`; two minutes on
