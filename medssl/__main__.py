@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception) -> int:
-    from medssl.training.config import print_plain_error
+    from medssl.training import print_plain_error
 
     if isinstance(error, OSError) and error.filename:  # a full disk, a folder that may not be written
         print(f"\nmedssl: {error.filename}: {error.strerror}.", file=sys.stderr)

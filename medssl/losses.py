@@ -210,8 +210,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
     """Normalised temperature-scaled cross-entropy (Chen et al. 2020, Eq. 1): find an image's other view among all.
 
     The value is that of ``monai.losses.ContrastiveLoss``, which builds a ``[2B, 2B, D]`` tensor: for B = 256, D = 128
-    it takes 0.71 s forward and backward on two cores where this takes 1.8 ms. In a distributed run the images of all
-    processes are told apart.
+    it takes 167 times as long forward and backward (``benchmarks/results/losses_and_metrics.md``). In a distributed
+    run the images of all processes are told apart.
 
     Args:
         first: a view of each image, embedded, ``[B, D]``.

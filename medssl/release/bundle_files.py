@@ -15,13 +15,12 @@ from medssl import __version__
 from medssl.files import write_text
 
 from .card import card
+from .checks.files import LARGEST_FILE
 from .model import Model
 from .target import EXPORT, METADATA, list_files
 from .templates import render
 from .travelling import Travelling, write_modules
 
-LARGEST_FILE = 25_000_000
-"""Bytes of the largest file that the zoo's repository takes."""
 PLACEHOLDER_URL = "https://fill-in.invalid/"
 """Begins an address that only the user knows."""
 
