@@ -131,7 +131,7 @@ def measure_shuffles(result: Result, size: Sequence[int], images: Tensor) -> Non
 
 
 def add_rows(result: Result, what: str, size: Sequence[int], steps: dict[str, Callable], **notes: str) -> None:
-    times = take_turns(steps, result.options.repeats)
+    times = take_turns(steps, result.options.repeats, at_least=0.5)  # long enough for all threads to wake
     for name in steps:
         row = compare(times[name], times["medssl"])
         row["milliseconds"] /= BATCH

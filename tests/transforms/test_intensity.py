@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from medssl.transforms import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range
-from medssl.transforms.intensity import CURVE_POINTS
+from medssl.transforms.intensity import CURVE_PARTS, CURVE_POINTS
 
 SHAPES = [(1, 17, 23), (3, 12, 12), (1, 11, 14, 9), (2, 10, 10, 8)]  # channels, then the image
 
@@ -112,7 +112,9 @@ def test_curves_are_monotone_bezier_curves_from_0_to_1() -> None:
     assert rising.shape == (60, CURVE_POINTS)
     places = np.linspace(0, 1, CURVE_POINTS)
     for table, points in zip(rising.numpy(), control.numpy(), strict=True):
-        np.testing.assert_allclose(table, bezier_curve(points, places), atol=2e-4)
+        curve = bezier_curve(points, places)
+        np.testing.assert_allclose(table[::CURVE_PARTS], curve[::CURVE_PARTS], atol=2e-4)
+        assert (np.abs(table - curve) > 1e-3).mean() < 1e-3  # next to where a curve is vertical
     torch.testing.assert_close(rising[0], torch.linspace(0, 1, CURVE_POINTS))
     assert rising.diff(dim=1).min() >= -1e-6
     assert not rising[:, 0].any()
@@ -125,11 +127,16 @@ def test_curves_are_monotone_bezier_curves_from_0_to_1() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("points", [2, 7, 256])
-def test_grey_values_are_sent_through_the_table_of_their_own_image(shape: tuple[int, ...], points: int) -> None:
+def test_grey_values_are_sent_to_the_nearest_entry_of_the_table_of_their_own_image(
+    shape: tuple[int, ...], points: int
+) -> None:
     images, tables = torch.rand(5, *shape), torch.rand(5, points)
-    images[0].view(-1)[:2] = torch.tensor([0.0, 1.0])  # the ends belong to the table
+    images[0].view(-1)[:4] = torch.tensor([0.0, 1.0, -0.3, 1.5])  # the ends belong to the table, and serve beyond it
     sent = apply_tables(images, tables)
     places = np.linspace(0, 1, points)
-    for image, table, result in zip(images.double().numpy(), tables.double().numpy(), sent.numpy(), strict=True):
-        np.testing.assert_allclose(result, np.interp(image, places, table), atol=2e-5)
-    assert sent[0].view(-1)[:2].tolist() == tables[0, [0, -1]].tolist()
+    for image, table, result in zip(images.numpy(), tables.numpy(), sent.numpy(), strict=True):
+        distances = np.abs(image.reshape(-1, 1) - places)
+        nearest = distances.min(axis=1, keepdims=True)
+        allowed = distances <= nearest + 1e-6  # two entries may be equally near
+        assert (allowed & (table == result.reshape(-1, 1))).any(axis=1).all()
+    assert sent[0].view(-1)[:4].tolist() == tables[0, [0, -1, 0, -1]].tolist()
