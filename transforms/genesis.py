@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .intensity import apply_tables, bezier_tables, per_image, to_unit_range
 from .masks import box_masks, draw_boxes
-from .shuffling import draw_windows, last_windows, seen_voxels, shuffle_within
+from .shuffling import KEYS, draw_windows, key_type, last_windows, seen_voxels, shuffle_within
 
 
 def check_probability(**probabilities: float) -> None:
@@ -87,7 +87,8 @@ class LocalShuffle:
         starts, sides = draw_windows(len(images), self.windows, longest, image_size, device, generator)
         last = last_windows(starts, sides, image_size)
         window, voxel = seen_voxels(last, starts, sides, image_size)
-        keys = torch.randint(2**32, window.shape, device=device, generator=generator)
+        dtype = key_type(len(images) * self.windows)
+        keys = torch.randint(KEYS, window.shape, device=device, generator=generator, dtype=dtype)
         return shuffle_within(images, last, window, voxel, keys)
 
 

@@ -12,6 +12,10 @@ from math import prod
 import torch
 from torch import Tensor
 
+KEYS = 2**16
+"""How many random numbers there are to order a window's voxels. Two voxels get the same, and keep their order, once in
+65 536 times."""
+
 
 def draw_windows(
     batch_size: int,
@@ -79,6 +83,11 @@ def seen_voxels(last: Tensor, starts: Tensor, sides: Tensor, image_size: Sequenc
     return _voxels(seen.nonzero()[:, 0], starts, sides, image_size, axes=len(image_size))
 
 
+def key_type(windows: int) -> torch.dtype:
+    """The smaller of the two integer types that hold the number of a window and a key; it sorts twice as fast."""
+    return torch.int32 if windows * KEYS <= 2**31 else torch.int64
+
+
 def shuffle_within(images: Tensor, last: Tensor, window: Tensor, voxel: Tensor, keys: Tensor) -> Tensor:
     """Permute the voxels of each window; all channels of a voxel stay together.
 
@@ -89,9 +98,9 @@ def shuffle_within(images: Tensor, last: Tensor, window: Tensor, voxel: Tensor, 
         images: ``[B, C, *spatial]``.
         last: of :func:`last_windows`.
         window, voxel: of :func:`seen_voxels`.
-        keys: random integers below 2**32, one for each entry of ``voxel``.
+        keys: random integers below ``KEYS``, one for each entry of ``voxel``, of :func:`key_type`.
     """
-    order = ((window << 32) + keys).argsort()
+    order = (window.to(keys.dtype) * KEYS + keys).argsort()
     kept = last[voxel] == window
     source = torch.arange(len(last), device=last.device)
     source[voxel[kept]] = voxel[order[kept]]

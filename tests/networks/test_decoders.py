@@ -102,17 +102,29 @@ def test_a_place_of_the_map_becomes_the_same_place_of_the_image(
                 assert along[32 * (place + 3) :].sum() == 0
 
 
-def test_the_light_decoder_doubles_the_resolution_from_stage_to_stage() -> None:
+def test_the_light_decoder_doubles_the_resolution_up_to_a_quarter_and_deals_out_the_rest() -> None:
     decoder = LightDecoder(build_backbone("resnet18", 2), (224, 99), out_channels=1)
-    assert decoder.sizes == [[14, 7], [28, 13], [56, 25], [112, 50]]
-    # The last doubling deals four channels of each place out to its four pixels; the pixel too many is cut off.
-    coarse = torch.arange(4 * 112 * 50.0).view(1, 4, 112, 50)
-    decoder.exit, decoder.stages = nn.Identity(), nn.ModuleList([nn.Identity()] * 3 + [_Always(coarse)])
+    assert decoder.sizes == [[14, 7], [28, 13], [56, 25]]
+    # The sixteen channels of each place become its 4 × 4 pixels; the pixel too many is cut off.
+    coarse = torch.arange(16 * 56 * 25.0).view(1, 16, 56, 25)
+    decoder.exit, decoder.stages = nn.Identity(), nn.ModuleList([nn.Identity()] * 2 + [_Always(coarse)])
     images = decoder(torch.zeros(1, 512, 7, 4))
     assert images.shape == (1, 1, 224, 99)
     for row, column in ((0, 0), (1, 0), (0, 1), (101, 98), (223, 97)):
-        channel = 2 * (row % 2) + column % 2
-        assert images[0, 0, row, column] == coarse[0, channel, row // 2, column // 2]
+        channel = 4 * (row % 4) + column % 4
+        assert images[0, 0, row, column] == coarse[0, channel, row // 4, column // 4]
+
+
+def test_the_transposed_decoder_is_the_transposed_convolution() -> None:
+    decoder = TransposedDecoder(build_backbone("resnet18", 2), (64, 96), out_channels=2)
+    feature_map = torch.randn(3, 512, 2, 3, requires_grad=True)
+    inputs = (feature_map, *decoder.parameters())
+    weights = torch.randn(3, 2, 64, 96)
+    expected = decoder.layer(feature_map)
+    images = decoder(feature_map)
+    torch.testing.assert_close(images, expected, rtol=1e-4, atol=1e-5)
+    gradients = [torch.autograd.grad((output * weights).sum(), inputs) for output in (images, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 class _Always(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medssl.transforms import LocalShuffle
-from medssl.transforms.shuffling import draw_windows, last_windows, seen_voxels, shuffle_within
+from medssl.transforms.shuffling import KEYS, draw_windows, key_type, last_windows, seen_voxels, shuffle_within
 
 CASES = [  # image, longest sides, windows in each of three images
     ((7, 9), (3, 2), 5),  # much stays uncovered
@@ -54,9 +54,9 @@ def shuffle_by_hand(images: np.ndarray, windows: list[Window], keys: dict[tuple[
 
 
 @pytest.mark.parametrize(("image_size", "longest", "windows"), CASES)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("channels", "dtype"), [(1, torch.int32), (3, torch.int64)])
 def test_shuffling_is_the_windows_one_after_the_other(
-    image_size: tuple[int, ...], longest: tuple[int, ...], windows: int, channels: int
+    image_size: tuple[int, ...], longest: tuple[int, ...], windows: int, channels: int, dtype: torch.dtype
 ) -> None:
     images = torch.randn(3, channels, *image_size)
     before = images.clone()
@@ -71,8 +71,8 @@ def test_shuffling_is_the_windows_one_after_the_other(
     entries = list(zip(window.tolist(), voxel.tolist(), strict=True))
     assert entries == [(number, one) for number, covered in seen for one in covered]
 
-    keys = 2**32 - 1 - torch.randperm(len(entries))  # the largest ones there are
-    keys[::3] = torch.randperm(len(entries))[::3]
+    keys = KEYS - 1 - torch.randperm(len(entries), dtype=dtype)  # the largest ones there are
+    keys[::3] = torch.randperm(len(entries), dtype=dtype)[::3]
     chosen = dict(zip(entries, keys.tolist(), strict=True))
     shuffled = shuffle_within(images, last, window, voxel, keys)
     np.testing.assert_array_equal(shuffled.numpy(), shuffle_by_hand(images.numpy(), seen, chosen))
@@ -129,6 +129,12 @@ def test_voxels_move_as_in_the_published_generator(image_size: tuple[int, ...], 
     assert (error < 0.1 * theirs.mean(axis=0)).all()  # close enough to tell other distributions apart
 
 
+def test_the_type_of_the_keys_holds_the_last_window_and_the_largest_key() -> None:
+    assert key_type(2**15) == torch.int32
+    assert torch.iinfo(torch.int32).max == (2**15 - 1) * KEYS + KEYS - 1
+    assert key_type(2**15 + 1) == torch.int64
+
+
 @pytest.mark.parametrize("image_size", [(24, 24), (12, 12, 12)])
 def test_every_permutation_of_a_window_is_equally_likely(image_size: tuple[int, ...]) -> None:
     voxels = int(np.prod(image_size))
@@ -138,7 +144,7 @@ def test_every_permutation_of_a_window_is_equally_likely(image_size: tuple[int, 
     starts = torch.zeros_like(window)
     last = last_windows(starts, window, image_size)
     entries = seen_voxels(last, starts, window, image_size)
-    shuffled = shuffle_within(images, last, *entries, torch.randint(2**32, entries[0].shape))
+    shuffled = shuffle_within(images, last, *entries, torch.randint(KEYS, entries[0].shape, dtype=key_type(6000)))
     _, times = shuffled.flatten(1)[:, : 4 * voxels // image_size[0] : voxels // image_size[0]].unique(
         dim=0, return_counts=True
     )
