@@ -1,6 +1,6 @@
 """Backbones in 2D and 3D, and their weights in and out."""
 
-from .backbone import ARCHITECTURES, Backbone, build_backbone, build_classifier, network_description
+from .backbone import ARCHITECTURES, Backbone, build_backbone, build_classifier, fast_layout, network_description
 from .decoder import LightDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, output_layer
 from .transfer import flexible_unet, load_matching_weights, repeat_input_channels, torchvision_weights
@@ -26,6 +26,7 @@ __all__ = [
     "build_classifier",
     "classifier_features",
     "compute_features",
+    "fast_layout",
     "first_convolution",
     "flexible_unet",
     "fold_input_copies",

@@ -16,6 +16,7 @@ from .gradient_affinity import gradient_affinity
 from .learning_rates import parameter_groups
 from .linear_probe import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
 from .metrics import FineTuneMetrics, MetricsFile, PretextMetrics, effective_rank, feature_spread
+from .mixed_precision import MixedPrecision, computes_in_half, half_type
 from .mlflow_log import mlflow_log
 from .pictures import draw_puzzles
 from .progress import ProgressBar
@@ -29,6 +30,7 @@ __all__ = [
     "FeatureDataset",
     "FineTuneMetrics",
     "MetricsFile",
+    "MixedPrecision",
     "PretextMetrics",
     "ProgressBar",
     "ReseedEachEpoch",
@@ -41,6 +43,7 @@ __all__ = [
     "begin_run",
     "check_batches",
     "check_ids",
+    "computes_in_half",
     "distribute",
     "draw_puzzles",
     "effective_rank",
@@ -48,6 +51,7 @@ __all__ = [
     "feature_spread",
     "fit_linear_layer",
     "gradient_affinity",
+    "half_type",
     "mlflow_log",
     "needs_synced_statistics",
     "parameter_groups",

@@ -13,6 +13,7 @@ from medssl.networks import (
     Backbone,
     build_backbone,
     build_classifier,
+    fast_layout,
     first_convolution,
     network_description,
 )
@@ -38,6 +39,24 @@ def test_a_backbone_keeps_its_contract(name: str, spatial_dims: int) -> None:
     # The map is what comes after the last activation, and it depends on the image.
     assert feature_map.min() >= 0
     assert not torch.allclose(features[0], features[1])
+
+
+@every_backbone
+def test_the_fast_layout_is_one_that_the_weights_can_have_and_changes_no_feature(name: str, spatial_dims: int) -> None:
+    backbone = build_backbone(name, spatial_dims).double().eval()
+    images = torch.randn(2, 1, *[36] * spatial_dims, dtype=torch.float64)
+    with torch.no_grad():
+        before = backbone(images)
+        layout = fast_layout(name, spatial_dims)
+        after = backbone.to(memory_format=layout)(images)
+    torch.testing.assert_close(after, before)
+    assert first_convolution(backbone.network)[1].weight.is_contiguous(memory_format=layout)
+    assert (layout != torch.contiguous_format) is (spatial_dims in ARCHITECTURES[name].channels_last)
+
+
+def test_the_layout_of_an_unknown_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="no backbone 'resnet'"):
+        fast_layout("resnet", 2)
 
 
 @every_backbone

@@ -1,5 +1,6 @@
 """Every task on every backbone in 2D and 3D: what each of them promises, and what they refuse."""
 
+import copy
 import io
 from collections.abc import Iterator
 from functools import lru_cache
@@ -202,6 +203,23 @@ def test_each_device_and_precision_gives_a_finite_loss_and_finite_gradients(
     assert output.loss.isfinite()
     assert all(value.isfinite() for value in output.metrics.values())
     assert all(has_finite_gradient(weight) for _, weight in weights(task, backbone))
+
+
+@every_task
+def test_channels_last_changes_nothing_but_the_layout(name: str, values: dict[str, Any], spatial_dims: int) -> None:
+    layout = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
+    task, backbone, images = set_up(name, spatial_dims, **values)
+    found = []
+    for memory_format in (torch.contiguous_format, layout):
+        both = nn.ModuleList([task, copy.deepcopy(backbone)]).double().to(memory_format=memory_format)
+        torch.manual_seed(0)
+        both.zero_grad()
+        output = task(both[1], images.double())
+        output.loss.backward()
+        first = first_convolution(both[1].network)[1].weight
+        assert first.is_contiguous(memory_format=memory_format)
+        found.append((output.loss, output.metrics, first.grad))
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("image_size", [(24, 24), (24, 20), (16, 16, 16), (16, 16, 10), (12, 14, 16)])
