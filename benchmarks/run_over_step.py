@@ -116,9 +116,9 @@ class Bare:
             self.network = parsed("network")
             self.optimizer = parsed("optimizer")
             self.loader = parsed("train::dataloader")
-            self.amp = parsed("amp")
+            self.inferer = parsed("train::inferer")
+            self.scaler = torch.amp.GradScaler(DEVICE.type, enabled=parsed("train::trainer::amp"))
             self.reseed = ReseedEachEpoch(parsed("seed"), parsed("train::dataset"))
-        self.scaler = torch.amp.GradScaler(DEVICE.type, enabled=self.amp)
         self.epoch = 0
 
     def batches(self) -> list[torch.Tensor]:
@@ -133,8 +133,7 @@ class Bare:
         losses = []
         for images in batches:
             self.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(DEVICE.type, enabled=self.amp):
-                loss = pretext_loss(self.network(images))
+            loss = pretext_loss(self.inferer(images, self.network))
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimizer)
             self.scaler.update()

@@ -1,6 +1,6 @@
 """What does a step of each pretext task cost, over the bare backbone's on the same number of pixels?
 
-Forward and backward pass, without the optimiser; on CUDA in bfloat16. "The same number of pixels" is the very tensor
+Forward and backward pass, without the optimiser, in the memory layout of the bundles; on CUDA in bfloat16. "The same number of pixels" is the very tensor
 that the task feeds to the backbone: tiles, views and copies included; it is checked that the bare backbone makes the
 very features of it that the task got. `rvrm` needs a backbone of three channels; rotation is measured on such a one
 too. The task and the bare backbone take turns. Where a step costs most, the profile says which operators take the time.
@@ -18,7 +18,7 @@ from torch.autograd import DeviceType
 from torch.profiler import profile
 
 from medssl.data.phantoms.batch import draw_batch
-from medssl.networks import build_backbone
+from medssl.networks import build_backbone, fast_layout
 from medssl.pretext import TASKS, build_task
 
 BATCHES = {(224, 224): (4, 64), (96, 96, 96): (2, 8), (30, 128, 128): (2, 16), (128, 128, 32): (2, 16)}
@@ -48,8 +48,9 @@ class Measured:
     def __init__(self, name: str, architecture: str, images: Tensor, copies: int) -> None:
         torch.manual_seed(0)
         self.images = images
-        self.backbone = build_backbone(architecture, images.ndim - 2, copies).to(DEVICE)
-        self.task = build_task(name, self.backbone, images.shape[2:]).to(DEVICE)
+        layout = fast_layout(architecture, images.ndim - 2)
+        self.backbone = build_backbone(architecture, images.ndim - 2, copies).to(DEVICE, memory_format=layout)
+        self.task = build_task(name, self.backbone, images.shape[2:]).to(DEVICE, memory_format=layout)
         self.fed, features = self._look()
         with _autocast(), torch.no_grad():
             again = self.backbone(self.fed)
