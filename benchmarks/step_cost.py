@@ -3,9 +3,10 @@
 Forward and backward pass, without the optimiser, in the memory layout of the bundles; on CUDA in bfloat16. "The same
 number of pixels" is the very tensor that the task feeds to the backbone: tiles, views and copies included; it is
 checked that the bare backbone makes the very features of it that the task got. `rvrm` needs a backbone of three
-channels; rotation is measured on such a one too. The task and the bare backbone take turns. Where a step costs most, the profile says which operators take the time.
-`python benchmarks/step_cost.py` writes `results/step_cost.json` and `.md` beside this file, eight minutes on two idle
-cores without AVX-512; `--shapes 96x96x96 --name step_cost_96` takes nine more.
+channels; rotation is measured on such a one too. The task and the bare backbone take turns. Where a step costs most,
+the profile says which operators take the time. `python benchmarks/step_cost.py` writes `results/step_cost.json` and
+`.md` beside this file, eight minutes on two idle cores without AVX-512; `--shapes 96x96x96 --name step_cost_96` takes
+nine more.
 """
 
 from collections.abc import Callable
