@@ -13,7 +13,7 @@ from medssl.data.phantoms.batch import draw_batch
 from medssl.files import whole_file
 from medssl.networks import build_backbone
 from medssl.pretext import TASKS, Pictures, PretextTask, build_task
-from medssl.training.pictures import puzzle_images, show_image
+from medssl.training.logs.pictures import puzzle_images, show_image
 
 CHEST, HEAD = (128, 128), (64, 64, 48)
 IMAGES = 4

@@ -15,14 +15,20 @@ from .fault_tolerance import ReseedEachEpoch, RunCheckpoint, StopAtNonFinite, pr
 from .gradient_affinity import gradient_affinity
 from .learning_rates import parameter_groups
 from .linear_probe import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
-from .metrics import FineTuneMetrics, MetricsFile, PretextMetrics, effective_rank, feature_spread
+from .logs import (
+    FineTuneMetrics,
+    MetricsFile,
+    PretextMetrics,
+    ProgressBar,
+    TensorBoardLog,
+    draw_puzzles,
+    effective_rank,
+    feature_spread,
+    mlflow_log,
+)
 from .mixed_precision import MixedPrecision, computes_in_half, half_type
-from .mlflow_log import mlflow_log
-from .pictures import draw_puzzles
-from .progress import ProgressBar
 from .saved_weights import BestModel, SaveBackbone
 from .steps import prepare_images, prepare_labelled, pretext_loss
-from .tensorboard import TensorBoardLog
 
 __all__ = [
     "BestModel",

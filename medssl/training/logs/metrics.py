@@ -14,9 +14,9 @@ from medssl.files import write_json
 from medssl.networks import Backbone
 from medssl.pretext import PretextModelOutput
 
-from .distributed import mean_over_processes
-from .fault_tolerance import writing
-from .steps import step_output
+from ..distributed import mean_over_processes
+from ..fault_tolerance import writing
+from ..steps import step_output
 
 
 def feature_spread(features: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from medssl.networks import build_backbone
 from medssl.pretext import TASKS, Pictures, build_task
 from medssl.training import draw_puzzles
-from medssl.training.pictures import middle_slice, montage
+from medssl.training.logs.pictures import middle_slice, montage
 
 
 def pixels_of_figure(figure) -> np.ndarray:

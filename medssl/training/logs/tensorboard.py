@@ -9,8 +9,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from medssl.pretext import PretextModel, PretextModelOutput, PretextTask
 
+from ..steps import step_output
 from .pictures import draw_puzzles
-from .steps import step_output
 
 
 class TensorBoardLog:

@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from tqdm import tqdm
 
-from .steps import step_output
+from ..steps import step_output
 
 
 class ProgressBar:

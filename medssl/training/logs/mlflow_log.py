@@ -9,7 +9,7 @@ from monai.handlers import MLFlowHandler
 
 from medssl.files import write_text
 
-from .config import running_config
+from ..config import running_config
 
 RUN_NAME = "mlflow_run.txt"
 

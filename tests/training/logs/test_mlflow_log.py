@@ -10,7 +10,7 @@ import yaml
 from ignite.engine import Engine
 from monai.bundle import ConfigParser
 
-MIX_IN = yaml.safe_load((Path(__file__).parents[2] / "configs" / "tracking" / "mlflow.yaml").read_text())
+MIX_IN = yaml.safe_load((Path(__file__).parents[3] / "configs" / "tracking" / "mlflow.yaml").read_text())
 
 
 def handlers(output: Path, resume: bool = False, **values: Any) -> list[Any]:
