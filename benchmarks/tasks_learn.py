@@ -79,11 +79,11 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Each task learns, in 2D and in 3D",
         "",
-        f"{report['machine']}; {versions}. ResNet-18, Adam, 256 phantoms to train on, 64 others to judge by, seed "
+        f"Last run on {report['machine']}; {versions}. ResNet-18, Adam, 256 phantoms to train on, 64 others to judge by, seed "
         f"{report['seed']}. Views of simsiam and simclr keep at least half of the image.",
         "",
-        "| task | | measure | reached | untrained | chance or constant answer | steps × batch | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | | measure | reached | untrained | chance or constant answer | steps × batch |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
         for measure, value in row.items():
@@ -91,7 +91,7 @@ def as_markdown(report: dict[str, Any]) -> str:
             if beside != measure:
                 cells = [row["task"], row["dimensions"], measure, f"{value:.3f}"]
                 cells += [f"{row['untrained'][measure]:.3f}", f"{row[beside]:.3f}"]
-                lines.append(f"| {' | '.join(cells)} | {row['steps']} × {row['batch']} | {row['seconds']:.0f} |")
+                lines.append(f"| {' | '.join(cells)} | {row['steps']} × {row['batch']} |")
     return "\n".join(lines) + "\n"
 
 
