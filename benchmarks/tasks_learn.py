@@ -79,8 +79,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Each task learns, in 2D and in 3D",
         "",
-        f"Last run on {report['machine']}; {versions}. ResNet-18, Adam, 256 phantoms to train on, 64 others to judge by, seed "
-        f"{report['seed']}. Views of simsiam and simclr keep at least half of the image.",
+        f"Last run on {report['machine']}; {versions}. ResNet-18, Adam, 256 phantoms to train on, 64 others to judge "
+        f"by, seed {report['seed']}. Views of simsiam and simclr keep at least half of the image.",
         "",
         "| task | | measure | reached | untrained | chance or constant answer | steps × batch |",
         "|---|---|---|---|---|---|---|",

@@ -126,11 +126,14 @@ class Painting:
         """Images of the same shape; from ``generator`` or torch's global one."""
         image_size, device = images.shape[2:], images.device
         random = torch.rand(2, len(images), device=device, generator=generator)
-        inner, outer = (
-            box_masks(*draw_boxes(len(images), self.boxes, image_size, sides, device, generator), image_size)
+        inner = random[1] < self.inner
+        (in_starts, in_sides), (out_starts, out_sides) = (
+            draw_boxes(len(images), self.boxes, image_size, sides, device, generator)
             for sides in (self.inner_sides, self.outer_sides)
         )
-        painted = torch.where(per_image(random[1] < self.inner, images), inner, ~outer)
+        starts = torch.where(inner[:, None, None], in_starts, out_starts)
+        sides = torch.where(inner[:, None, None], in_sides, out_sides)
+        painted = box_masks(starts, sides, image_size) == per_image(inner, images)  # outside of the boxes otherwise
         painted = painted & per_image(random[0] < self.prob, images)
         _, low, span = to_unit_range(images)
         noise = torch.rand(images.shape, device=device, generator=generator, dtype=images.dtype) * span + low
