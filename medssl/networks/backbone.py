@@ -31,8 +31,8 @@ class Architecture(NamedTuple):
     smallest_side: int
     """Images with a shorter side leave no feature map."""
     channels_last: tuple[int, ...]
-    """The ``spatial_dims`` in which channels_last makes a training step at least a twentieth quicker, as measured on a
-    CPU (``benchmarks/results/fast_defaults_cpu.md``)."""
+    """The ``spatial_dims`` in which a training step is quicker with channels_last, as measured on a CPU
+    (``benchmarks/results/fast_defaults_cpu.md``)."""
 
 
 def _densenet_map(network: DenseNet121, images: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         out_channels=1024,
         stride=32,
         smallest_side=29,
-        channels_last=(2,),
+        channels_last=(2, 3),
     ),
     "resnet18": Architecture(
         target="monai.networks.nets.resnet18",

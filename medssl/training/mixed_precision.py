@@ -16,8 +16,7 @@ def half_type(device: torch.device) -> torch.dtype:
 def computes_in_half(device: torch.device) -> bool:
     """Whether 16 bits are quicker than 32: on GPUs, and on processors with AVX512_BF16 or AMX.
 
-    Others imitate them: a training step then takes 4 to 12 times as long
-    (``benchmarks/results/fast_defaults_cpu.md``).
+    Others imitate them: a training step then takes 2 to 65 times as long (``benchmarks/results/fast_defaults_cpu.md``).
     """
     if device.type == "cpu":
         # torch has no public name for it yet.
