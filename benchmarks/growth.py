@@ -5,7 +5,7 @@ fresh process; memory is its peak beyond what the imports took (Linux). Every st
 does, and not more; the memory of training may not grow at all, but for the datalist itself. Training means the bundle
 `cxr_pretrain` for a few steps, on links to one prepared image; with its images in memory, as is its default for data
 sets that fit there, and without. Each size gives as many results as it was given images. `python benchmarks/growth.py`
-writes `results/growth.json` and `.md`; five minutes on two cores.
+writes `results/growth.json` and `.md`; eight minutes on two cores.
 """
 
 import os
