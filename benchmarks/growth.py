@@ -1,11 +1,10 @@
 """How time and memory grow with the number of images: `prepare`, datalists, evaluation, the bootstrap, training.
 
-1000, 10 000 and 100 000 images (steps that read every file up to 10 000, unless `--slow` says otherwise), each in a
-fresh process; memory is its peak beyond what the imports took (Linux). Every step may grow as the number of images
+1000, 10 000 and 100 000 images, each in a fresh process; memory is its peak beyond what the imports took (Linux). Every step may grow as the number of images
 does, and not more; the memory of training may not grow at all, but for the datalist itself. Training means the bundle
 `cxr_pretrain` for a few steps, on links to one prepared image; with its images in memory, as is its default for data
 sets that fit there, and without. Each size gives as many results as it was given images. `python benchmarks/growth.py`
-writes `results/growth.json` and `.md`; eight minutes on two cores.
+writes `results/growth.json` and `.md`; a quarter of an hour on two cores.
 """
 
 import os
@@ -153,7 +152,6 @@ STEPS_OF_WORK: dict[str, Callable[[int, Path], Callable[[], int]]] = {
     f"{STEPS} steps of training, cache_rate 0": train_from_disk,
     f"{STEPS} steps of training, cache_rate 1": train_from_memory,
 }
-SLOW = (prepare_images, train_from_memory)
 
 
 def growth(row: dict[str, Any], before: dict[str, Any] | None) -> str:
@@ -167,7 +165,6 @@ def growth(row: dict[str, Any], before: dict[str, Any] | None) -> str:
 def main() -> None:
     options = parser(__doc__, 1)
     options.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    options.add_argument("--slow", type=int, default=10_000, help="the most images of steps that read every file")
     chosen = options.parse_args()
     columns: dict[str, Callable[[Any], str]] = {
         "step": lambda row: row["step"],
@@ -182,8 +179,6 @@ def main() -> None:
     for name, function in STEPS_OF_WORK.items():
         before: dict[str, Any] | None = None
         for images in chosen.sizes:
-            if function in SLOW and images > chosen.slow:
-                continue
             runs = [in_fresh_process(in_folder, function, images) for _ in range(chosen.repeats)]
             row = {"images": images, **{key: min(run[key] for run in runs) for key in runs[0]}}
             result.add(step=name, **row, growth=growth(row, before))
