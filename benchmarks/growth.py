@@ -1,10 +1,10 @@
 """How time and memory grow with the number of images: `prepare`, datalists, evaluation, the bootstrap, training.
 
-1000, 10 000 and 100 000 images, each in a fresh process; memory is its peak beyond what the imports took (Linux). Every step may grow as the number of images
-does, and not more; the memory of training may not grow at all, but for the datalist itself. Training means the bundle
-`cxr_pretrain` for a few steps, on links to one prepared image; with its images in memory, as is its default for data
-sets that fit there, and without. Each size gives as many results as it was given images. `python benchmarks/growth.py`
-writes `results/growth.json` and `.md`; a quarter of an hour on two cores.
+1000, 10 000 and 100 000 images, each in a fresh process; memory is its peak beyond what the imports took (Linux). Every
+step may grow as the number of images does, and not more; the memory of training may not grow at all, but for the
+datalist itself. Training means the bundle `cxr_pretrain` for a few steps, on links to one prepared image; with its
+images in memory, as is its default for data sets that fit there, and without. Each size gives as many results as it was
+given images. `python benchmarks/growth.py` writes `results/growth.json` and `.md`; a quarter of an hour on two cores.
 """
 
 import os
