@@ -53,12 +53,12 @@ def last_windows(starts: Tensor, sides: Tensor, image_size: Sequence[int]) -> Te
     """
     everything = torch.arange(starts.shape[:2].numel(), device=starts.device)
     window, voxel = _voxels(everything, starts, sides, image_size, axes=len(image_size) - 1)
-    length = sides[..., -1].flatten()[window]
+    length = sides[..., -1].flatten().gather(0, window.long())
     powers = 2 ** torch.arange(int(length.max()).bit_length(), device=starts.device)
     level = torch.bucketize(length, powers, right=True) - 1
     table = torch.full((len(powers), len(starts) * prod(image_size)), -1, dtype=torch.int32, device=starts.device)
     for first in (voxel, voxel + length - powers[level]):
-        table.view(-1).scatter_reduce_(0, level * table.shape[1] + first, window.int(), "amax")
+        table.view(-1).scatter_reduce_(0, level * table.shape[1] + first, window, "amax")
     for longer in range(len(powers) - 1, 0, -1):
         half = 2 ** (longer - 1)
         spans, halves = table[longer], table[longer - 1]
@@ -75,17 +75,24 @@ def seen_voxels(last: Tensor, starts: Tensor, sides: Tensor, image_size: Sequenc
         starts, sides, image_size: its arguments.
 
     Returns:
-        The windows in rising order, each as often as it has voxels, and these voxels; both int64 and counted through
-        the batch.
+        The windows in rising order (of :func:`key_type`), each as often as it has voxels, and these voxels (int32);
+        both counted through the batch.
     """
-    seen = torch.zeros(starts.shape[:2].numel(), dtype=torch.bool, device=last.device)
-    seen[last[last >= 0]] = True
-    return _voxels(seen.nonzero()[:, 0], starts, sides, image_size, axes=len(image_size))
+    windows = starts.shape[:2].numel()
+    times = torch.bincount(last + 1, minlength=windows + 1)[1:]
+    window, voxel = _voxels(times.nonzero()[:, 0], starts, sides, image_size, axes=len(image_size))
+    return window.to(key_type(windows)), voxel
 
 
 def key_type(windows: int) -> torch.dtype:
     """The smaller of the two integer types that hold the number of a window and a key; it sorts twice as fast."""
     return torch.int32 if windows * KEYS <= 2**31 else torch.int64
+
+
+def draw_keys(count: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    """Random int16, all ``KEYS`` equally likely; drawn in fours, in a fifth of the time of ``torch.randint``."""
+    fours = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
+    return fours.view(torch.int16)[:count]
 
 
 def shuffle_within(images: Tensor, last: Tensor, window: Tensor, voxel: Tensor, keys: Tensor) -> Tensor:
@@ -98,15 +105,18 @@ def shuffle_within(images: Tensor, last: Tensor, window: Tensor, voxel: Tensor, 
         images: ``[B, C, *spatial]``.
         last: of :func:`last_windows`.
         window, voxel: of :func:`seen_voxels`.
-        keys: random integers below ``KEYS``, one for each entry of ``voxel``, of :func:`key_type`.
+        keys: of :func:`draw_keys`, one for each entry of ``voxel``.
     """
-    order = (window.to(keys.dtype) * KEYS + keys).argsort()
-    kept = last[voxel] == window
-    source = torch.arange(len(last), device=last.device)
-    source[voxel[kept]] = voxel[order[kept]]
+    order = (window * KEYS + keys).argsort()
+    place = voxel.long()
+    kept = last.gather(0, place) == window
+    source = torch.arange(len(last) + 1, dtype=voxel.dtype, device=last.device)
+    # What is not kept goes to one more place at the end: leaving it out first takes twice as long.
+    source.scatter_(0, torch.where(kept, place, len(last)), voxel.gather(0, order))
     flat = images.flatten(2)
-    source = source.view(len(images), 1, -1) % flat.shape[2]
-    return flat.gather(2, source.expand_as(flat)).view_as(images)
+    first = flat.shape[2] * torch.arange(len(images), device=last.device)
+    within = source[:-1].view(len(images), 1, -1) - first[:, None, None]
+    return flat.gather(2, within.expand_as(flat)).view_as(images)
 
 
 def _voxels(
@@ -115,11 +125,13 @@ def _voxels(
     """The voxels of some windows along the first ``axes`` axes, where they start along the others; see seen_voxels."""
     strides = [prod(image_size[axis + 1 :]) for axis in range(len(image_size))]
     voxel = (starts * torch.tensor(strides, device=starts.device)).sum(dim=2)
-    voxel = (voxel + prod(image_size) * torch.arange(len(starts), device=starts.device)[:, None]).flatten()[window]
+    voxel = voxel + prod(image_size) * torch.arange(len(starts), device=starts.device)[:, None]
+    voxel, all_sides = voxel.flatten().gather(0, window).int(), sides.int()
     for axis in range(axes):  # each voxel becomes a line, whose voxels become lines
-        length = sides[..., axis].flatten()[window]
+        length = all_sides[..., axis].flatten().gather(0, window.long())
         line = torch.repeat_interleave(length)
-        before = length.cumsum(0) - length
-        voxel = (voxel - strides[axis] * before)[line] + strides[axis] * torch.arange(len(line), device=line.device)
-        window = window[line]
-    return window, voxel
+        before = length.cumsum(0, dtype=length.dtype) - length
+        along = strides[axis] * torch.arange(len(line), dtype=voxel.dtype, device=starts.device)
+        voxel = (voxel - strides[axis] * before).gather(0, line) + along
+        window = window.int().gather(0, line)
+    return window.int(), voxel

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from monai.networks.blocks import Convolution
 from monai.networks.layers import Conv
@@ -92,6 +93,9 @@ class LightDecoder(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Images ``[B, out_channels, *image_size]`` from a feature map."""
+        if feature_map.device.type == "cpu":  # a fifth of the time less in 3D, a tenth in 2D; not measured on a GPU
+            layout = torch.channels_last if feature_map.ndim == 4 else torch.channels_last_3d
+            feature_map = feature_map.contiguous(memory_format=layout)
         features = self.entry(feature_map)
         for size, stage in zip(self.sizes, self.stages, strict=True):
             features = stage(F.interpolate(features, size=size, mode=self.mode, align_corners=False))

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from medssl.transforms import LocalShuffle
-from medssl.transforms.shuffling import KEYS, draw_windows, key_type, last_windows, seen_voxels, shuffle_within
+from medssl.transforms.shuffling import (
+    KEYS,
+    draw_keys,
+    draw_windows,
+    key_type,
+    last_windows,
+    seen_voxels,
+    shuffle_within,
+)
 
 CASES = [  # image, longest sides, windows in each of three images
     ((7, 9), (3, 2), 5),  # much stays uncovered
@@ -71,10 +79,10 @@ def test_shuffling_is_the_windows_one_after_the_other(
     entries = list(zip(window.tolist(), voxel.tolist(), strict=True))
     assert entries == [(number, one) for number, covered in seen for one in covered]
 
-    keys = KEYS - 1 - torch.randperm(len(entries), dtype=dtype)  # the largest ones there are
-    keys[::3] = torch.randperm(len(entries), dtype=dtype)[::3]
+    keys = KEYS // 2 - 1 - torch.randperm(len(entries), dtype=torch.int16)  # the largest ones there are
+    keys[::3] = torch.randperm(len(entries), dtype=torch.int16)[::3] - KEYS // 2  # and the smallest
     chosen = dict(zip(entries, keys.tolist(), strict=True))
-    shuffled = shuffle_within(images, last, window, voxel, keys)
+    shuffled = shuffle_within(images, last, window.to(dtype), voxel, keys)
     np.testing.assert_array_equal(shuffled.numpy(), shuffle_by_hand(images.numpy(), seen, chosen))
     assert torch.equal(images, before)
 
@@ -129,9 +137,25 @@ def test_voxels_move_as_in_the_published_generator(image_size: tuple[int, ...], 
     assert (error < 0.1 * theirs.mean(axis=0)).all()  # close enough to tell other distributions apart
 
 
+@pytest.mark.parametrize("count", [1, 4, 200_003])
+def test_all_keys_are_equally_likely_and_come_from_the_generator(count: int) -> None:
+    keys = draw_keys(count, torch.device("cpu"), torch.Generator().manual_seed(3))
+    assert (keys.dtype, keys.shape) == (torch.int16, (count,))
+    assert torch.equal(keys, draw_keys(count, torch.device("cpu"), torch.Generator().manual_seed(3)))
+    if count > KEYS:
+        bits = torch.stack([keys.int() >> bit & 1 for bit in range(16)]).double()
+        assert (bits.mean(dim=1) - 0.5).abs().max() < 5 * 0.5 / count**0.5
+        assert (torch.corrcoef(bits).fill_diagonal_(0).abs() < 5 / count**0.5).all()
+        following = torch.corrcoef(torch.stack([keys[:-1], keys[1:]]).double())[0, 1]
+        assert following.abs() < 5 / count**0.5
+        times = torch.bincount(keys.int() + KEYS // 2, minlength=KEYS)
+        assert len(times) == KEYS
+        assert ((times - count / KEYS) ** 2).sum() / (count / KEYS) < KEYS + 5 * (2 * KEYS) ** 0.5  # chi squared
+
+
 def test_the_type_of_the_keys_holds_the_last_window_and_the_largest_key() -> None:
     assert key_type(2**15) == torch.int32
-    assert torch.iinfo(torch.int32).max == (2**15 - 1) * KEYS + KEYS - 1
+    assert torch.iinfo(torch.int32).max > (2**15 - 1) * KEYS + KEYS // 2 - 1
     assert key_type(2**15 + 1) == torch.int64
 
 
@@ -144,7 +168,7 @@ def test_every_permutation_of_a_window_is_equally_likely(image_size: tuple[int, 
     starts = torch.zeros_like(window)
     last = last_windows(starts, window, image_size)
     entries = seen_voxels(last, starts, window, image_size)
-    shuffled = shuffle_within(images, last, *entries, torch.randint(KEYS, entries[0].shape, dtype=key_type(6000)))
+    shuffled = shuffle_within(images, last, *entries, draw_keys(len(entries[0]), images.device))
     _, times = shuffled.flatten(1)[:, : 4 * voxels // image_size[0] : voxels // image_size[0]].unique(
         dim=0, return_counts=True
     )
