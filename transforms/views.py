@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .intensity import blur, jitter_intensity, to_unit_range
+from .intensity import blur, jitter_intensity, value_range
 from .resized_crop import draw_resized_crops, resize_crops
 
 REFERENCE_SIDE = 224
@@ -75,7 +75,7 @@ class ContrastiveView:
             raise ValueError(f"mirror_axes must name spatial axes 0 to {dims - 1}, got {list(mirror_axes)}.")
         coins = torch.rand(len(images), dims, device=device, generator=generator) < 0.5
         allowed = torch.tensor([axis in mirror_axes for axis in range(dims)], device=device)
-        _, low, span = to_unit_range(images)
+        low, span = value_range(images)
         views = resize_crops(images, centres, sides, coins & allowed)
         views = (views - low) / torch.where(span > 0, span, 1)
         changed = random[0] < self.jitter
