@@ -22,7 +22,7 @@ lint: .venv/installed
 	@rm -rf .mypy && mkdir -p .mypy/medssl && ln -s $(CURDIR)/medssl/* $(CURDIR)/transforms .mypy/medssl/
 	MYPYPATH=.mypy $(BIN)/mypy -p medssl
 
-# Forty minutes on two cores; what is measured goes to benchmarks/results.
+# An hour on two cores; what is measured goes to benchmarks/results.
 benchmarks: .venv/installed
 	set -e; for name in $(CPU_BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 	$(PEERS) benchmarks/losses_and_metrics.py

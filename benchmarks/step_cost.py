@@ -5,8 +5,8 @@ number of pixels" is the very tensor that the task feeds to the backbone: tiles,
 checked that the bare backbone makes the very features of it that the task got. `rvrm` needs a backbone of three
 channels; rotation is measured on such a one too. The task and the bare backbone take turns. Where a step costs most,
 the profile says which operators take the time. `python benchmarks/step_cost.py` writes `results/step_cost.json` and
-`.md` beside this file, eight minutes on two idle cores without AVX-512; `--shapes 96x96x96 --name step_cost_96` takes
-nine more.
+`.md` beside this file, ten minutes on two idle cores without AVX-512; `--shapes 96x96x96 --name step_cost_96` takes
+thirteen more.
 """
 
 from collections.abc import Callable
@@ -110,7 +110,7 @@ def _operators(step: Callable[[], None]) -> dict[str, float]:
 
 
 def main() -> None:
-    options = parser(__doc__, 3)
+    options = parser(__doc__, 5)
     options.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     options.add_argument("--shapes", nargs="+", default=SHAPES, choices=["x".join(map(str, size)) for size in BATCHES])
     options.add_argument("--architecture", default="resnet18", help="of the backbone (default: resnet18)")
