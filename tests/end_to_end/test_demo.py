@@ -20,8 +20,8 @@ def test_the_demo_compares_both_arms_and_repeats_nothing(
         count=80,
         size=(64, 64) if kind == "chest" else (32, 32, 16),
         labelled_per_class=2,
-        pretrain={**recipe.pretrain, "epochs": 1, "batch_size": 16, "architecture": "resnet10_quarter"},
-        finetune={**recipe.finetune, "epochs": 1, "batch_size": 16, "architecture": "resnet10_quarter"},
+        pretrain={**recipe.pretrain, "epochs": 1, "batch_size": 16},
+        finetune={**recipe.finetune, "epochs": 1, "batch_size": 16},
     )
     run_demo(small, tmp_path, seeds=2)
     screen = capsys.readouterr().out
