@@ -1,6 +1,7 @@
 """The main job in small, on phantoms: write images, prepare, pre-train, fine-tune on partial labels, compare.
 
-The same bundles and commands serve real images; only the backbone and the numbers below are chosen for a few minutes on two cores.
+The same bundles and commands serve real images; only the backbone and the numbers below are chosen for a few minutes
+on two cores.
 """
 
 import time
@@ -39,7 +40,8 @@ class Recipe:
 
 
 BACKBONE = "resnet10_quarter"
-"""Small, so that a few minutes suffice: a step of ResNet-18 takes fifteen times as long."""
+"""Small, so that a few minutes suffice: ResNet-18 takes 13 to 19 times as long
+(``benchmarks/results/fast_defaults_cpu.md``)."""
 BRAIN = {"window": [-20.0, 120.0]}
 """The brain window."""
 
