@@ -16,7 +16,7 @@ from medssl.data.prepare import prepare
 from medssl.evaluation import write_report
 from medssl.files import write_json
 
-from .bundle_runs import BundleRun
+from .bundle_runs import BundleRun, mix_in
 from .comparison import PRETRAINED, RANDINI, Comparison, comparison_table, say, summarise
 
 
@@ -81,10 +81,14 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
     Returns:
         What ``results.json`` holds: ``summary`` (see :func:`summarise`), ``seeds`` (the figures of each), ``minutes``
         of training.
+
+    Raises:
+        ValueError: for less than one seed, or a task that has no mix-in.
     """
     started = time.perf_counter()
     console = Console()
     task = task or recipe.task
+    _check(task, seeds)
     datalist = _prepare(recipe, output, console)
     shared: dict[str, Any] = {"datalist": datalist, "workers": 0}
     if recipe.spatial_dims == 3:
@@ -124,6 +128,15 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
     _say_where(console, comparison, page)
     console.print(f"\nThat took {(time.perf_counter() - started) / 60:.1f} minutes.")
     return results
+
+
+def _check(task: str, seeds: int) -> None:
+    if seeds < 1:
+        raise ValueError(f"The demo needs at least one seed, got {seeds}.")
+    file = mix_in(f"pretext/{task}")
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
+        raise ValueError(f"There is no task {task!r}. There are {known}.")
 
 
 def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:

@@ -1,11 +1,13 @@
 """The demo, in the smallest form that still runs every part."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from medssl.__main__ import main
 from medssl.studies.comparison import PRETRAINED, RANDINI, summarise
 from medssl.studies.demo import RECIPES, run_demo
 
@@ -43,6 +45,24 @@ def test_the_demo_compares_both_arms_and_repeats_nothing(
 
     run_demo(small, tmp_path, seeds=2)
     assert "python -m monai.bundle" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "rotations"], r"There is no task 'rotations'\. There are cpc, .*rotation, "),
+        (["--seeds", "0"], "at least one seed, got 0"),
+    ],
+)
+def test_a_mistake_is_one_sentence_before_anything_is_written(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "demo"
+    assert main(["demo", "--output", str(output), *arguments]) == 1
+    said = capsys.readouterr().err
+    assert re.search(message, said)
+    assert "Traceback" not in said
+    assert not output.exists()
 
 
 def test_the_difference_is_paired_by_seed() -> None:
