@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from medssl.commands import affinity, aggregate, demo, export, phantoms, prepare, puzzles, report, verify
+from medssl.errors import INTERRUPTED, print_plain_error
 
 COMMANDS = (demo, prepare, report, export, verify, aggregate, affinity, phantoms, puzzles)
 
@@ -15,21 +16,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int | None] = options.command
     try:
         return command(options) or 0
-    except (ValueError, OSError) as error:
-        return _explain(error)
-    except KeyboardInterrupt:
-        print("\nmedssl: stopped.", file=sys.stderr)
-        return 130
-
-
-def _explain(error: Exception) -> int:
-    from medssl.training import print_plain_error
-
-    if isinstance(error, OSError) and error.filename:  # a full disk, a folder that may not be written
-        print(f"\nmedssl: {error.filename}: {error.strerror}.", file=sys.stderr)
-    else:
+    except Exception as error:
         print_plain_error(type(error), error, error.__traceback__)
-    return 1
+        return 1
+    except KeyboardInterrupt:
+        print("\nmedssl: Stopped.", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

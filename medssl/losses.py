@@ -8,6 +8,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medssl.errors import UserError
+
 IGNORED = -100
 """What torch's cross-entropy takes for an unknown class."""
 
@@ -59,7 +61,7 @@ class PartialBCELoss(nn.Module):
         """See :func:`partial_bce`.
 
         Raises:
-            ValueError: when the shapes differ or the class counts are others than at construction.
+            UserError: when the shapes differ or the class counts are others than at construction.
         """
         _check_shapes(logits, labels, len(self.positive_weight))
         # A buffer moves with the module; a loss that a config builds is never moved, so it follows the logits.
@@ -110,7 +112,7 @@ class PartialCrossEntropyLoss(nn.Module):
         """See :func:`partial_cross_entropy`.
 
         Raises:
-            ValueError: when the shapes differ or the class counts are others than at construction.
+            UserError: when the shapes differ or the class counts are others than at construction.
         """
         _check_shapes(logits, labels, len(self.weight))
         return partial_cross_entropy(logits, labels, self.weight.to(logits.device))
@@ -131,9 +133,7 @@ def label_loss(
 
 def _check_shapes(logits: Tensor, labels: Tensor, classes: int) -> None:
     if logits.shape != labels.shape or logits.shape[-1] != classes:
-        raise ValueError(
-            f"Logits {list(logits.shape)} and labels {list(labels.shape)} must both be [batch, {classes}]."
-        )
+        raise UserError(f"Logits {list(logits.shape)} and labels {list(labels.shape)} must both be [batch, {classes}].")
 
 
 def info_nce(
@@ -222,10 +222,10 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
         The mean over the 2B views of this process.
 
     Raises:
-        ValueError: when there is one image only, so that nothing could be told apart.
+        UserError: when there is one image only, so that nothing could be told apart.
     """
     if len(first) < 2:
-        raise ValueError(f"NT-Xent needs a batch of at least 2 images, got {len(first)}: raise batch_size.")
+        raise UserError(f"NT-Xent needs a batch of at least 2 images, got {len(first)}: raise batch_size.")
     views = F.normalize(torch.cat([first, second]), dim=1)
     everywhere = gather_with_gradient(views)
     similarities = views @ everywhere.T / temperature
@@ -264,10 +264,10 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
         A scalar, float32 at least, under autocast too; 0 (with zero gradients) when all rows of one set are 0.
 
     Raises:
-        ValueError: when the two are no features of equally many images.
+        UserError: when the two are no features of equally many images.
     """
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
-        raise ValueError(f"Features {list(x.shape)} and {list(y.shape)} must be [images, features] of the same images.")
+        raise UserError(f"Features {list(x.shape)} and {list(y.shape)} must be [images, features] of the same images.")
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     with torch.autocast(x.device.type, enabled=False):  # the products overflow half precision
         x, y = (features.to(dtype) - features.to(dtype).mean(dim=0) for features in (x, y))

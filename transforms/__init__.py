@@ -2,7 +2,6 @@
 
 from .dicom_series import SetAside, Stack, find_stacks, read_stack
 from .genesis import BezierIntensity, LocalShuffle, Painting
-from .image_error import UnusableImageError
 from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range, value_range
 from .masks import box_masks, draw_boxes, draw_grid_masks
 from .mixing import draw_coefficients, draw_partners, mix
@@ -48,7 +47,6 @@ __all__ = [
     "SetAside",
     "Stack",
     "StoredImage",
-    "UnusableImageError",
     "apply_tables",
     "bezier_tables",
     "blur",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .image_error import UnusableImageError
+from medssl.errors import UnusableImageError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 COSINE_TOLERANCE = 1e-3

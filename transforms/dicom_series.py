@@ -17,9 +17,10 @@ import numpy as np
 import pydicom
 from pydicom import pixels
 
+from medssl.errors import UnusableImageError, UserError
+
 from .dicom_geometry import COSINE_TOLERANCE, SAME_PLACE, Geometry, arrange, is_even, places_along_normal, put_right
 from .dicom_slices import SEPARATING_TAGS, Slice, one_line, read_slices
-from .image_error import UnusableImageError
 
 FEWEST_SLICES = 3  # of one orientation, beside a larger one; fewer are a localiser
 MAY_BE_SLICES = ("damaged", "missing tags", "wrong tags")  # reasons for which a volume may lack a slice
@@ -137,7 +138,7 @@ def _decoded(file: Path, frames: Sequence[int], shape: tuple[int, ...]) -> Itera
         # From the whole dataset: given a path, pydicom 3.0 cannot decode deflated files.
         for stored in pixels.iter_pixels(pydicom.dcmread(file), indices=frames):
             if stored.shape != shape:
-                raise ValueError(f"its pixels have the shape {stored.shape} where {shape} is announced")
+                raise UserError(f"its pixels have the shape {stored.shape} where {shape} is announced")
             yield stored
     except Exception as error:  # each decoder raises its own kind
         raise UnusableImageError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pydicom
 from pydicom.uid import UID
 
-from .image_error import UnusableImageError
+from medssl.errors import UnusableImageError
 
 # What tells volumes of one series and one place apart, the most telling first; the names on the right of a pair are
 # those of enhanced multi-frame files.

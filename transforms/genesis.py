@@ -9,16 +9,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from medssl.errors import UserError
+
 from .intensity import apply_tables, bezier_tables, per_image, to_unit_range, value_range
 from .masks import box_masks, draw_boxes
 from .shuffling import KEYS, draw_keys, draw_windows, last_windows, seen_voxels, shuffle_within
 
 
 def check_probability(**probabilities: float) -> None:
-    """Raise ValueError when one of the named numbers does not lie in 0..1."""
+    """Raise `UserError` when one of the named numbers does not lie in 0..1."""
     for name, value in probabilities.items():
         if not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in 0..1, got {value}.")
+            raise UserError(f"{name} must lie in 0..1, got {value}.")
 
 
 class BezierIntensity:
@@ -29,7 +31,7 @@ class BezierIntensity:
         inverted: probability that a curve falls.
 
     Raises:
-        ValueError: when a probability does not lie in 0..1.
+        UserError: when a probability does not lie in 0..1.
     """
 
     def __init__(self, prob: float = 0.9, inverted: float = 0.5) -> None:
@@ -59,13 +61,13 @@ class LocalShuffle:
         windows: number of windows in an image.
 
     Raises:
-        ValueError: when a share does not lie in 0..1 or there is no window.
+        UserError: when a share does not lie in 0..1 or there is no window.
     """
 
     def __init__(self, prob: float = 0.5, largest: float = 0.1, windows: int = 10_000) -> None:
         check_probability(prob=prob, largest=largest)
         if windows < 1:
-            raise ValueError(f"LocalShuffle needs at least one window, got {windows}.")
+            raise UserError(f"LocalShuffle needs at least one window, got {windows}.")
         self.prob, self.largest, self.windows = prob, largest, windows
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -103,7 +105,7 @@ class Painting:
         outer_sides: shortest and longest side of a box that is left.
 
     Raises:
-        ValueError: when a probability does not lie in 0..1 or there is no box.
+        UserError: when a probability does not lie in 0..1 or there is no box.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class Painting:
     ) -> None:
         check_probability(prob=prob, inner=inner)
         if boxes < 1:
-            raise ValueError(f"Painting needs at least one box, got {boxes}.")
+            raise UserError(f"Painting needs at least one box, got {boxes}.")
         self.prob, self.inner, self.boxes = prob, inner, boxes
         self.inner_sides, self.outer_sides = tuple(inner_sides), tuple(outer_sides)
 

@@ -3,15 +3,17 @@
 import torch
 from torch import Tensor
 
+from medssl.errors import UserError
+
 
 def draw_partners(batch_size: int, device: torch.device) -> Tensor:
     """A partner for every image of the batch, never itself: ``[B]``, a cyclic shift of a random order.
 
     Raises:
-        ValueError: when the batch has fewer than two images.
+        UserError: when the batch has fewer than two images.
     """
     if batch_size < 2:
-        raise ValueError(f"Mixing pairs of images needs a batch of at least 2, got {batch_size}: raise batch_size.")
+        raise UserError(f"Mixing pairs of images needs a batch of at least 2, got {batch_size}: raise batch_size.")
     order = torch.randperm(batch_size, device=device)
     return torch.empty_like(order).index_copy_(0, order, order.roll(1))
 

@@ -5,6 +5,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from medssl.errors import UserError
+
 ENUMERATED_ITEMS = 9
 """Up to 9! = 362 880 permutations are all looked at; of more items a sample stands for them."""
 CANDIDATES = 100_000
@@ -40,17 +42,17 @@ def distant_permutations(items: int, count: int, seed: int = 0) -> Tensor:
         ``[count, items]`` (int64), each row a permutation of 0 … items − 1, no two alike. Do not change it in place.
 
     Raises:
-        ValueError: when there are not as many permutations.
+        UserError: when there are not as many permutations.
     """
     if items < 2:
-        raise ValueError(f"There is nothing to permute in {items} item.")
+        raise UserError(f"There is nothing to permute in {items} item.")
     generator = torch.Generator().manual_seed(seed)
     if items <= ENUMERATED_ITEMS:
         candidates = every_permutation(items)
     else:
         candidates = torch.rand(CANDIDATES, items, generator=generator).argsort(dim=1).to(torch.int16).unique(dim=0)
     if not 1 <= count <= len(candidates):
-        raise ValueError(f"{items} items have {len(candidates)} permutations to choose from, {count} were asked for.")
+        raise UserError(f"{items} items have {len(candidates)} permutations to choose from, {count} were asked for.")
     columns = candidates.T.contiguous()
     chosen = [int(torch.randint(len(candidates), (), generator=generator))]
     nearest = torch.full((len(candidates),), items + 1, dtype=torch.int32)

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from pydicom import pixels
 from pydicom.uid import UID
 
-from .image_error import UnusableImageError
+from medssl.errors import MissingFileError, UnusableImageError, UserError
 
 DICOM_MAGIC_OFFSET = 128
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601, which Pillow uses as well
@@ -42,8 +42,8 @@ class LoadRadiograph(Transform):
             Turn it off for detectors whose windows are wrong.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is empty, truncated, no image, or holds several frames; the message names it.
+        MissingFileError: there is no such file.
+        UserError: the file is empty, truncated, no image, or holds several frames; the message names it.
     """
 
     def __init__(self, voi_lut: bool = True) -> None:
@@ -107,7 +107,7 @@ class ResizeRadiographd(ApplyToKeys):
 def read_radiograph(path: Path, voi_lut: bool = True) -> np.ndarray:
     """The grey image [H, W], float32, of a PNG, JPEG, TIFF or DICOM file; see `LoadRadiograph`."""
     if not path.is_file():
-        raise FileNotFoundError(f"There is no image file {path}: check the path in the datalist.")
+        raise MissingFileError(f"There is no image file {path}: check the path in the datalist.")
     if path.stat().st_size == 0:
         raise UnusableImageError(
             "empty file", f"{path} is empty (0 bytes): copy it again, or take it out of the datalist."
@@ -148,7 +148,7 @@ def _read_dicom(path: Path, voi_lut: bool) -> np.ndarray:
         dataset = pydicom.dcmread(path)
         if "PixelData" not in dataset:
             if "Image Storage" in UID(dataset.file_meta.get("MediaStorageSOPClassUID") or "").name:
-                raise ValueError("it ends before its pixels")
+                raise UserError("it ends before its pixels")
             raise UnusableImageError("no pixels", f"{path} is DICOM without an image: take it out of the datalist.")
         frames = int(dataset.get("NumberOfFrames") or 1)
         if frames > 1:

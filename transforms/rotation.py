@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from medssl.errors import UserError
+
 HALF_TURN_PLANES: dict[int, tuple[tuple[int, int], ...]] = {2: ((0, 1),), 3: ((1, 2), (0, 2))}
 """Planes of the half turns a task tells apart: one in 2D; in 3D about the first and about the second axis."""
 
@@ -33,10 +35,10 @@ def shape_preserving_rotations(image_size: Sequence[int]) -> tuple[QuarterTurns,
         image_size: the spatial shape, two or three numbers.
 
     Raises:
-        ValueError: when ``image_size`` has not two or three entries.
+        UserError: when ``image_size`` has not two or three entries.
     """
     if len(image_size) not in (2, 3):
-        raise ValueError(f"image_size must have 2 or 3 entries, got {list(image_size)}.")
+        raise UserError(f"image_size must have 2 or 3 entries, got {list(image_size)}.")
     rotations = [QuarterTurns((0, 1), 0)]
     for first, second in combinations(range(len(image_size)), 2):
         turns = (1, 2, 3) if image_size[first] == image_size[second] else (2,)

@@ -5,6 +5,8 @@ from itertools import permutations, product
 import torch
 from torch import Tensor
 
+from medssl.errors import UserError
+
 GRID_SIDE = 3
 """Tiles along each axis of the grid."""
 
@@ -22,10 +24,10 @@ def shortest_routes(spatial_dims: int) -> Tensor:
         Grid positions ``[routes, 2 * spatial_dims + 1, spatial_dims]`` (int64, 0..2), grouped by their first corner.
 
     Raises:
-        ValueError: when ``spatial_dims`` is neither 2 nor 3.
+        UserError: when ``spatial_dims`` is neither 2 nor 3.
     """
     if spatial_dims not in (2, 3):
-        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+        raise UserError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     steps_per_axis = GRID_SIDE - 1
     orders = sorted(set(permutations([axis for axis in range(spatial_dims) for _ in range(steps_per_axis)])))
     steps = torch.nn.functional.one_hot(torch.tensor(orders), spatial_dims)
@@ -49,12 +51,12 @@ def route_pool(spatial_dims: int, routes_per_corner: int = 6, seed: int = 0) -> 
         Grid positions ``[corners * routes_per_corner, 2 * spatial_dims + 1, spatial_dims]``.
 
     Raises:
-        ValueError: when there are not as many routes.
+        UserError: when there are not as many routes.
     """
     by_corner = shortest_routes(spatial_dims).unflatten(0, (2**spatial_dims, -1))
     available = by_corner.shape[1]
     if not 1 <= routes_per_corner <= available:
-        raise ValueError(
+        raise UserError(
             f"routes_per_corner must lie between 1 and {available} in {spatial_dims}D, got {routes_per_corner}."
         )
     generator = torch.Generator().manual_seed(seed)

@@ -20,6 +20,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable, Transform
 from torch import Tensor
 
+from medssl.errors import MissingFileError, UserError
+
 from .radiograph import ApplyToKeys
 
 STORED_SUFFIX = ".b2nd"
@@ -67,14 +69,14 @@ class StoredImage:
         spacing: sides of a voxel in mm; None for a radiograph.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is none that ``prepare`` wrote, or is damaged.
+        MissingFileError: there is no such file.
+        UserError: the file is none that ``prepare`` wrote, or is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"There is no prepared image {path}: run `python -m medssl prepare` again; it makes what is missing."
             )
         try:
@@ -97,8 +99,8 @@ class StoredImage:
             raise self._damaged(error) from error
         return stored.astype(np.float32) * np.float32(self._step) + np.float32(self._offset)
 
-    def _damaged(self, error: Exception) -> ValueError:
-        return ValueError(
+    def _damaged(self, error: Exception) -> UserError:
+        return UserError(
             f"{self.path} is no prepared image or is damaged ({type(error).__name__}): remove it and run "
             "`python -m medssl prepare` again."
         )
@@ -111,7 +113,7 @@ class LoadStored(Transform):
         size: the voxels along each axis that the network expects; None takes any.
 
     Raises:
-        FileNotFoundError, ValueError: see `StoredImage`; or the image has another size.
+        UserError: see `StoredImage`; or the image has another size.
     """
 
     def __init__(self, size: Sequence[int] | None = None) -> None:
@@ -122,7 +124,7 @@ class LoadStored(Transform):
         image = StoredImage(path)
         if self.size is not None and image.shape != self.size:
             sides = "×".join(map(str, image.shape))
-            raise ValueError(
+            raise UserError(
                 f"{path} has {sides} pixels and image_size is {list(self.size)}: prepare the images with "
                 f"--size {' '.join(map(str, self.size))}, or leave --image_size out."
             )
@@ -141,7 +143,7 @@ class LoadStoredd(ApplyToKeys):
 def _open(path: str | Path, size: Sequence[int]) -> StoredImage:
     image = StoredImage(path)
     if len(image.shape) != len(size):
-        raise ValueError(
+        raise UserError(
             f"{path} has {len(image.shape)} axes and image_size, {list(size)}, has {len(size)}: prepare images with "
             f"--dims {len(size)}, or train with the bundle for such images."
         )

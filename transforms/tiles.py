@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medssl.errors import UserError
+
 
 def cut_tiles(images: Tensor, starts: Tensor, tile_size: Sequence[int]) -> Tensor:
     """Cut ``m`` tiles of one size out of each image.
@@ -20,11 +22,11 @@ def cut_tiles(images: Tensor, starts: Tensor, tile_size: Sequence[int]) -> Tenso
         ``[B, m, C, *tile_size]``.
 
     Raises:
-        ValueError: when a tile is larger than the image.
+        UserError: when a tile is larger than the image.
     """
     spatial = tuple(images.shape[2:])
     if any(tile > side for tile, side in zip(tile_size, spatial, strict=True)):
-        raise ValueError(f"Tiles of {list(tile_size)} do not fit into images of {list(spatial)}.")
+        raise UserError(f"Tiles of {list(tile_size)} do not fit into images of {list(spatial)}.")
     # unfold makes a view that holds every possible tile; indexing then copies the chosen ones in one call.
     every_tile = images
     for axis, tile in enumerate(tile_size):
@@ -40,11 +42,11 @@ def draw_crop_starts(
     """Uniformly random places of a crop: ``[B, spatial_dims]``, from torch's global generator.
 
     Raises:
-        ValueError: when the crop is larger than the image.
+        UserError: when the crop is larger than the image.
     """
     free = [side - crop for side, crop in zip(image_size, crop_size, strict=True)]
     if min(free) < 0:
-        raise ValueError(f"A crop of {list(crop_size)} does not fit into images of {list(image_size)}.")
+        raise UserError(f"A crop of {list(crop_size)} does not fit into images of {list(image_size)}.")
     return torch.stack([torch.randint(room + 1, (batch_size,), device=device) for room in free], dim=1)
 
 
@@ -59,11 +61,11 @@ def draw_cell_starts(
         ``[B, grid ** spatial_dims, spatial_dims]``; the last axis of the image runs fastest.
 
     Raises:
-        ValueError: when a tile is larger than a cell.
+        UserError: when a tile is larger than a cell.
     """
     cell_size = [side // grid for side in image_size]
     if any(tile > cell for tile, cell in zip(tile_size, cell_size, strict=True)):
-        raise ValueError(f"Tiles of {list(tile_size)} do not fit into cells of {cell_size}.")
+        raise UserError(f"Tiles of {list(tile_size)} do not fit into cells of {cell_size}.")
     cells = torch.tensor(list(product(range(grid), repeat=len(cell_size))), device=device)
     corners = cells * torch.tensor(cell_size, device=device)
     places = draw_crop_starts(batch_size * len(cells), cell_size, tile_size, device)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from medssl.errors import UserError
+
 from .intensity import blur, jitter_intensity, value_range
 from .resized_crop import draw_resized_crops, resize_crops
 
@@ -38,7 +40,7 @@ class ContrastiveView:
             smaller widths.
 
     Raises:
-        ValueError: for shares or probabilities outside 0..1, and other numbers that mean nothing.
+        UserError: for shares or probabilities outside 0..1, and other numbers that mean nothing.
     """
 
     def __init__(
@@ -52,15 +54,15 @@ class ContrastiveView:
         sigma: Sequence[float] = (0.1, 2.0),
     ) -> None:
         if not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f"scale must rise within 0 and 1, got {list(scale)}.")
+            raise UserError(f"scale must rise within 0 and 1, got {list(scale)}.")
         if not 0 < ratio[0] <= ratio[1] or not 0 <= sigma[0] <= sigma[1]:
-            raise ValueError(
+            raise UserError(
                 f"ratio and sigma must rise, the one above 0, the other from 0: {list(ratio)}, {list(sigma)}."
             )
         if not math.isclose(ratio[0] * ratio[1], 1, rel_tol=1e-3):
-            raise ValueError(f"ratio must be 1 / r and r, such as 3/4 and 4/3, got {list(ratio)}.")
+            raise UserError(f"ratio must be 1 / r and r, such as 3/4 and 4/3, got {list(ratio)}.")
         if not all(0 <= share <= 1 for share in (jitter, strength, blur)):
-            raise ValueError(f"jitter, strength and blur must lie in 0..1, got {jitter}, {strength} and {blur}.")
+            raise UserError(f"jitter, strength and blur must lie in 0..1, got {jitter}, {strength} and {blur}.")
         self.scale, self.ratio, self.mirror_axes = tuple(scale), tuple(ratio), mirror_axes
         self.jitter, self.strength = jitter, strength
         self.blur, self.sigma = blur, tuple(sigma)
@@ -72,7 +74,7 @@ class ContrastiveView:
         random = torch.rand(6, len(images), device=device, generator=generator)
         mirror_axes = ((1,) if dims == 2 else (0,)) if self.mirror_axes is None else self.mirror_axes
         if not all(0 <= axis < dims for axis in mirror_axes):
-            raise ValueError(f"mirror_axes must name spatial axes 0 to {dims - 1}, got {list(mirror_axes)}.")
+            raise UserError(f"mirror_axes must name spatial axes 0 to {dims - 1}, got {list(mirror_axes)}.")
         coins = torch.rand(len(images), dims, device=device, generator=generator) < 0.5
         allowed = torch.tensor([axis in mirror_axes for axis in range(dims)], device=device)
         low, span = value_range(images)

@@ -21,8 +21,9 @@ from monai.data import MetaTensor
 from monai.transforms import Transform
 from monai.utils import SpaceKeys
 
+from medssl.errors import MissingFileError, UnusableImageError, UserError
+
 from .dicom_series import MAY_BE_SLICES, SetAside, Stack, find_stacks, read_stack
-from .image_error import UnusableImageError
 from .radiograph import ApplyToKeys, is_dicom
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -37,7 +38,7 @@ class LoadVolume(Transform):
     was put right, such as a gantry tilt.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
+        MissingFileError: there is no such file or folder.
         UnusableImageError: the file is damaged, not 3D or not finite; or the slices form no volume, or several, or some
             of them are damaged. The message names path and reason.
     """
@@ -70,13 +71,13 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> tuple[np.ndarray, np
         The volume [X, Y, Z], float32; its affine [4, 4] from voxels to RAS mm; and notes on what was put right.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
+        MissingFileError: there is no such file or folder.
         UnusableImageError: see `LoadVolume`.
     """
     files = _files(path)
     for file in files:
         if not file.exists():
-            raise FileNotFoundError(f"There is no file or folder {file}: check the path in the datalist.")
+            raise MissingFileError(f"There is no file or folder {file}: check the path in the datalist.")
     first = files[0]
     if len(files) > 1:
         return _read_dicom(f"The list of {len(files)} files from {first} on", files)
@@ -88,7 +89,7 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> tuple[np.ndarray, np
 def _files(path: str | Path | Sequence[str | Path]) -> list[Path]:
     files = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(file) for file in path]
     if not files:
-        raise ValueError("A volume is to be read from an empty list of files: name its slices.")
+        raise UserError("A volume is to be read from an empty list of files: name its slices.")
     return files
 
 

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from medssl.errors import UserError
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add it to the commands."""
@@ -37,5 +39,5 @@ def _run(options: argparse.Namespace) -> None:
 
     for name in ("datalist", "output"):
         if getattr(options, name) is None:
-            raise ValueError(f"--similarity needs --{name}.")
+            raise UserError(f"--similarity needs --{name}.")
     compare_backbones(options.similarity, options.datalist, options.output, options.split)

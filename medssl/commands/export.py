@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from medssl.errors import UserError
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add it to the commands."""
@@ -37,7 +39,7 @@ def _run(options: argparse.Namespace) -> None:
     pairs = [required.partition("=") for required in options.require]
     for package, _, version in pairs:
         if not (package and version):
-            raise ValueError(f"--require takes PACKAGE=VERSION, such as torch=2.9.0, not {package!r}.")
+            raise UserError(f"--require takes PACKAGE=VERSION, such as torch=2.9.0, not {package!r}.")
 
     from medssl.release import export_run
 

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medssl.errors import UserError
+
 if TYPE_CHECKING:
     from medssl.data import Source
 
@@ -90,9 +92,9 @@ def _sources(options: argparse.Namespace) -> "list[Source]":
     from medssl.data import Source, read_sources
 
     if options.sources and (options.images or options.csv or options.npz):
-        raise ValueError("--sources names every source: leave out --images, --csv and --npz.")
+        raise UserError("--sources names every source: leave out --images, --csv and --npz.")
     if options.csv and len(options.csv) != len(options.images):
-        raise ValueError(
+        raise UserError(
             f"There are {len(options.images)} --images and {len(options.csv)} --csv: give each CSV its folder, in the "
             "same order; folders without labels go to --unlabeled."
         )

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from medssl.errors import MissingFileError, UserError
 from medssl.files import write_text
 
 SPLITS = ("training", "validation", "test", "unlabeled")
@@ -46,12 +47,12 @@ def write_datalist(
         exclusive: each image has exactly one of the labels.
 
     Raises:
-        ValueError: what was given is no valid datalist; nothing is written then.
+        UserError: what was given is no valid datalist; nothing is written then.
     """
     path = Path(path)
     unknown = set(splits) - set(SPLITS)
     if unknown:
-        raise ValueError(f"A datalist has no split {sorted(unknown)[0]!r}: use {', '.join(SPLITS)}.")
+        raise UserError(f"A datalist has no split {sorted(unknown)[0]!r}: use {', '.join(SPLITS)}.")
     folder = str(path.parent.resolve())
     content = {split: [_plain_item(item, folder) for item in splits.get(split, ())] for split in SPLITS}
     head: dict[str, Any] = {"labels": list(labels), **({"exclusive": True} if exclusive else {})}
@@ -80,13 +81,13 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
         NaN (unknown), which MONAI's DataLoader collates to [B, K].
 
     Raises:
-        FileNotFoundError: the datalist or an image is missing.
-        ValueError: the split is unknown or the datalist breaks its rules; the message names split and row.
+        MissingFileError: the datalist or an image is missing.
+        UserError: the split is unknown or the datalist breaks its rules; the message names split and row.
     """
     path = Path(path)
     wanted = ("training", "unlabeled") if split == PRETRAIN else (split,)
     if not set(wanted) <= set(SPLITS):
-        raise ValueError(f"A datalist has no split {split!r}: use {', '.join(SPLITS)} or {PRETRAIN}.")
+        raise UserError(f"A datalist has no split {split!r}: use {', '.join(SPLITS)} or {PRETRAIN}.")
     content = _read(path)
     folder = str(path.parent.resolve())
     items = []
@@ -94,7 +95,7 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
         for row, item in enumerate(content.get(name, ())):
             image = os.path.normpath(os.path.join(folder, item["image"]))
             if check_files and not os.path.exists(image):
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f"{path}, {name}[{row}]: there is no image {image}; the datalist and its images move together."
                 )
             read = {"image": image, "file": image, "patient": item["patient"], "source": item.get("source", "")}
@@ -149,59 +150,59 @@ def _array(label: list[int | None]) -> np.ndarray:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"There is no datalist {path}: make one with `python -m medssl prepare`.")
+        raise MissingFileError(f"There is no datalist {path}: make one with `python -m medssl prepare`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:  # JSON's and Unicode's errors are kinds of it
-        raise ValueError(f"{path} is no valid JSON ({error}): make it again with `medssl prepare`.") from error
+        raise UserError(f"{path} is no valid JSON ({error}): make it again with `medssl prepare`.") from error
     _check(path, content)
     return content
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON; an unknown label is null")
+    raise UserError(f"{name} is no JSON; an unknown label is null")
 
 
 def _check(path: Path, content: Any) -> None:
     """Hold the datalist to its rules; one pass, so 10^5 rows take well under a second."""
     if not isinstance(content, dict) or not isinstance(content.get("labels"), list):
-        raise ValueError(f'{path} has no list "labels": is it a datalist?')
+        raise UserError(f'{path} has no list "labels": is it a datalist?')
     if len(set(content["labels"])) != len(content["labels"]):
-        raise ValueError(f"{path}: a name occurs twice in labels {content['labels']}.")
+        raise UserError(f"{path}: a name occurs twice in labels {content['labels']}.")
     exclusive = content.get("exclusive", False)
     if not isinstance(exclusive, bool):
-        raise ValueError(f"{path}: exclusive is {exclusive!r}; it must be true or false.")
+        raise UserError(f"{path}: exclusive is {exclusive!r}; it must be true or false.")
     split_of_patient: dict[str, str] = {}
     place_of_image: dict[str, str] = {}
     for split in ("validation", "test", "training", "unlabeled"):
         items = content.get(split, [])
         if not isinstance(items, list):
-            raise ValueError(f"{path}: {split} is no list of images.")
+            raise UserError(f"{path}: {split} is no list of images.")
         for row, item in enumerate(items):
             place = f"{path}, {split}[{row}]"
             _check_item(place, item, len(content["labels"]), split != "unlabeled", exclusive)
             other = place_of_image.setdefault(item["image"], place)
             if other is not place:
-                raise ValueError(f"{place}: the image {item['image']} is listed already at {other}.")
+                raise UserError(f"{place}: the image {item['image']} is listed already at {other}.")
             before = split_of_patient.setdefault(item["patient"], split)
             if before != split and (before, split) != ("training", "unlabeled"):
-                raise ValueError(f"{place}: the patient {item['patient']!r} is in {before} too; keep it in one split.")
+                raise UserError(f"{place}: the patient {item['patient']!r} is in {before} too; keep it in one split.")
 
 
 def _check_item(place: str, item: Any, classes: int, labelled: bool, exclusive: bool) -> None:
     if not isinstance(item, dict):
-        raise ValueError(f'{place} is no entry of the form {{"image": …, "patient": …}}.')
+        raise UserError(f'{place} is no entry of the form {{"image": …, "patient": …}}.')
     for key in ("image", "patient"):
         if not isinstance(item.get(key), str) or not item[key]:
-            raise ValueError(f'{place} has no "{key}": give it as text.')
+            raise UserError(f'{place} has no "{key}": give it as text.')
     if not labelled:
         return
     label = item.get("label")
     if not isinstance(label, list) or len(label) != classes:
         count = len(label) if isinstance(label, list) else "no"
-        raise ValueError(f"{place} has {count} label values, and there are {classes} labels; unknown ones are null.")
+        raise UserError(f"{place} has {count} label values, and there are {classes} labels; unknown ones are null.")
     for value in label:
         if value not in (None, 0, 1):
-            raise ValueError(f"{place} has the label value {value!r}: a label is 1, 0 or null (unknown).")
+            raise UserError(f"{place} has the label value {value!r}: a label is 1, 0 or null (unknown).")
     if exclusive and not (label.count(None) == classes or (label.count(1) == 1 and label.count(0) == classes - 1)):
-        raise ValueError(f"{place}: labels exclude each other, so exactly one is 1 and the rest 0, or all are null.")
+        raise UserError(f"{place}: labels exclude each other, so exactly one is 1 and the rest 0, or all are null.")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from medssl.errors import MissingFileError, UserError
+
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
@@ -46,11 +48,11 @@ def find_units(folder: Path, spatial_dims: int, skip: Path | None = None) -> tup
         Units and other files, both by folder and name; behind links, what no other path leads to.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: a folder may not be looked into.
+        MissingFileError: there is no such folder.
+        UserError: a folder may not be looked into.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}: check the path of the images.")
+        raise MissingFileError(f"There is no folder {folder}: check the path of the images.")
     units: list[Unit] = []
     others: list[Path] = []
     for here, names in _walk(folder.resolve(), set() if skip is None else {skip.resolve()}):
@@ -84,7 +86,7 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
-    raise ValueError(f"The folder {error.filename} cannot be read ({error.strerror}): see who may, or move it away.")
+    raise UserError(f"The folder {error.filename} cannot be read ({error.strerror}): see who may, or move it away.")
 
 
 def _is_image(path: Path, spatial_dims: int) -> bool:

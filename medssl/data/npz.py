@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file, write_json, write_text
 
 from .sources import Source
@@ -113,13 +114,13 @@ def unpack_npz(path: str | Path, output: str | Path, spacing: float | tuple[floa
         Images and CSV, and how to read it: ``classes`` is set where each image has exactly one of several.
 
     Raises:
-        FileNotFoundError: there is no such npz.
-        ValueError: it is no npz, lacks an array, or its arrays do not fit together; the message names which. Or the
+        MissingFileError: there is no such npz.
+        UserError: it is no npz, lacks an array, or its arrays do not fit together; the message names which. Or the
             folder holds images that are not from an npz.
     """
     path, output = Path(path), Path(output)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}: check its path.")
+        raise MissingFileError(f"There is no file {path}: check its path.")
     sides = np.broadcast_to(np.asarray(spacing, dtype=float), 3).tolist()
     stat = path.stat()
     file = {"name": path.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "spacing": sides}
@@ -162,7 +163,7 @@ def _clear(output: Path, keep: bool) -> None:
     """Remove what another npz left behind."""
     images = list((output / IMAGES).iterdir()) if (output / IMAGES).is_dir() else []
     if images and not (output / STATE).is_file():
-        raise ValueError(f"{output / IMAGES} holds files already, and not from an npz: choose an empty folder.")
+        raise UserError(f"{output / IMAGES} holds files already, and not from an npz: choose an empty folder.")
     for image in [] if keep else images:
         image.unlink()
 
@@ -195,7 +196,7 @@ def _stream(path: Path, member: str, shape: tuple[int, ...], dtype: np.dtype) ->
             for _ in range(shape[0]):
                 yield np.frombuffer(file.read(size), dtype).reshape(shape[1:])
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} cannot be unpacked ({member}: {error}): it is damaged; copy it again.") from error
+        raise UserError(f"{path} cannot be unpacked ({member}: {error}): it is damaged; copy it again.") from error
 
 
 def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -214,7 +215,7 @@ def _read(path: Path) -> _Content:
             needed = [f"{split}_labels" for split in medmnist] or list(REQUIRED)
             missing = [name for name in needed if name not in there]
             if missing:
-                raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(there)}")
+                raise UserError(f"it lacks {', '.join(missing)}; it has {', '.join(there)}")
             arrays = {name: file[name] for name in (*needed, "split") if name in there and name not in images}
         headers = {}
         with zipfile.ZipFile(path) as archive:
@@ -223,7 +224,7 @@ def _read(path: Path) -> _Content:
                     shape, _, dtype = _read_header(member)
                     headers[name] = (shape, dtype)
     except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be unpacked ({error}): it must be an npz with {', '.join(REQUIRED)} and optionally split, "
             "or one of MedMNIST with train_images, train_labels and so on."
         ) from error
@@ -233,20 +234,20 @@ def _read(path: Path) -> _Content:
 def _own(path: Path, images: Mapping[str, Header], arrays: dict[str, np.ndarray]) -> _Content:
     shape, dtype = images["images"]
     if len(shape) != 4:
-        raise ValueError(f"{path}: images has the shape {shape}, not [N, X, Y, Z].")
+        raise UserError(f"{path}: images has the shape {shape}, not [N, X, Y, Z].")
     _check_dtype(path, "images", dtype)
     count, classes = shape[0], len(arrays["label_names"])
     wanted = {"labels": (count, classes), "patient_id": (count,), "split": (count,)}
     for name, right in wanted.items():
         if name in arrays and arrays[name].shape != right:
-            raise ValueError(f"{path}: {name} has the shape {arrays[name].shape}, and images need {right}.")
+            raise UserError(f"{path}: {name} has the shape {arrays[name].shape}, and images need {right}.")
     known = arrays["labels"][~np.isnan(arrays["labels"].astype(float))]
     if not np.isin(known, (0, 1)).all():
-        raise ValueError(f"{path}: labels holds values other than 1, 0 and NaN (unknown).")
+        raise UserError(f"{path}: labels holds values other than 1, 0 and NaN (unknown).")
     rows = pd.DataFrame({"image": _numbered("", count, "nii"), "patient": arrays["patient_id"].astype(str)})
     splits = [SPLIT_WORDS.get(str(word).lower()) for word in arrays.get("split", ())]
     if None in splits:
-        raise ValueError(f"{path}: split holds {str(arrays['split'][splits.index(None)])!r}: use train, val or test.")
+        raise UserError(f"{path}: split holds {str(arrays['split'][splits.index(None)])!r}: use train, val or test.")
     if splits:
         rows["split"] = splits
     names = [str(name) for name in arrays["label_names"]]
@@ -260,11 +261,11 @@ def _medmnist(path: Path, images: Mapping[str, Header], arrays: dict[str, np.nda
         split = name.removesuffix("_images")
         flat = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
         if not flat and len(shape) != 4:
-            raise ValueError(f"{path}: {name} has the shape {shape}, not [N, H, W], [N, H, W, 3] or [N, D, H, W].")
+            raise UserError(f"{path}: {name} has the shape {shape}, not [N, H, W], [N, H, W, 3] or [N, D, H, W].")
         _check_dtype(path, name, dtype, (np.uint8,) if flat else None)
         numbers = arrays[f"{split}_labels"]
         if len(numbers) != shape[0] or numbers.ndim > 2 or not np.issubdtype(numbers.dtype, np.integer):
-            raise ValueError(
+            raise UserError(
                 f"{path}: {split}_labels has the shape {numbers.shape} of {numbers.dtype}, and {shape[0]} images need "
                 "[N, K] whole numbers."
             )
@@ -281,7 +282,7 @@ def _medmnist_labels(path: Path, numbers: np.ndarray) -> tuple[pd.DataFrame, lis
     dataset = re.sub(r"_\d+$", "", path.stem.lower())
     lowest, highest, width = int(numbers.min(initial=0)), int(numbers.max(initial=0)), numbers.shape[1]
     if lowest < 0 or highest >= MOST_CLASSES or (width > 1 and highest > 1):
-        raise ValueError(f"{path}: the labels hold {min(lowest, 0) or highest}, which is no class.")
+        raise UserError(f"{path}: the labels hold {min(lowest, 0) or highest}, which is no class.")
     if width > 1:
         names = MEDMNIST_FINDINGS.get(dataset) or [f"class {number}" for number in range(width)]
         _check_names(path, names, width)
@@ -297,7 +298,7 @@ def _medmnist_labels(path: Path, numbers: np.ndarray) -> tuple[pd.DataFrame, lis
 
 def _check_names(path: Path, names: list[str], needed: int) -> None:
     if needed > len(names):
-        raise ValueError(
+        raise UserError(
             f"{path} is called like a set with {len(names)} classes, and its labels have {needed}: rename the file."
         )
 
@@ -305,7 +306,7 @@ def _check_names(path: Path, names: list[str], needed: int) -> None:
 def _check_dtype(path: Path, name: str, dtype: np.dtype, allowed: tuple[type, ...] | None = None) -> None:
     if dtype not in (allowed or (np.int16, np.uint8, np.int32, np.float32)):
         wanted = "uint8" if allowed else "int16 (HU) or float32"
-        raise ValueError(f"{path}: {name} holds {dtype}: save it as {wanted}.")
+        raise UserError(f"{path}: {name} holds {dtype}: save it as {wanted}.")
 
 
 def _numbered(start: str, count: int, suffix: str) -> list[str]:

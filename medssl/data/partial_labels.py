@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medssl.errors import UserError
+
 
 def label_counts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positives and negatives of each class, unknown entries left out.
@@ -45,13 +47,13 @@ def simulate_partial_labels(
             the others. The warning names class and count.
 
     Raises:
-        ValueError: ``labels`` is not [N, K], or ``labelled_per_class`` is not even and positive.
+        UserError: ``labels`` is not [N, K], or ``labelled_per_class`` is not even and positive.
     """
     labels = np.asarray(labels, dtype=np.float32)
     if labels.ndim != 2:
-        raise ValueError(f"Labels must have the shape [images, classes], not {labels.shape}.")
+        raise UserError(f"Labels must have the shape [images, classes], not {labels.shape}.")
     if labelled_per_class < 2 or labelled_per_class % 2:
-        raise ValueError(f"labelled_per_class must be an even number from 2, not {labelled_per_class}.")
+        raise UserError(f"labelled_per_class must be an even number from 2, not {labelled_per_class}.")
     half = labelled_per_class // 2
     random = np.random.default_rng(seed)
     free = np.ones(len(labels), dtype=bool)

@@ -27,6 +27,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from medssl.errors import MissingFileError, UserError
+
 from .datalist import SPLITS
 from .tables import ROLES, UNCERTAIN, Table, Uncertain, mark, near_miss, read_table
 
@@ -49,7 +51,7 @@ class Source:
         split: puts every image into this split, such as an external test set into ``test``.
 
     Raises:
-        ValueError: the values do not go together.
+        UserError: the values do not go together.
     """
 
     images: Path | None = None
@@ -65,18 +67,18 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.npz and (self.images or self.csv):
-            raise ValueError(f"{self.npz} holds images and labels: give no images or csv beside an npz.")
+            raise UserError(f"{self.npz} holds images and labels: give no images or csv beside an npz.")
         if self.csv and not self.images:
-            raise ValueError(f"{self.csv} names images, and no folder holds them: give images.")
+            raise UserError(f"{self.csv} names images, and no folder holds them: give images.")
         if not self.images and not self.npz:
-            raise ValueError("A source needs images (a folder), or an npz.")
+            raise UserError("A source needs images (a folder), or an npz.")
         if self.uncertain not in UNCERTAIN:
-            raise ValueError(f"uncertain must be {', '.join(UNCERTAIN)}, not {self.uncertain!r}.")
+            raise UserError(f"uncertain must be {', '.join(UNCERTAIN)}, not {self.uncertain!r}.")
         if self.split and self.split not in SPLITS:
-            raise ValueError(f"split must be {', '.join(SPLITS)}, not {self.split!r}.{near_miss(self.split, SPLITS)}")
+            raise UserError(f"split must be {', '.join(SPLITS)}, not {self.split!r}.{near_miss(self.split, SPLITS)}")
         for role in self.columns:
             if role not in ROLES:
-                raise ValueError(f"columns maps {', '.join(ROLES)}, not {role!r}.{near_miss(role, ROLES)}")
+                raise UserError(f"columns maps {', '.join(ROLES)}, not {role!r}.{near_miss(role, ROLES)}")
 
     def patient(self, number: str) -> str:
         """The patient that the site calls ``number``, told apart from other sites' patients of that number."""
@@ -89,12 +91,12 @@ def name_sources(sources: Sequence[Source]) -> list[Source]:
     Where two are alike, the folder above stands in front, and where they still are, a number behind.
 
     Raises:
-        ValueError: two sources were given one name; the message says which.
+        UserError: two sources were given one name; the message says which.
     """
     given = Counter(source.name for source in sources if source.name)
     for name, count in given.items():
         if count > 1:
-            raise ValueError(f"{count} sources are called {name!r}: give each a name of its own with name.")
+            raise UserError(f"{count} sources are called {name!r}: give each a name of its own with name.")
     times = Counter(source.name or _file_name(source) for source in sources)
     taken = set(given)
     named = []
@@ -113,25 +115,25 @@ def read_sources(path: str | Path) -> list[Source]:
     """Read a YAML file with the list ``sources``; each entry has the names of `Source`, paths relative to the file.
 
     Raises:
-        FileNotFoundError: the file, or one that it names, is missing.
-        ValueError: it is no such YAML, or an entry is wrong; the message names entry and key.
+        MissingFileError: the file, or one that it names, is missing.
+        UserError: it is no such YAML, or an entry is wrong; the message names entry and key.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}: check its path.")
+        raise MissingFileError(f"There is no file {path}: check its path.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no valid YAML: {error}") from error
+        raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict) or list(content) != ["sources"] or not isinstance(content["sources"], list):
-        raise ValueError(f"{path} must hold one list, sources:, with an entry for each hospital.")
+        raise UserError(f"{path} must hold one list, sources:, with an entry for each hospital.")
     if not content["sources"]:
-        raise ValueError(f"{path} names no source: add one with images, and csv where there are labels.")
+        raise UserError(f"{path} names no source: add one with images, and csv where there are labels.")
     sources = []
     for number, entry in enumerate(content["sources"], 1):
         try:
             sources.append(_source(entry, path.absolute().parent))
-        except (ValueError, FileNotFoundError) as error:
+        except UserError as error:
             raise type(error)(f"{path}, source {number}: {error}") from error
     return name_sources(sources)
 
@@ -147,8 +149,8 @@ def read_tables(sources: Sequence[Source], labels: Sequence[str] | None = None) 
         For each source, under its name, its table; its patients are named with their site, see `Source.patient`.
 
     Raises:
-        FileNotFoundError: a CSV is missing.
-        ValueError: see `read_table`; or one of ``labels`` is in no CSV.
+        MissingFileError: a CSV is missing.
+        UserError: see `read_table`; or one of ``labels`` is in no CSV.
     """
     tables = {source.name: _table(source, labels) for source in sources if source.csv}
     there = list(dict.fromkeys(name for table in tables.values() for name in table.labels))
@@ -156,7 +158,7 @@ def read_tables(sources: Sequence[Source], labels: Sequence[str] | None = None) 
         if tables and label not in there:
             # Read again without a choice, to say what there is.
             there = list(dict.fromkeys(name for source in sources if source.csv for name in _table(source).labels))
-            raise ValueError(
+            raise UserError(
                 f"No source has the label {label!r}: there are {', '.join(there)}.{near_miss(label, there)}"
             )
     return tables
@@ -175,13 +177,13 @@ def merge_sources(tables: Mapping[str, Table], labels: Sequence[str] | None = No
         One table; its rows are numbered anew and have a further column ``table``, the name of theirs.
 
     Raises:
-        ValueError: there is no table, or exclusive classes meet labels that are not.
+        UserError: there is no table, or exclusive classes meet labels that are not.
     """
     if not tables:
-        raise ValueError("There are no tables to merge: name at least one source.")
+        raise UserError("There are no tables to merge: name at least one source.")
     kinds = {table.exclusive: name for name, table in tables.items() if table.labels}
     if len(kinds) > 1:
-        raise ValueError(
+        raise UserError(
             f"{kinds[True]} has one class for each image, and {kinds[False]} has labels that may occur together: "
             "prepare them apart, or give both a column for each label."
         )
@@ -237,17 +239,17 @@ def _table(source: Source, labels: Sequence[str] | None = None) -> Table:
 def _source(entry: Any, folder: Path) -> Source:
     known = {field.name for field in fields(Source)}
     if not isinstance(entry, dict):
-        raise ValueError(f"it is {entry!r}; write images: FOLDER, and csv: FILE where there are labels.")
+        raise UserError(f"it is {entry!r}; write images: FOLDER, and csv: FILE where there are labels.")
     values: dict[str, Any] = {}
     for key, value in entry.items():
         if key not in known:
-            raise ValueError(f"there is no key {key!r}: use {', '.join(sorted(known))}.{near_miss(str(key), known)}")
+            raise UserError(f"there is no key {key!r}: use {', '.join(sorted(known))}.{near_miss(str(key), known)}")
         if key in ("columns", "labels"):
             values[key] = _names(key, value)
         elif key in ("images", "csv", "npz"):
             values[key] = folder / _text(key, value)
             if not values[key].exists():
-                raise FileNotFoundError(f"{key}: there is no {values[key]}.")
+                raise MissingFileError(f"{key}: there is no {values[key]}.")
         else:
             values[key] = _text(key, value)
     return Source(**values)
@@ -257,14 +259,14 @@ def _names(key: str, value: Any) -> dict[str, str]:
     if key == "labels" and isinstance(value, list):  # these labels, under their own names
         value = dict(zip(value, value, strict=True))
     if not isinstance(value, dict):
-        raise ValueError(f"{key} must map names, as in {key}: {{ours: theirs}}, not {value!r}.")
+        raise UserError(f"{key} must map names, as in {key}: {{ours: theirs}}, not {value!r}.")
     return {_text(key, ours): _text(key, theirs) for ours, theirs in value.items()}
 
 
 def _text(key: str, value: Any) -> str:
     # YAML reads an unquoted No or Yes as a truth value, which would lose the name.
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
-        raise ValueError(f"{key} must be text, not {value!r}: put it in quotes.")
+        raise UserError(f"{key} must be text, not {value!r}: put it in quotes.")
     return str(value)
 
 

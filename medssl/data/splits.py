@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 
+from medssl.errors import UserError
+
 LABELLED_SPLITS = ("training", "validation", "test")
 
 
@@ -32,15 +34,15 @@ def split_patients(
         For each image the name of its split, an array of str [N].
 
     Raises:
-        ValueError: the fractions are no shares, or there are fewer patients than splits.
+        UserError: the fractions are no shares, or there are fewer patients than splits.
     """
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
-        raise ValueError(f"fractions must be three shares (training, validation, test) that sum to 1, not {fractions}.")
+        raise UserError(f"fractions must be three shares (training, validation, test) that sum to 1, not {fractions}.")
     used = np.flatnonzero(shares)
     patient_of_image, features = _features(patients, labels)
     if len(features) < len(used):
-        raise ValueError(
+        raise UserError(
             f"{len(features)} patient(s) cannot fill {len(used)} splits: add patients, or set a fraction to 0."
         )
     chosen = used[_place(features, shares[used], np.random.default_rng(seed))]
@@ -60,13 +62,13 @@ def fold_patients(patients: Sequence[str], labels: np.ndarray, folds: int, seed:
         For each image the number of its fold from 0, an int64 array [N].
 
     Raises:
-        ValueError: there are fewer than two folds, or fewer patients than folds.
+        UserError: there are fewer than two folds, or fewer patients than folds.
     """
     if folds < 2:
-        raise ValueError(f"folds must be 2 or more, not {folds}.")
+        raise UserError(f"folds must be 2 or more, not {folds}.")
     patient_of_image, features = _features(patients, labels)
     if len(features) < folds:
-        raise ValueError(f"{len(features)} patient(s) cannot fill {folds} folds: add patients, or ask for fewer folds.")
+        raise UserError(f"{len(features)} patient(s) cannot fill {folds} folds: add patients, or ask for fewer folds.")
     return _place(features, np.full(folds, 1 / folds), np.random.default_rng(seed))[patient_of_image]
 
 

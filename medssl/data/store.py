@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from medssl.errors import MissingFileError, UserError
 from medssl.files import write_json
 
 STORE = "store"
@@ -35,16 +36,16 @@ def check_settings(spatial_dims: int, size: Sequence[int], spacing: Sequence[flo
     """The settings of a new store.
 
     Raises:
-        ValueError: a number that no store can be made with.
+        UserError: a number that no store can be made with.
     """
     if spatial_dims not in (2, 3):
-        raise ValueError(f"spatial_dims must be 2 (radiographs) or 3 (volumes), not {spatial_dims}.")
+        raise UserError(f"spatial_dims must be 2 (radiographs) or 3 (volumes), not {spatial_dims}.")
     if spatial_dims == 2:
         if len(size) != 2 or min(size) < 8:
-            raise ValueError(f"size must be rows and columns of at least 8 pixels, such as 224 224, not {list(size)}.")
+            raise UserError(f"size must be rows and columns of at least 8 pixels, such as 224 224, not {list(size)}.")
         return {"spatial_dims": 2, "size": [int(side) for side in size]}
     if len(spacing) != 3 or not all(side > 0 or side == -1 for side in spacing):
-        raise ValueError(f"spacing must be three sides in mm, or -1 for each file's own, not {list(spacing)}.")
+        raise UserError(f"spacing must be three sides in mm, or -1 for each file's own, not {list(spacing)}.")
     return {"spatial_dims": 3, "spacing": [float(side) for side in spacing]}
 
 
@@ -57,15 +58,13 @@ def store_settings(datalist: str | Path) -> StoreSettings:
     """How the images of a datalist were prepared.
 
     Raises:
-        FileNotFoundError: there is no such datalist, or no store beside it.
+        MissingFileError: there is no such datalist, or no store beside it.
     """
     datalist = Path(datalist)
     path = datalist.parent / STORE / _SETTINGS
     if not datalist.is_file() or not path.is_file():
         missing = path if datalist.is_file() else datalist
-        raise FileNotFoundError(
-            f"There is no {missing}: `python -m medssl prepare` writes datalist and store together."
-        )
+        raise MissingFileError(f"There is no {missing}: `python -m medssl prepare` writes datalist and store together.")
     settings: StoreSettings = json.loads(path.read_text(encoding="utf-8"))
     return settings
 

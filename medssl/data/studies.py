@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from medssl.errors import UserError
+
 from .images import Unit, find_units
 
 
@@ -20,14 +22,14 @@ def list_studies(folder: str | Path, spatial_dims: int) -> list[dict[str, Any]]:
         ``file``: the path, to which a folder that holds several volumes adds the first file of each.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it holds no image.
+        MissingFileError: there is no such folder.
+        UserError: it holds no image.
     """
     units, _ = find_units(Path(folder), spatial_dims)
     studies = [study for unit in units for study in _studies(unit)]
     if not studies:
         kind = "radiographs" if spatial_dims == 2 else "volumes (NIfTI files, folders of DICOM slices)"
-        raise ValueError(f"There are no {kind} in {folder}.")
+        raise UserError(f"There are no {kind} in {folder}.")
     return studies
 
 

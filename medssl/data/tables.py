@@ -18,6 +18,8 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from medssl.errors import MissingFileError, UserError
+
 from .datalist import SPLITS
 
 CHESTXRAY14_LABELS = (
@@ -111,12 +113,12 @@ def read_table(
         require_labels: refuse a CSV that lacks one of ``labels``; otherwise take those it has.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no CSV of a known form, or lacks a column or label that was named. A mistake in single rows
+        MissingFileError: there is no such file.
+        UserError: it is no CSV of a known form, or lacks a column or label that was named. A mistake in single rows
             raises nothing: those rows carry their ``reason``.
     """
     if uncertain not in UNCERTAIN:
-        raise ValueError(f"uncertain must be {', '.join(get_args(Uncertain))}, not {uncertain!r}.")
+        raise UserError(f"uncertain must be {', '.join(get_args(Uncertain))}, not {uncertain!r}.")
     cells = _read_cells(csv)
     places = _places(cells, columns or {}, csv)
     if classes:
@@ -150,7 +152,7 @@ def near_miss(name: str, there: Iterable[str]) -> str:
 def _read_cells(csv: Path) -> pd.DataFrame:
     """All cells as text, empty ones as NaN; the index counts the lines from 2, and empty lines are left out."""
     if not csv.is_file():
-        raise FileNotFoundError(f"There is no CSV {csv}: check its path.")
+        raise MissingFileError(f"There is no CSV {csv}: check its path.")
     try:
         with csv.open(encoding="utf-8-sig") as file:
             header = file.readline()
@@ -170,18 +172,18 @@ def _read_cells(csv: Path) -> pd.DataFrame:
                 skip_blank_lines=False,  # to count the lines as the user's editor does
             )
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
-        raise ValueError(f"{csv} cannot be read as a CSV ({error}): save it as UTF-8 with commas.") from error
+        raise UserError(f"{csv} cannot be read as a CSV ({error}): save it as UTF-8 with commas.") from error
     titles = [str(title).strip() for title in names.iloc[0].dropna()]
     twice = [title for title in titles if titles.count(title) > 1]
     if twice:
-        raise ValueError(f"{csv} has the column {twice[0]!r} twice: rename one.")
+        raise UserError(f"{csv} has the column {twice[0]!r} twice: rename one.")
     cells.columns = [str(name).strip() for name in cells.columns]
     # ChestX-ray14's own file ends its lines with a comma, which pandas takes for an empty column.
     cells = cells.loc[:, [not (name.startswith("Unnamed:") and cells[name].isna().all()) for name in cells.columns]]
     cells.index = pd.RangeIndex(2, len(cells) + 2)
     cells = cells[cells.notna().any(axis=1)]
     if cells.empty:
-        raise ValueError(f"{csv} has no rows: it must name at least one image.")
+        raise UserError(f"{csv} has no rows: it must name at least one image.")
     return cells
 
 
@@ -208,7 +210,7 @@ def _places(cells: pd.DataFrame, columns: Mapping[str, str], csv: Path) -> dict[
     """The column of each role; CheXpert has none for the patient."""
     strange = [role for role in columns if role not in ROLES]
     if strange:
-        raise ValueError(f"columns maps {', '.join(ROLES)}, not {strange[0]!r}.{near_miss(strange[0], ROLES)}")
+        raise UserError(f"columns maps {', '.join(ROLES)}, not {strange[0]!r}.{near_miss(strange[0], ROLES)}")
     _require_columns(columns.values(), cells, csv)
     places: dict[str, str] = {}
     for name in cells.columns:
@@ -221,7 +223,7 @@ def _places(cells: pd.DataFrame, columns: Mapping[str, str], csv: Path) -> dict[
     places |= columns
     for role in ("image", "patient"):
         if role not in places and not (role == "patient" and _is_chexpert(cells)):
-            raise ValueError(
+            raise UserError(
                 f"{csv} has no column {role!r} but {', '.join(cells.columns)}: name the columns image, patient, "
                 "optionally split and source, then one for each label, or map their names with columns."
             )
@@ -232,7 +234,7 @@ def _require_columns(names: Iterable[str], cells: pd.DataFrame, csv: Path) -> No
     for name in names:
         if name not in cells:
             there = ", ".join(cells.columns)
-            raise ValueError(f"{csv} has no column {name!r}: it has {there}.{near_miss(name, cells.columns)}")
+            raise UserError(f"{csv} has no column {name!r}: it has {there}.{near_miss(name, cells.columns)}")
 
 
 def _label_names(cells: pd.DataFrame, places: Mapping[str, str]) -> dict[str, str]:
@@ -249,9 +251,9 @@ def _choose(wanted: Sequence[str] | None, there: Mapping[str, str], csv: Path, r
     for name in names:
         if name not in there and required:
             has = ", ".join(there) or "none"
-            raise ValueError(f"{csv} has no label {name!r}: it has {has}.{near_miss(name, there)}")
+            raise UserError(f"{csv} has no label {name!r}: it has {has}.{near_miss(name, there)}")
     if len(set(names)) != len(names):
-        raise ValueError(f"A label is named twice in {', '.join(names)}.")
+        raise UserError(f"A label is named twice in {', '.join(names)}.")
     return {name: there[name] for name in names if name in there}
 
 
@@ -293,7 +295,7 @@ def _findings(findings: pd.Series, own: Mapping[str, str]) -> tuple[np.ndarray, 
     strange = [name for name in own.values() if name not in CHESTXRAY14_LABELS]
     if strange:
         close = near_miss(strange[0], CHESTXRAY14_LABELS)
-        raise ValueError(f"ChestX-ray14 has no finding {strange[0]!r}: it has {', '.join(CHESTXRAY14_LABELS)}.{close}")
+        raise UserError(f"ChestX-ray14 has no finding {strange[0]!r}: it has {', '.join(CHESTXRAY14_LABELS)}.{close}")
     codes, texts = _texts(findings)
     found = [set(text.split("|")) for text in texts]
     mistakes = []
@@ -338,7 +340,7 @@ def _label_columns(
         here = np.append(wrong, False)[codes]
         if here.sum() > len(cells) / 2:
             example = texts[codes[here][0]]
-            raise ValueError(
+            raise UserError(
                 f"{csv}: the column {name!r} holds values such as {example!r}, and a label is 1, 0 or empty: "
                 "name the label columns with labels."
             )
@@ -358,7 +360,7 @@ def _label_columns(
 def _classes(column: pd.Series, name: str, csv: Path) -> dict[str, str]:
     texts = sorted({text for text in column.dropna().str.strip().unique() if text}, key=_natural)
     if len(texts) > MOST_CLASSES:
-        raise ValueError(
+        raise UserError(
             f"{csv}: the column {name!r} holds {len(texts)} different texts such as {texts[0]!r}: "
             "is it the one of the classes? If so, name the classes to take with labels."
         )

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from medssl.errors import UserError
+
 from .partial_metrics import check_scores, mean_of_defined
 from .ranking import rank_class, weighted_areas
 
@@ -113,11 +115,11 @@ def bootstrap_auroc(
         seed: of the draw.
 
     Raises:
-        ValueError: when the sizes differ, a label is none of the three, or a score of a known label is not finite.
+        UserError: when the sizes differ, a label is none of the three, or a score of a known label is not finite.
     """
     scores, labels = check_scores(scores, labels)
     if patients is not None and len(patients) != len(scores):
-        raise ValueError(f"There are {len(scores)} images, but {len(patients)} patients: name one for each image.")
+        raise UserError(f"There are {len(scores)} images, but {len(patients)} patients: name one for each image.")
     ranked = [rank_class(*columns) for columns in zip(scores.T, labels.T, strict=True)]
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -59,7 +59,7 @@ def expected_calibration_error(
         ``[R, K]``, or ``[K]`` without weights; NaN where nothing is known.
 
     Raises:
-        ValueError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
+        UserError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
     """
     scores, labels = check_scores(scores, labels)
     counts = np.ones((1, len(scores))) if weights is None else weights

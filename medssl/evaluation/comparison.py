@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from medssl.errors import UserError
+
 from .bootstrap import bootstrap, interval
 from .partial_metrics import mean_of_defined
 from .predictions import Predictions
@@ -30,7 +32,7 @@ def compare_runs(
         for each class. A class that is undefined in the sample is None.
 
     Raises:
-        ValueError: when the runs' classes, images or labels differ.
+        UserError: when the runs' classes, images or labels differ.
     """
     second = _in_order_of(first, second)
     ranked = [
@@ -71,16 +73,16 @@ def _comparison(pair: np.ndarray, differences: np.ndarray, level: float) -> dict
 def _in_order_of(first: Predictions, second: Predictions) -> Predictions:
     """The second run's predictions with images and classes in the order of the first's."""
     if set(first.names) != set(second.names):
-        raise ValueError(
+        raise UserError(
             f"The runs cannot be compared, for their classes differ: {', '.join(first.names)} in the first, "
             f"{', '.join(second.names)} in the second."
         )
     place = {image: row for row, image in enumerate(second.images)}
     if len(place) != len(second.images) or len(set(first.images)) != len(first.images):
-        raise ValueError("The runs cannot be compared, for an image occurs twice in one of them.")
+        raise UserError("The runs cannot be compared, for an image occurs twice in one of them.")
     if set(first.images) != set(second.images):
         shared = len(set(first.images) & set(second.images))
-        raise ValueError(
+        raise UserError(
             f"The runs cannot be compared, for their images differ: {len(first.images)} in the first, "
             f"{len(second.images)} in the second, {shared} in both. Evaluate both on the same split."
         )
@@ -90,7 +92,7 @@ def _in_order_of(first: Predictions, second: Predictions) -> Predictions:
     differ = ~((labels == first.labels) | (np.isnan(labels) & np.isnan(first.labels)))
     if differ.any():
         row, column = np.argwhere(differ)[0]
-        raise ValueError(
+        raise UserError(
             f"The runs cannot be compared, for {int(differ.sum())} labels differ, the first of them "
             f"{first.names[column]} of {first.images[row]}."
         )

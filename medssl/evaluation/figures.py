@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from medssl.errors import UserError
+
 from .bootstrap import bootstrap, interval
 from .calibration import expected_calibration_error
 from .partial_metrics import mean_of_defined
@@ -42,10 +44,10 @@ def figures(
         ``accuracy`` and ``balanced_accuracy`` too. What is undefined is None, and no figure is NaN.
 
     Raises:
-        ValueError: when there is not one threshold for each class, or exclusive classes are not.
+        UserError: when there is not one threshold for each class, or exclusive classes are not.
     """
     if len(thresholds) != len(predictions.names):
-        raise ValueError(f"There are {len(predictions.names)} classes, but {len(thresholds)} thresholds.")
+        raise UserError(f"There are {len(predictions.names)} classes, but {len(thresholds)} thresholds.")
     statistics = _Statistics(predictions, thresholds, exclusive)
     values = {name: value[0] for name, value in statistics(np.ones((1, len(predictions.images)))).items()}
     replicates = bootstrap(statistics, predictions.patients, resamples, seed)
@@ -119,7 +121,7 @@ def _check_exclusive(predictions: Predictions) -> None:
     one_hot = known.all(axis=1) & (np.nansum(predictions.labels, axis=1) == 1)
     wrong = np.flatnonzero(~one_hot & known.any(axis=1))
     if len(wrong):
-        raise ValueError(
+        raise UserError(
             f"{predictions.images[wrong[0]]}: of exclusive classes each image has exactly one, or all are unknown."
         )
 

@@ -17,6 +17,7 @@ from monai.utils import CommonKeys
 from monai.visualize import GradCAM
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.files import whole_file
 
 TARGET_LAYERS = {
@@ -33,10 +34,10 @@ def target_layer(architecture: str) -> str:
     """The name of the module that gives the last feature map.
 
     Raises:
-        ValueError: for an unknown architecture.
+        UserError: for an unknown architecture.
     """
     if architecture not in TARGET_LAYERS:
-        raise ValueError(f"Grad-CAM knows no architecture {architecture!r}; choose one of {', '.join(TARGET_LAYERS)}.")
+        raise UserError(f"Grad-CAM knows no architecture {architecture!r}; choose one of {', '.join(TARGET_LAYERS)}.")
     return TARGET_LAYERS[architecture]
 
 
@@ -55,7 +56,7 @@ def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: 
         ``[*spatial]``, 0 to 1 where it is largest; 0 everywhere when nothing in the image raises the logit.
 
     Raises:
-        ValueError: for an unknown architecture.
+        UserError: for an unknown architecture.
     """
     # The weights need no gradients; the image's reaches the feature map even where the backbone is frozen.
     copy = deepcopy(network).requires_grad_(False)
@@ -88,7 +89,7 @@ class GradCAMPanels:
         spatial_dims: 2 or 3; volumes are shown by the axial slice in which the map is largest.
 
     Raises:
-        ValueError: for an unknown architecture.
+        UserError: for an unknown architecture.
     """
 
     def __init__(

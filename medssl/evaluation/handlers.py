@@ -15,6 +15,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
+from medssl.errors import UserError
 from medssl.files import write_json
 
 from .figures import figures
@@ -121,7 +122,7 @@ class EvaluationFile:
         """Write the figures, if they are wanted.
 
         Raises:
-            ValueError: when the classes of ``thresholds_from`` are others.
+            UserError: when the classes of ``thresholds_from`` are others.
         """
         if self.only_if is not None and not self.only_if.improved:
             return
@@ -151,7 +152,7 @@ class EvaluationFile:
             return [None] * len(self.labels)
         validation = read_predictions(self.thresholds_from)
         if validation.names != self.labels:
-            raise ValueError(
+            raise UserError(
                 f"{self.thresholds_from} is of the classes {', '.join(validation.names)}, but those evaluated are "
                 f"{', '.join(self.labels)}: evaluate the validation split again."
             )

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from torch import Tensor
 
+from medssl.errors import UserError
+
 
 def partial_auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """AUROC of each class over its known labels, as the Mann-Whitney statistic (ties count half).
@@ -24,7 +26,7 @@ def partial_auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
         ``[K]``, NaN for a class without a known positive or without a known negative case.
 
     Raises:
-        ValueError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
+        UserError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
     """
     scores, labels = check_scores(scores, labels)
     known = ~np.isnan(labels)
@@ -35,16 +37,16 @@ def check_scores(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.n
     """Scores and labels ``[N, K]`` as float64, if they are what they should be.
 
     Raises:
-        ValueError: when the shapes differ, a label is none of 1, 0, NaN, or a score of a known label is not finite.
+        UserError: when the shapes differ, a label is none of 1, 0, NaN, or a score of a known label is not finite.
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     if scores.shape != labels.shape or scores.ndim != 2:
-        raise ValueError(f"scores {list(scores.shape)} and labels {list(labels.shape)} must both be [images, classes].")
+        raise UserError(f"scores {list(scores.shape)} and labels {list(labels.shape)} must both be [images, classes].")
     known = ~np.isnan(labels)
     if not np.isin(labels[known], (0, 1)).all():
-        raise ValueError("labels must be 1, 0 or NaN (unknown).")
+        raise UserError("labels must be 1, 0 or NaN (unknown).")
     if not np.isfinite(scores[known]).all():
-        raise ValueError("A score is not finite: the network's output overflowed or its weights are damaged.")
+        raise UserError("A score is not finite: the network's output overflowed or its weights are damaged.")
     return scores, labels
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file
 
 from .partial_metrics import check_scores
@@ -29,7 +30,7 @@ class Predictions:
         labels: ``[N, K]`` float64 of 1, 0, NaN (unknown).
 
     Raises:
-        ValueError: when the sizes do not fit, a label is none of the three, or a score of a known label is not finite.
+        UserError: when the sizes do not fit, a label is none of the three, or a score of a known label is not finite.
     """
 
     images: list[str]
@@ -41,7 +42,7 @@ class Predictions:
     def __post_init__(self) -> None:
         check_scores(self.scores, self.labels)
         if self.scores.shape != (len(self.images), len(self.names)) or len(self.patients) != len(self.images):
-            raise ValueError(
+            raise UserError(
                 f"{len(self.images)} images, {len(self.patients)} patients and {len(self.names)} classes do not fit "
                 f"scores of the shape {list(self.scores.shape)}."
             )
@@ -74,12 +75,12 @@ def read_predictions(path: str | Path) -> Predictions:
     images again.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is none of ours, or holds something other than probabilities and labels.
+        MissingFileError: there is no such file.
+        UserError: the file is none of ours, or holds something other than probabilities and labels.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There are no predictions {path}: evaluate the run to get them.")
+        raise MissingFileError(f"There are no predictions {path}: evaluate the run to get them.")
     with path.open(newline="", encoding="utf-8") as stream:
         header = next(csv.reader(stream), [])
     first = 1 + (header[1:2] == ["patient"])
@@ -88,20 +89,20 @@ def read_predictions(path: str | Path) -> Predictions:
     labelled = bool(half) and names[len(half) :] == [_label_column(name) for name in half]
     names = half if labelled else names
     if header[:1] != ["image"] or not names:
-        raise ValueError(f"{path} holds no predictions: its columns must be image, (patient,) and one for each class.")
+        raise UserError(f"{path} holds no predictions: its columns must be image, (patient,) and one for each class.")
     # By position, for pandas renames a column whose name it has met before (classes "Mass" and "Mass label").
     table = pd.read_csv(path, header=None, skiprows=1, dtype=str, keep_default_na=False, names=range(len(header)))
     images = table[0].tolist()
     scores = _numbers(path, table, header, range(first, first + len(names))).astype(np.float32).astype(np.float64)
     if not ((scores >= -1e-6) & (scores <= 1 + 1e-6)).all():  # a softmax may round to just above 1
-        raise ValueError(f"{path} has a probability outside 0 to 1.")
+        raise UserError(f"{path} has a probability outside 0 to 1.")
     labels = np.full_like(scores, np.nan)
     if labelled:
         labels = _numbers(path, table, header, range(first + len(names), len(header)))
     try:
         return Predictions(images, table[1].tolist() if first == 2 else images, names, scores, labels)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _label_column(name: str) -> str:
@@ -114,5 +115,5 @@ def _numbers(path: Path, table: pd.DataFrame, header: list[str], columns: range)
         try:
             values[:, place] = table[column].replace("", "nan").astype(float)
         except ValueError as error:
-            raise ValueError(f"{path}, column {header[column]!r}: {error}.") from error
+            raise UserError(f"{path}, column {header[column]!r}: {error}.") from error
     return values

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from medssl.data import read_datalist, store_settings, stored_preprocessing
+from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file
 from medssl.networks import load_backbone, read_description
 
@@ -44,14 +45,14 @@ class StreamingCKA:
             features: of each set ``[B, D]`` (D may differ), the same images in the same order; the sets as before.
 
         Raises:
-            ValueError: when the sets are not of equally many images, or others than before.
+            UserError: when the sets are not of equally many images, or others than before.
         """
         if not self._origins:
             self._origins = [part.double().mean(dim=0) for part in features]
             self._sums = [torch.zeros_like(origin) for origin in self._origins]
         sizes = [(len(features[0]), len(origin)) for origin in self._origins]
         if [tuple(part.shape) for part in features] != sizes:
-            raise ValueError(
+            raise UserError(
                 f"Features {[list(part.shape) for part in features]} must be of the same images, and of as many sets "
                 f"and columns as before: {[list(size) for size in sizes]}."
             )
@@ -67,10 +68,10 @@ class StreamingCKA:
         """The similarities so far, ``[M, M]`` of M sets: symmetric, 1 on the diagonal; NaN where a set is constant.
 
         Raises:
-            ValueError: when there are fewer than three images, of which any two sets are alike.
+            UserError: when there are fewer than three images, of which any two sets are alike.
         """
         if self._images < 3:
-            raise ValueError(f"Similarity needs at least 3 images, got {self._images}.")
+            raise UserError(f"Similarity needs at least 3 images, got {self._images}.")
         norms = {
             (i, j): torch.linalg.norm(product - torch.outer(self._sums[i], self._sums[j]) / self._images).item()
             for (i, j), product in self._products.items()
@@ -98,12 +99,12 @@ def compare_backbones(
         split: of the datalist.
 
     Raises:
-        FileNotFoundError: when a run has no ``backbone.pt``.
-        ValueError: see :func:`similarity_matrix`; or when fewer than two backbones are named, or one of them twice.
+        MissingFileError: when a run has no ``backbone.pt``.
+        UserError: see :func:`similarity_matrix`; or when fewer than two backbones are named, or one of them twice.
     """
     backbones = named_backbones(runs)
     if len(backbones) < 2:
-        raise ValueError("Similarity is between two backbones at least: name another run.")
+        raise UserError("Similarity is between two backbones at least: name another run.")
     names, matrix = similarity_matrix(backbones, datalist, split)
     write_similarity(output, names, matrix)
     table = Table(title=f"Linear CKA of the pooled features on {split}", title_justify="left", box=SIMPLE)
@@ -124,17 +125,17 @@ def named_backbones(runs: Sequence[str | Path]) -> dict[str, Path]:
         runs: folders that hold a ``backbone.pt``, or files.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when one is named twice.
+        MissingFileError: when there is no such file.
+        UserError: when one is named twice.
     """
     paths = [Path(run) / "backbone.pt" if Path(run).is_dir() else Path(run) for run in runs]
     for path in paths:
         if not path.is_file():
-            raise FileNotFoundError(f"There is no {path}: give the output_dir of a pre-training that has ended.")
+            raise MissingFileError(f"There is no {path}: give the output_dir of a pre-training that has ended.")
     shown = [path.resolve().parent if path.name == "backbone.pt" else path.resolve().with_suffix("") for path in paths]
     twice = [path for path in shown if shown.count(path) > 1]
     if twice:
-        raise ValueError(f"{twice[0]} is named twice: name each backbone once.")
+        raise UserError(f"{twice[0]} is named twice: name each backbone once.")
     length = 1
     while len({path.parts[-length:] for path in shown}) < len(shown):
         length += 1
@@ -174,8 +175,8 @@ def similarity_matrix(
         The names, and the similarities ``[M, M]`` in their order.
 
     Raises:
-        FileNotFoundError: when weights, a description or images are missing.
-        ValueError: when the backbones were trained on images of different kinds, or the datalist has others.
+        MissingFileError: when weights, a description or images are missing.
+        UserError: when the backbones were trained on images of different kinds, or the datalist has others.
     """
     transform = stored_preprocessing(**_common_view(backbones, datalist))
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -195,7 +196,7 @@ def similarity_matrix(
 def _common_view(backbones: Mapping[str, str | Path], datalist: str | Path) -> dict[str, Any]:
     """What all the backbones see of an image: ``image_size``, and ``window`` for volumes."""
     if not backbones:
-        raise ValueError("There is no backbone to compare: name at least one.")
+        raise UserError("There is no backbone to compare: name at least one.")
     descriptions = {name: read_description(path) for name, path in backbones.items()}
     views = {
         name: {key: described.get(key) for key in ("image_size", "window", "spacing")}
@@ -205,18 +206,18 @@ def _common_view(backbones: Mapping[str, str | Path], datalist: str | Path) -> d
     for name, other in others:
         for key in view:
             if view[key] != other[key]:
-                raise ValueError(
+                raise UserError(
                     f"{first} and {name} cannot be compared: {key} is {view[key]} of the one and {other[key]} of the "
                     "other. Train both on the same prepared images with the same settings."
                 )
     settings = store_settings(datalist)
     if view["image_size"] is None or len(view["image_size"]) != settings["spatial_dims"]:
-        raise ValueError(
+        raise UserError(
             f"{first} was trained on images of the size {view['image_size']}, and {datalist} has images with "
             f"{settings['spatial_dims']} axes: give the datalist of the pre-training."
         )
     if view["spacing"] != settings.get("spacing"):
-        raise ValueError(
+        raise UserError(
             f"{first} was trained on voxels of {view['spacing']} mm, and {datalist} was prepared with "
             f"{settings.get('spacing')} mm: give the datalist of the pre-training."
         )

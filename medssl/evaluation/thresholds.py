@@ -22,7 +22,7 @@ def youden_thresholds(scores: ArrayLike, labels: ArrayLike) -> list[float | None
         known negative case.
 
     Raises:
-        ValueError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
+        UserError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
     """
     scores, labels = check_scores(scores, labels)
     return [_youden_threshold(*columns) for columns in zip(scores.T, labels.T, strict=True)]

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from monai.networks.nets import DenseNet121, resnet10, resnet18
 from torch import Tensor, nn
 
+from medssl.errors import UserError
+
 from .vgg import VGG
 
 
@@ -119,7 +121,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 def _architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
-        raise ValueError(f"There is no backbone {name!r}; choose one of {', '.join(ARCHITECTURES)}.")
+        raise UserError(f"There is no backbone {name!r}; choose one of {', '.join(ARCHITECTURES)}.")
     return ARCHITECTURES[name]
 
 
@@ -127,7 +129,7 @@ def network_description(name: str, spatial_dims: int, in_channels: int, out_chan
     """The network as a MONAI config would name it: ``_target_`` and its arguments; ``out_channels`` counts its logits.
 
     Raises:
-        ValueError: for an unknown name.
+        UserError: for an unknown name.
     """
     architecture = _architecture(name)
     arguments = {"in_channels": in_channels, "out_channels": out_channels}
@@ -147,7 +149,7 @@ def fast_layout(name: str, spatial_dims: int) -> torch.memory_format:
         spatial_dims: 2 or 3.
 
     Raises:
-        ValueError: for an unknown name.
+        UserError: for an unknown name.
     """
     if spatial_dims not in _architecture(name).channels_last:
         return torch.contiguous_format
@@ -164,10 +166,10 @@ def build_classifier(name: str, spatial_dims: int, in_channels: int, num_classes
         num_classes: number of logits.
 
     Raises:
-        ValueError: for an unknown name, or ``spatial_dims`` other than 2 and 3.
+        UserError: for an unknown name, or ``spatial_dims`` other than 2 and 3.
     """
     if spatial_dims not in (2, 3):
-        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+        raise UserError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     arguments = network_description(name, spatial_dims, in_channels, num_classes)
     del arguments["_target_"]
     return _architecture(name).build(**arguments)
@@ -192,7 +194,7 @@ class Backbone(nn.Module):
         smallest_side: the shortest side of an image that leaves a feature map.
 
     Raises:
-        ValueError: for an unknown name, or ``spatial_dims`` other than 2 and 3.
+        UserError: for an unknown name, or ``spatial_dims`` other than 2 and 3.
     """
 
     def __init__(self, name: str, spatial_dims: int, in_channels: int) -> None:
@@ -213,11 +215,11 @@ class Backbone(nn.Module):
         """The feature map ``[B, out_channels, *(about spatial / stride)]`` of ``[B, C, *spatial]``.
 
         Raises:
-            ValueError: when ``in_channels`` is no multiple of ``C``.
+            UserError: when ``in_channels`` is no multiple of ``C``.
         """
         copies, rest = divmod(self.in_channels, images.shape[1])
         if rest or not copies:
-            raise ValueError(
+            raise UserError(
                 f"The backbone takes {self.in_channels} channels; images with {images.shape[1]} do not fit."
             )
         if copies > 1:

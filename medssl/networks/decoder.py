@@ -10,6 +10,8 @@ from monai.networks.layers import Conv
 from monai.networks.utils import pixelshuffle
 from torch import Tensor, nn
 
+from medssl.errors import UserError
+
 from .backbone import Backbone
 
 KERNEL, STRIDE, PADDING = 64, 32, 16
@@ -28,18 +30,18 @@ class TransposedDecoder(nn.Module):
         out_channels: channels of the images.
 
     Raises:
-        ValueError: in 3D, for another stride, or for sides that are no multiple of 32.
+        UserError: in 3D, for another stride, or for sides that are no multiple of 32.
     """
 
     def __init__(self, backbone: Backbone, image_size: Sequence[int], out_channels: int) -> None:
         super().__init__()
         if backbone.spatial_dims != 2 or backbone.stride != STRIDE:
-            raise ValueError(
+            raise UserError(
                 f"The transposed decoder is for 2D backbones of stride {STRIDE}, not for {backbone.name} in "
                 f"{backbone.spatial_dims}D. Set decoder: light."
             )
         if any(side % STRIDE for side in image_size):
-            raise ValueError(
+            raise UserError(
                 f"The transposed decoder gives multiples of {STRIDE} pixels, image_size is {list(image_size)}. "
                 f"Change image_size, or set decoder: light."
             )

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from medssl.errors import UserError
+
 
 def output_layer(network: nn.Module) -> nn.Linear:
     """The linear layer that ends a classifier, which gives a logit for each class.
 
     Raises:
-        ValueError: when the network has none.
+        UserError: when the network has none.
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise ValueError(f"{type(network).__name__} has no linear layer, so it is no classifier of build_classifier.")
+        raise UserError(f"{type(network).__name__} has no linear layer, so it is no classifier of build_classifier.")
     return layers[-1]
 
 

@@ -9,6 +9,8 @@ from monai.networks.nets import FlexibleUNet, resnet18
 from monai.networks.utils import copy_model_state
 from torch import Tensor, nn
 
+from medssl.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 
@@ -26,11 +28,11 @@ def load_matching_weights(network: nn.Module, state: Mapping[str, Tensor], prefi
         The number of weights that were copied.
 
     Raises:
-        ValueError: when none of them fits.
+        UserError: when none of them fits.
     """
     _, updated, kept = copy_model_state(network, dict(state), dst_prefix=prefix)
     if not updated:
-        raise ValueError(f"{type(network).__name__} takes none of the {len(state)} weights{_hint(network, state)}.")
+        raise UserError(f"{type(network).__name__} takes none of the {len(state)} weights{_hint(network, state)}.")
     lost = [key for key in state if prefix + key not in set(updated)]
     logger.info(
         "Loaded %d of %d weights%s; %d of the network left as initialised.",
@@ -90,11 +92,11 @@ def repeat_input_channels(state: Mapping[str, Tensor], copies: int) -> dict[str,
         A state dict whose first convolution takes ``copies`` × C channels.
 
     Raises:
-        ValueError: when there is no convolution.
+        UserError: when there is no convolution.
     """
     name = next((key for key, value in state.items() if value.ndim >= 4), None)
     if name is None:
-        raise ValueError("These weights have no convolution whose input channels could be repeated.")
+        raise UserError("These weights have no convolution whose input channels could be repeated.")
     weight = state[name]
     return {**state, name: weight.repeat(1, copies, *[1] * (weight.ndim - 2)) / copies}
 
@@ -112,16 +114,16 @@ def torchvision_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         What ``torchvision.models.densenet121`` or ``resnet18`` takes, without the head.
 
     Raises:
-        ValueError: for weights of another network, or in 3D.
+        UserError: for weights of another network, or in 3D.
     """
     if any(value.ndim > 4 for value in state.values()):
-        raise ValueError("torchvision's networks are for 2D images, and these are weights of a 3D network.")
+        raise UserError("torchvision's networks are for 2D images, and these are weights of a 3D network.")
     if "layer1.0.conv1.weight" in state:
         return {key: value for key, value in _without_shortcut_biases(state).items() if not key.startswith("fc.")}
     if "features.denseblock1.denselayer1.layers.conv1.weight" in state:
         names = {key: re.sub(r"(denselayer\d+)\.layers\.", r"\1.", key) for key in state}
         return {names[key]: value for key, value in state.items() if not key.startswith("class_layers.")}
-    raise ValueError("These are weights of neither MONAI's DenseNet nor its ResNet: there are no others to rename.")
+    raise UserError("These are weights of neither MONAI's DenseNet nor its ResNet: there are no others to rename.")
 
 
 def _without_shortcut_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

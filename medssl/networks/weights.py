@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file, write_json
 
 from .backbone import ARCHITECTURES, Backbone, build_backbone, network_description
@@ -21,7 +22,7 @@ def first_convolution(network: nn.Module) -> tuple[str, nn.Module]:
     for name, module in network.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             return name, module
-    raise ValueError(f"{type(network).__name__} has no convolution.")
+    raise UserError(f"{type(network).__name__} has no convolution.")
 
 
 def fold_input_copies(network: nn.Module, copies: int) -> dict[str, Tensor]:
@@ -38,13 +39,13 @@ def fold_input_copies(network: nn.Module, copies: int) -> dict[str, Tensor]:
         A state dict whose first convolution takes C channels.
 
     Raises:
-        ValueError: when the input channels are no multiple of ``copies``.
+        UserError: when the input channels are no multiple of ``copies``.
     """
     name, _ = first_convolution(network)
     state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
     weight = state[f"{name}.weight"]
     if weight.shape[1] % copies:
-        raise ValueError(f"{weight.shape[1]} input channels of {name} are not {copies} copies of one image.")
+        raise UserError(f"{weight.shape[1]} input channels of {name} are not {copies} copies of one image.")
     state[f"{name}.weight"] = weight.unflatten(1, (copies, -1)).sum(dim=1)
     return state
 
@@ -78,8 +79,8 @@ def load_backbone_weights(network: nn.Module, path: str | Path) -> nn.Module:
         ``network``.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when the file is no state dict, or not every weight of it found its place.
+        MissingFileError: when there is no such file.
+        UserError: when the file is no state dict, or not every weight of it found its place.
     """
     state = _fitting_state(network, path)
     kept = network.load_state_dict(state, strict=False).missing_keys
@@ -91,14 +92,14 @@ def load_backbone(path: str | Path) -> Backbone:
     """Build the backbone that the description beside a ``backbone.pt`` names, with its weights.
 
     Raises:
-        FileNotFoundError: when weights or description are missing.
-        ValueError: when the description names no backbone of ours, or the weights are of another.
+        MissingFileError: when weights or description are missing.
+        UserError: when the description names no backbone of ours, or the weights are of another.
     """
     description = read_description(path)
     name, network = str(description.get("backbone")), description.get("network", {})
     in_channels = network.get(ARCHITECTURES[name].names["in_channels"]) if name in ARCHITECTURES else None
     if in_channels is None or "spatial_dims" not in network:
-        raise ValueError(
+        raise UserError(
             f"{Path(path).with_suffix('.json')} describes no backbone: give the backbone.pt of a pre-training."
         )
     backbone = build_backbone(name, network["spatial_dims"], in_channels)
@@ -113,13 +114,13 @@ def load_model_weights(network: nn.Module, path: str | Path) -> nn.Module:
         ``network``.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when the file is no state dict, or does not hold exactly the network's weights.
+        MissingFileError: when there is no such file.
+        UserError: when the file is no state dict, or does not hold exactly the network's weights.
     """
     state = _fitting_state(network, path)
     missing = [key for key in network.state_dict() if key not in state]
     if missing:
-        raise ValueError(f"{path} lacks {len(missing)} weights of the network, the first is {missing[0]}.")
+        raise UserError(f"{path} lacks {len(missing)} weights of the network, the first is {missing[0]}.")
     network.load_state_dict(state)
     return network
 
@@ -132,7 +133,7 @@ def _fitting_state(network: nn.Module, path: str | Path) -> Mapping[str, Tensor]
         first = f", the first is {wrong[0]} {list(state[wrong[0]].shape)}" if wrong else ""
         description = Path(path).with_suffix(".json")
         hint = f" Build the network that {description.name} beside it describes." if description.is_file() else ""
-        raise ValueError(
+        raise UserError(
             f"{path} does not fit this {type(network).__name__}: {len(wrong)} of its {len(state)} weights have no "
             f"place of their name and shape{first}.{hint}"
         )
@@ -143,20 +144,20 @@ def load_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     """Read a state dict with ``weights_only=True``.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it holds something else than named tensors.
+        MissingFileError: when there is no such file.
+        UserError: when it holds something else than named tensors.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no weights file {path}.")
+        raise MissingFileError(f"There is no weights file {path}.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Not torch's own words: they advise to load the file unsafely.
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be read as weights ({type(error).__name__}): it is damaged, or holds more than tensors."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} is no plain state dict (names and tensors).")
+        raise UserError(f"{path} is no plain state dict (names and tensors).")
     return state
 
 
@@ -164,11 +165,11 @@ def read_description(path: str | Path) -> dict[str, Any]:
     """The description that stands beside a weights file, with the suffix ``.json``.
 
     Raises:
-        FileNotFoundError: when there is none.
+        MissingFileError: when there is none.
     """
     path = Path(path).with_suffix(".json")
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"There is no {path}, which says what the network of these weights is: keep both together."
         )
     return json.loads(path.read_text(encoding="utf-8"))

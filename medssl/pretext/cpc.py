@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.losses import info_nce
 from medssl.networks import Backbone
 from medssl.transforms import cut_tiles, draw_crop_starts, half_overlapping_starts
@@ -37,7 +38,7 @@ class CPC(PretextTask):
         temperature: of InfoNCE.
 
     Raises:
-        ValueError: when there are fewer than three tiles along an axis, they are too small for the backbone, or the
+        UserError: when there are fewer than three tiles along an axis, they are too small for the backbone, or the
             temperature is not positive.
     """
 
@@ -59,7 +60,7 @@ class CPC(PretextTask):
             fitting = min(image_size) // max(1, -(-backbone.smallest_side // 2)) - 1
             grid = max(SMALLEST_GRID, min(LARGEST_GRID[backbone.spatial_dims], fitting))
         if grid < SMALLEST_GRID:
-            raise ValueError(f"cpc: grid must be at least {SMALLEST_GRID}, got {grid}.")
+            raise UserError(f"cpc: grid must be at least {SMALLEST_GRID}, got {grid}.")
         check_positive("cpc", temperature=temperature)
         stride = [side // (grid + 1) for side in image_size]
         self.tile_size = tuple(2 * step for step in stride)

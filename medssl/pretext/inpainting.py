@@ -35,7 +35,7 @@ class Inpainting(PretextTask):
         image_channels: channels of an image.
 
     Raises:
-        ValueError: when sizes do not fit.
+        UserError: when sizes do not fit.
     """
 
     question = "what was in the hole?"

@@ -24,7 +24,7 @@ class Jigsaw(PretextTask):
         tile_size, pool_seed: see :class:`TilePuzzle`.
 
     Raises:
-        ValueError: see :class:`TilePuzzle`.
+        UserError: see :class:`TilePuzzle`.
     """
 
     question = "which cell is each tile from?"

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.losses import info_nce, predictive_ratio
 from medssl.networks import Backbone
 
@@ -34,7 +35,7 @@ class MCPC(PretextTask):
         tile_size, routes_per_corner, pool_seed: see :class:`RoutePuzzle`.
 
     Raises:
-        ValueError: for an unknown loss or a temperature that is not positive; see also :class:`RoutePuzzle`.
+        UserError: for an unknown loss or a temperature that is not positive; see also :class:`RoutePuzzle`.
     """
 
     question = "which tile ends the route?"
@@ -52,7 +53,7 @@ class MCPC(PretextTask):
     ) -> None:
         super().__init__()
         if loss not in ("info_nce", "ratio"):
-            raise ValueError(f"mcpc: loss must be info_nce or ratio, got {loss!r}.")
+            raise UserError(f"mcpc: loss must be info_nce or ratio, got {loss!r}.")
         check_positive("mcpc", temperature=temperature)
         self.loss = loss
         self.temperature = temperature

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 from medssl.transforms import draw_grid_masks
 
@@ -36,7 +37,7 @@ class MIM(PretextTask):
         image_channels: channels of an image.
 
     Raises:
-        ValueError: when sizes do not fit, or every patch would be masked.
+        UserError: when sizes do not fit, or every patch would be masked.
     """
 
     question = "what was in the masked patches?"
@@ -54,7 +55,7 @@ class MIM(PretextTask):
         check_image_size("mim", image_size, backbone)
         check_share("mim", mask_ratio=mask_ratio)
         if not 2 <= grid <= min(image_size):
-            raise ValueError(f"mim: images of {list(image_size)} have no grid of {grid} patches along each axis.")
+            raise UserError(f"mim: images of {list(image_size)} have no grid of {grid} patches along each axis.")
         self.grid = grid
         self.masked = min(max(1, round(mask_ratio * grid**backbone.spatial_dims)), grid**backbone.spatial_dims - 1)
         self.image_channels = image_channels

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 
 from .task import PretextOutput, PretextTask
@@ -47,7 +48,7 @@ class PretextModel(nn.Module):
         seed: of the draws of ``alternate``.
 
     Raises:
-        ValueError: when there is no task, the schedule is unknown, or not every task has a positive weight.
+        UserError: when there is no task, the schedule is unknown, or not every task has a positive weight.
     """
 
     def __init__(
@@ -60,12 +61,12 @@ class PretextModel(nn.Module):
     ) -> None:
         super().__init__()
         if not tasks:
-            raise ValueError("There is no pretext task: add a mix-in such as configs/pretext/rotation.yaml.")
+            raise UserError("There is no pretext task: add a mix-in such as configs/pretext/rotation.yaml.")
         if schedule not in ("sum", "alternate"):
-            raise ValueError(f"schedule must be sum or alternate, got {schedule!r}.")
+            raise UserError(f"schedule must be sum or alternate, got {schedule!r}.")
         weights = dict.fromkeys(tasks, 1.0) if weights is None else dict(weights)
         if set(weights) != set(tasks) or not all(0 < weight < float("inf") for weight in weights.values()):
-            raise ValueError(f"weights must be a positive number for each of {', '.join(tasks)}, got {weights}.")
+            raise UserError(f"weights must be a positive number for each of {', '.join(tasks)}, got {weights}.")
         self.backbone = backbone
         self.tasks = nn.ModuleDict(tasks)
         self.schedule = schedule

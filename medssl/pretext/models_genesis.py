@@ -6,6 +6,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 from medssl.transforms import BezierIntensity, LocalShuffle, Painting
 
@@ -30,7 +31,7 @@ class ModelsGenesis(PretextTask):
         image_channels: channels of an image.
 
     Raises:
-        ValueError: when sizes do not fit, or a probability does not lie in 0..1.
+        UserError: when sizes do not fit, or a probability does not lie in 0..1.
     """
 
     question = "how did it look before?"
@@ -50,7 +51,7 @@ class ModelsGenesis(PretextTask):
         check_image_size("models_genesis", image_size, backbone)
         for value_name, value in {"shuffle": shuffle, "intensity": intensity, "paint": paint, "inner": inner}.items():
             if not 0 <= value <= 1:
-                raise ValueError(f"models_genesis: {value_name} must lie in 0..1, got {value}.")
+                raise UserError(f"models_genesis: {value_name} must lie in 0..1, got {value}.")
         self.distortions = (LocalShuffle(shuffle), BezierIntensity(intensity), Painting(paint, inner))
         self.image_channels = image_channels
         self.head = build_decoder("models_genesis", decoder, backbone, image_size, image_channels)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import Backbone, LightDecoder, TransposedDecoder
 
 from .task import Pictures
@@ -17,21 +18,21 @@ def build_decoder(task: str, name: str, backbone: Backbone, image_size: Sequence
     """A decoder of ``DECODERS`` for images ``[B, channels, *image_size]``.
 
     Raises:
-        ValueError: for an unknown name, or sizes that the decoder cannot give; the message names the task.
+        UserError: for an unknown name, or sizes that the decoder cannot give; the message names the task.
     """
     if name not in DECODERS:
-        raise ValueError(f"{task}: decoder must be one of {', '.join(DECODERS)}, got {name!r}.")
+        raise UserError(f"{task}: decoder must be one of {', '.join(DECODERS)}, got {name!r}.")
     try:
         return DECODERS[name](backbone, image_size, channels)
-    except ValueError as error:
-        raise ValueError(f"{task}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{task}: {error}") from error
 
 
 def check_share(task: str, **shares: float) -> None:
-    """Raise ValueError when one of the named numbers does not lie strictly between 0 and 1."""
+    """Raise `UserError` when one of the named numbers does not lie strictly between 0 and 1."""
     for name, share in shares.items():
         if not 0 < share < 1:
-            raise ValueError(f"{task}: {name} must lie between 0 and 1, got {share}.")
+            raise UserError(f"{task}: {name} must lie between 0 and 1, got {share}.")
 
 
 def reconstruction_metrics(images: Tensor, answer: Tensor, hidden: Tensor | None = None) -> dict[str, Tensor]:
@@ -63,6 +64,6 @@ def reconstruction_pictures(inputs: Tensor, images: Tensor, answer: Tensor) -> P
 
 
 def check_channels(task: str, images: Tensor, channels: int) -> None:
-    """Raise ValueError when images do not have the channels that the decoder gives."""
+    """Raise `UserError` when images do not have the channels that the decoder gives."""
     if images.shape[1] != channels:
-        raise ValueError(f"{task}: images have {images.shape[1]} channels, not {channels}. Set image_channels.")
+        raise UserError(f"{task}: images have {images.shape[1]} channels, not {channels}. Set image_channels.")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 
 from .cpc import CPC
@@ -48,11 +49,13 @@ def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **value
         values: further arguments of the task's class.
 
     Raises:
-        ValueError: for an unknown name, a value that the task does not know, or sizes it cannot work with.
+        UserError: for an unknown name, a value that the task does not know, or sizes it cannot work with.
     """
     if name not in TASKS:
-        raise ValueError(f"There is no pretext task {name!r}; choose one of {', '.join(TASKS)}.")
+        raise UserError(f"There is no pretext task {name!r}; choose one of {', '.join(TASKS)}.")
     try:
         return TASKS[name](backbone, image_size, **values)
     except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
+        if not values:
+            raise  # ours, for nothing was given
+        raise UserError(f"{name}: {error}") from error

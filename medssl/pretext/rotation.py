@@ -24,7 +24,7 @@ class Rotation(PretextTask):
         image_size: spatial shape of the images, which decides the classes.
 
     Raises:
-        ValueError: when ``image_size`` does not fit the backbone.
+        UserError: when ``image_size`` does not fit the backbone.
     """
 
     question = "turned by how much?"

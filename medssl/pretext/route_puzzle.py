@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 from medssl.transforms import cut_tiles, draw_crop_starts, route_pool
 
@@ -27,7 +28,7 @@ class RoutePuzzle(nn.Module):
         pool_seed: of the draw of routes in 3D.
 
     Raises:
-        ValueError: when tiles do not fit into half the image or are too small for the backbone.
+        UserError: when tiles do not fit into half the image or are too small for the backbone.
     """
 
     routes: Tensor
@@ -48,7 +49,7 @@ class RoutePuzzle(nn.Module):
         if len(image_size) != len(tile_size) or any(
             2 * tile > side for tile, side in zip(tile_size, image_size, strict=True)
         ):
-            raise ValueError(
+            raise UserError(
                 f"{task}: tiles of {list(tile_size)} need images of at least {[2 * tile for tile in tile_size]}, "
                 f"image_size is {list(image_size)}. Lower tile_size or raise image_size."
             )

@@ -33,7 +33,7 @@ class RubiksCube(PretextTask):
         tile_size, pool_seed: see :class:`TilePuzzle`.
 
     Raises:
-        ValueError: see :class:`TilePuzzle`.
+        UserError: see :class:`TilePuzzle`.
     """
 
     question = "from which cells? turned?"

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 from medssl.transforms import cut_tiles, draw_coefficients, draw_crop_starts, draw_partners, mix
 
@@ -41,7 +42,7 @@ class RVRM(PretextTask):
             noise of 0.2 standard deviations of the image; values between do less, in proportion.
 
     Raises:
-        ValueError: when the backbone's channels are no multiple of three, ``alpha`` is not positive, ``disguise`` does
+        UserError: when the backbone's channels are no multiple of three, ``alpha`` is not positive, ``disguise`` does
             not lie in 0..1, or the disguised images are too small for the backbone.
     """
 
@@ -53,11 +54,11 @@ class RVRM(PretextTask):
     ) -> None:
         super().__init__()
         if not 0 <= disguise <= 1:
-            raise ValueError(f"rvrm: disguise must lie in 0..1, got {disguise}.")
+            raise UserError(f"rvrm: disguise must lie in 0..1, got {disguise}.")
         self.crop_size = [side - int(disguise * side / 8) for side in image_size]
         check_image_size("rvrm", self.crop_size, backbone)
         if backbone.in_channels % COPIES:
-            raise ValueError(
+            raise UserError(
                 f"rvrm sees two images and their mixture at once: the backbone needs three times an image's channels, "
                 f"not {backbone.in_channels}. Set copies: {COPIES} in the config."
             )
@@ -71,7 +72,7 @@ class RVRM(PretextTask):
         """``[B, 3 C, *spatial]``: each image, its partner and their mixture, and the coefficients λ ``[B]``.
 
         Raises:
-            ValueError: when the batch holds a single image.
+            UserError: when the batch holds a single image.
         """
         partners = images[draw_partners(len(images), images.device)]
         coefficients = draw_coefficients(len(images), self.alpha, images.device)

@@ -23,7 +23,7 @@ class SCASSL(PretextTask):
         tile_size, routes_per_corner, pool_seed: see :class:`RoutePuzzle`.
 
     Raises:
-        ValueError: see :class:`MCPC` and :class:`RoutePuzzle`.
+        UserError: see :class:`MCPC` and :class:`RoutePuzzle`.
     """
 
     question = "which route, and which last tile?"

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.losses import linear_cka
 from medssl.networks import Backbone, load_backbone
 
@@ -74,17 +75,17 @@ class SelfAggregation(nn.Module):
         weight: of the similarity; 0 only watches it.
 
     Raises:
-        FileNotFoundError: when the first network's weights or description are missing.
-        ValueError: when they are of a network for images of other dimensions, or the weight is negative.
+        MissingFileError: when the first network's weights or description are missing.
+        UserError: when they are of a network for images of other dimensions, or the weight is negative.
     """
 
     def __init__(self, model: PretextModel, first: str | Path, weight: float = 1.0) -> None:
         super().__init__()
         if weight < 0 or not isfinite(weight):
-            raise ValueError(f"similarity_weight must be 0 or more, got {weight}.")
+            raise UserError(f"similarity_weight must be 0 or more, got {weight}.")
         first_backbone = load_backbone(first)
         if first_backbone.spatial_dims != model.backbone.spatial_dims:
-            raise ValueError(
+            raise UserError(
                 f"{first} is a network for {first_backbone.spatial_dims}D images, and these have "
                 f"{model.backbone.spatial_dims} axes: give the backbone.pt of a pre-training on such images."
             )

@@ -26,7 +26,7 @@ class SimCLR(PretextTask):
         view: values for :class:`medssl.transforms.ContrastiveView`, which draws the views.
 
     Raises:
-        ValueError: when sizes do not fit, the temperature is not positive, or a value of the views means nothing.
+        UserError: when sizes do not fit, the temperature is not positive, or a value of the views means nothing.
     """
 
     question = "which two views belong together?"
@@ -54,7 +54,7 @@ class SimCLR(PretextTask):
         """Two views of each image, ``[2 B, C, *spatial]``; there is no target but one another.
 
         Raises:
-            ValueError: when the batch holds a single image.
+            UserError: when the batch holds a single image.
         """
         return draw_view_pairs("simclr", self.view, images), None
 

@@ -31,7 +31,7 @@ class SimSiam(PretextTask):
         view: values for :class:`medssl.transforms.ContrastiveView`, which draws the views.
 
     Raises:
-        ValueError: when sizes do not fit, or a value of the views means nothing.
+        UserError: when sizes do not fit, or a value of the views means nothing.
     """
 
     question = "how will the other view look?"
@@ -61,7 +61,7 @@ class SimSiam(PretextTask):
         """Two views of each image, ``[2 B, C, *spatial]``; there is no target but one another.
 
         Raises:
-            ValueError: when the batch holds a single image.
+            UserError: when the batch holds a single image.
         """
         return draw_view_pairs("simsiam", self.view, images), None
 

@@ -25,7 +25,7 @@ class SRC(PretextTask):
         tile_size, routes_per_corner, pool_seed: see :class:`RoutePuzzle`.
 
     Raises:
-        ValueError: see :class:`RoutePuzzle`.
+        UserError: see :class:`RoutePuzzle`.
     """
 
     question = "along which route?"

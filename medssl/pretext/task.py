@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 
 
@@ -84,22 +85,22 @@ def check_image_size(task: str, image_size: Sequence[int], backbone: Backbone, w
         what: what it gets to see, for the message.
 
     Raises:
-        ValueError: when the dimensions differ or a side leaves no feature map.
+        UserError: when the dimensions differ or a side leaves no feature map.
     """
     if len(image_size) != backbone.spatial_dims:
-        raise ValueError(
+        raise UserError(
             f"{task}: {what} with {len(image_size)} sides ({list(image_size)}) do not fit a backbone for "
             f"{backbone.spatial_dims}D."
         )
     if min(image_size) < backbone.smallest_side:
-        raise ValueError(
+        raise UserError(
             f"{task}: {what} of {list(image_size)} are too small for {backbone.name}, which needs at least "
             f"{backbone.smallest_side} along every axis. Raise image_size or take another backbone."
         )
 
 
 def check_positive(task: str, **numbers: float) -> None:
-    """Raise ValueError when one of the named numbers is not positive."""
+    """Raise `UserError` when one of the named numbers is not positive."""
     for name, number in numbers.items():
         if not number > 0:
-            raise ValueError(f"{task}: {name} must be positive, got {number}.")
+            raise UserError(f"{task}: {name} must be positive, got {number}.")

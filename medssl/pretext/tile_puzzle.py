@@ -6,6 +6,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 from medssl.transforms import cut_tiles, distant_permutations, draw_cell_starts, normalise_tiles
 
@@ -32,7 +33,7 @@ class TilePuzzle(nn.Module):
         pool_seed: of the draw of permutations.
 
     Raises:
-        ValueError: when tiles leave no gap or are too small for the backbone, or there are not as many permutations.
+        UserError: when tiles leave no gap or are too small for the backbone, or there are not as many permutations.
     """
 
     permutations: Tensor
@@ -49,26 +50,26 @@ class TilePuzzle(nn.Module):
     ) -> None:
         super().__init__()
         if grid < 2:
-            raise ValueError(f"{task}: grid must be at least 2, got {grid}.")
+            raise UserError(f"{task}: grid must be at least 2, got {grid}.")
         cells = [side // grid for side in image_size]
         if tile_size is None:
             tile_size = [int(cell * TILE_PER_CELL) for cell in cells]
             if min(tile_size) < backbone.smallest_side and len(image_size) == backbone.spatial_dims:
-                raise ValueError(
+                raise UserError(
                     f"{task}: {grid} tiles along each axis of {list(image_size)} are too small for {backbone.name}: it "
                     f"needs images of at least {grid * ceil(backbone.smallest_side / TILE_PER_CELL)} along every axis."
                 )
         check_image_size(task, tile_size, backbone, what="tiles")
         if any(tile >= cell for tile, cell in zip(tile_size, cells, strict=True)):
-            raise ValueError(
+            raise UserError(
                 f"{task}: tiles of {list(tile_size)} leave no gap in cells of {cells}, so their edges would tell which "
                 f"are neighbours. Lower tile_size or raise image_size."
             )
         self.grid, self.tile_size = grid, tuple(tile_size)
         try:
             pool = distant_permutations(grid**backbone.spatial_dims, permutations, pool_seed)
-        except ValueError as error:
-            raise ValueError(f"{task}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{task}: {error}") from error
         self.register_buffer("permutations", pool.clone())
 
     @property

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medssl.errors import UserError
 from medssl.networks import Backbone
 from medssl.transforms import ContrastiveView
 
@@ -18,14 +19,14 @@ def build_view(task: str, values: Mapping[str, Any] | None, spatial_dims: int) -
     """What draws the views, from the values of a config.
 
     Raises:
-        ValueError: for values that mean nothing; the message names the task.
+        UserError: for values that mean nothing; the message names the task.
     """
     try:
         view = ContrastiveView(**(values or {}))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{task}: view: {error}") from error
+    except (UserError, TypeError) as error:
+        raise UserError(f"{task}: view: {error}") from error
     if not all(0 <= axis < spatial_dims for axis in view.mirror_axes or ()):
-        raise ValueError(f"{task}: view: mirror_axes must name axes 0 to {spatial_dims - 1}, got {view.mirror_axes}.")
+        raise UserError(f"{task}: view: mirror_axes must name axes 0 to {spatial_dims - 1}, got {view.mirror_axes}.")
     return view
 
 
@@ -33,10 +34,10 @@ def draw_view_pairs(task: str, view: ContrastiveView, images: Tensor) -> Tensor:
     """Two views of each image, ``[2 B, C, *spatial]``: a first view of every image, then a second.
 
     Raises:
-        ValueError: for a single image; the message names the task.
+        UserError: for a single image; the message names the task.
     """
     if len(images) < 2:
-        raise ValueError(f"{task} needs a batch of at least 2 images, got {len(images)}: raise batch_size.")
+        raise UserError(f"{task} needs a batch of at least 2 images, got {len(images)}: raise batch_size.")
     return view(torch.cat([images, images]))
 
 

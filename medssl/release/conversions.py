@@ -8,16 +8,17 @@ from zipfile import ZipFile
 
 from monai.bundle import ckpt_export, onnx_export
 
+from medssl.errors import UserError
 from medssl.files import whole_file
 
 from .checks.bundle import own_scripts, quiet
 
 
 def check_onnx() -> None:
-    """Raise ValueError when what ONNX needs is not installed."""
+    """Raise `UserError` when what ONNX needs is not installed."""
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}, or export without.")
+        raise UserError(f"ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}, or export without.")
 
 
 def write_torchscript(bundle: Path) -> None:

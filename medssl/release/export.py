@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from medssl.errors import MissingFileError
+
 from .bundle_files import write_bundle, write_large_files, write_manifest
 from .conversions import check_onnx, write_onnx, write_torchscript
 from .metadata import evaluation_figures, metadata, needed_versions
@@ -80,16 +82,16 @@ def export_run(
         What was written.
 
     Raises:
-        ValueError: it is no run, or an unfinished one; something else is in the way; ONNX is not installed; a version
+        UserError: it is no run, or an unfinished one; something else is in the way; ONNX is not installed; a version
             is given of something that the bundle does not need.
-        FileNotFoundError: there is no such licence, or the description of the weights is missing.
+        MissingFileError: there is no such licence, or the description of the weights is missing.
     """
     folder = Path(to).absolute()
     zipped = folder.with_name(f"{folder.name}.zip")
     before = earlier_export(folder)
     check_archive(zipped)
     if data_license is not None and not Path(data_license).is_file():
-        raise FileNotFoundError(f"There is no data licence {data_license}.")
+        raise MissingFileError(f"There is no data licence {data_license}.")
     if onnx:
         check_onnx()
 

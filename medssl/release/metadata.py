@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
 from typing import Any
 
+from medssl.errors import UserError
 from medssl.evaluation.report.figures import mean_auroc, split_figures
 from medssl.evaluation.report.run_folders import RunFolder
 
@@ -28,12 +29,12 @@ def needed_versions(packages: Sequence[str], given: Mapping[str, str] | None) ->
         given: distribution → version.
 
     Raises:
-        ValueError: a version is given of something that the bundle does not need.
+        UserError: a version is given of something that the bundle does not need.
     """
     needed = dict.fromkeys((*OWN_ENTRIES, *ALWAYS_NEEDED, *packages))
     unknown = set(given or {}) - set(needed)
     if unknown:
-        raise ValueError(f"The bundle does not need {sorted(unknown)[0]!r}; it needs {', '.join(sorted(needed))}.")
+        raise UserError(f"The bundle does not need {sorted(unknown)[0]!r}; it needs {', '.join(sorted(needed))}.")
     # A local part, such as that of 2.13.0+cpu, names a build that no index has.
     return {name: (given or {}).get(name) or installed_version(name).partition("+")[0] for name in needed}
 

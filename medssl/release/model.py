@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.evaluation.report.run_folders import RunFolder, read_run_folder
 from medssl.networks import (
     ARCHITECTURES,
@@ -64,15 +65,15 @@ def read_model(path: str | Path) -> Model:
         path: its output_dir, with ``model.pt`` or ``backbone.pt`` and the description beside it.
 
     Raises:
-        ValueError: it is no run, or has not come to weights yet, or these are damaged.
-        FileNotFoundError: the description of the weights is missing.
+        UserError: it is no run, or has not come to weights yet, or these are damaged.
+        MissingFileError: the description of the weights is missing.
     """
     run = read_run_folder(path)
     if (run.path / "model.pt").is_file():
         return _classifier(run)
     if (run.path / "backbone.pt").is_file():
         return _backbone(run)
-    raise ValueError(
+    raise UserError(
         f"{run.path} has no weights yet (neither model.pt nor backbone.pt), for no epoch has come to its end: go on "
         "with the training command and --resume True."
     )
@@ -106,7 +107,7 @@ def _check_described(run: RunFolder, file: str, needed: tuple[str, ...]) -> None
     of_volumes = ("window", "spacing") if len(run.description.get("image_size", [])) == 3 else ()
     missing = [key for key in (*needed, *of_volumes) if key not in run.description]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{run.path / file} does not say {', '.join(missing)} of the network, or is missing: it is written beside "
             "the weights, so keep both together."
         )

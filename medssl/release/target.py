@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from medssl.errors import UserError
 from medssl.files import whole_file
 
 METADATA = "configs/metadata.json"
@@ -19,7 +20,7 @@ def earlier_export(folder: Path) -> dict | None:
     """The metadata of the export that lies in a folder; None where there is no folder, or an empty one.
 
     Raises:
-        ValueError: something else is there.
+        UserError: something else is there.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
@@ -29,18 +30,18 @@ def earlier_export(folder: Path) -> dict | None:
             return metadata
     except (OSError, ValueError, TypeError):
         pass
-    raise ValueError(f"{folder} holds something that is no export of medssl: name a new folder.")
+    raise UserError(f"{folder} holds something that is no export of medssl: name a new folder.")
 
 
 def check_archive(path: Path) -> None:
-    """Raise ValueError when there is a file that is no archive of an export."""
+    """Raise `UserError` when there is a file that is no archive of an export."""
     if not path.exists():
         return
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if archive.comment == ARCHIVE_COMMENT:
                 return
-    raise ValueError(f"{path} is in the way of the archive: move it, or name another folder.")
+    raise UserError(f"{path} is in the way of the archive: move it, or name another folder.")
 
 
 def place(new: Path, folder: Path) -> list[str]:
@@ -54,13 +55,13 @@ def place(new: Path, folder: Path) -> list[str]:
         The files, relative to the folder.
 
     Raises:
-        ValueError: a file is in the way that no export wrote; nothing is moved then.
+        UserError: a file is in the way that no export wrote; nothing is moved then.
     """
     before = (earlier_export(folder) or {EXPORT: {"files": []}})[EXPORT]["files"]
     files = list_files(new)
     for file in set(files) - set(before):
         if (folder / file).exists():
-            raise ValueError(f"{folder / file} is in the way, which no export wrote: move it, or name another folder.")
+            raise UserError(f"{folder / file} is in the way, which no export wrote: move it, or name another folder.")
     # The metadata first: where this is stopped, the next export knows all files as those of an export.
     for file in sorted(files, key=lambda file: file != METADATA):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,8 @@ from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
+from medssl.errors import UserError
+
 PACKAGE = "medssl"
 
 
@@ -36,14 +38,14 @@ def travelling_modules(names: Sequence[str]) -> Travelling:
         names: dotted, such as ``medssl.transforms.radiograph``.
 
     Raises:
-        ValueError: two of them have the same last name.
+        UserError: two of them have the same last name.
     """
     left, found, sources, imported = list(names), dict[str, str](), dict[str, str](), set[str]()
     while left:
         name = left.pop()
         short = name.rpartition(".")[2]
         if found.setdefault(short, name) != name:
-            raise ValueError(f"{name} and {found[short]} would be one file in scripts/: rename one of them.")
+            raise UserError(f"{name} and {found[short]} would be one file in scripts/: rename one of them.")
         if short in sources:
             continue
         source = _source(name)

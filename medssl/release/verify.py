@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from medssl.errors import MissingFileError, UserError
+
 from .checks import (
     IDENTIFIERS,
     MUST_BE_READABLE,
@@ -86,14 +88,14 @@ def verify_bundle(folder: str | Path, run: str | Path | None = None) -> Verifica
         What was found.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: the run is none, or does not know its images any more.
+        MissingFileError: there is no such folder.
+        UserError: the run is none, or does not know its images any more.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no bundle {folder}: give its folder (unpack an archive first).")
+        raise MissingFileError(f"There is no bundle {folder}: give its folder (unpack an archive first).")
     if run is not None and not Path(run).is_dir():
-        raise FileNotFoundError(f"There is no run {run}.")
+        raise MissingFileError(f"There is no run {run}.")
     bundle = Bundle(folder, None if run is None else run_names(Path(run)))
     result = Verification(folder, "training" if bundle.is_training else "exported", [], [], [], [])
     _check(bundle, {**READING, **(WEIGHTS if bundle.has_weights else {})}, result)
@@ -137,6 +139,6 @@ def _said(bundle: Bundle, check: Check) -> list[str]:
         said.extend(check(bundle))
     except Exception as error:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        said.append(words if isinstance(error, ValueError) else f"The check broke off: {type(error).__name__}: {words}")
+        said.append(words if isinstance(error, UserError) else f"The check broke off: {type(error).__name__}: {words}")
     # Whoever reads the sentence knows the folder.
     return [type(sentence)(sentence.replace(f"{bundle.folder}/", "")) for sentence in said]

@@ -16,6 +16,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from medssl.errors import user_error
 from medssl.training.config import check_ids
 
 
@@ -102,8 +103,8 @@ class BundleRun:
             parts: ids to build, such as ``network_def``.
 
         Raises:
-            ValueError: for an option that nothing uses, or what a part says.
-            FileNotFoundError: likewise.
+            UserError: for an option that nothing uses, or what a part says.
+            MissingFileError: likewise.
         """
         with _our_configs():
             parser = ConfigParser()
@@ -114,7 +115,7 @@ class BundleRun:
                 try:
                     parser.get_parsed_content(part)
                 except Exception as error:
-                    raise _reason(error) from None
+                    raise user_error(error) or error from None
 
     def _values(self) -> dict[str, Any]:
         return {name: str(value) if isinstance(value, Path) else value for name, value in self.options.items()}
@@ -127,14 +128,6 @@ def _our_configs() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*no allow list.*")
         logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
         yield
-
-
-def _reason(error: Exception) -> BaseException:
-    """What went wrong in a part; MONAI wraps it in errors of its own."""
-    reason: BaseException | None = error
-    while reason is not None and not isinstance(reason, ValueError | FileNotFoundError):
-        reason = reason.__cause__
-    return reason or error
 
 
 def _quoted(word: str) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from medssl.data import Source, write_phantoms
 from medssl.data.prepare import prepare
+from medssl.errors import UserError
 from medssl.evaluation import write_report
 from medssl.files import write_json
 
@@ -83,7 +84,7 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
         of training.
 
     Raises:
-        ValueError: for less than one seed, or a task that has no mix-in.
+        UserError: for less than one seed, or a task that has no mix-in.
     """
     started = time.perf_counter()
     console = Console()
@@ -132,11 +133,11 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
 
 def _check(task: str, seeds: int) -> None:
     if seeds < 1:
-        raise ValueError(f"The demo needs at least one seed, got {seeds}.")
+        raise UserError(f"The demo needs at least one seed, got {seeds}.")
     file = mix_in(f"pretext/{task}")
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
-        raise ValueError(f"There is no task {task!r}. There are {known}.")
+        raise UserError(f"There is no task {task!r}. There are {known}.")
 
 
 def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:

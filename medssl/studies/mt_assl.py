@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 
 from medssl.data import read_datalist, read_exclusive
+from medssl.errors import MissingFileError, UserError
 from medssl.evaluation import similarity_matrix, write_similarity
 from medssl.files import write_json, write_text
 
@@ -74,7 +75,7 @@ class MTASSL:
             table then tells whether similarity was a good guide.
 
     Raises:
-        ValueError: when there are fewer than two candidates, or a value is out of range.
+        UserError: when there are fewer than two candidates, or a value is out of range.
     """
 
     output: Path
@@ -90,11 +91,11 @@ class MTASSL:
 
     def __post_init__(self) -> None:
         if len(self.candidates) < 2:
-            raise ValueError("A search needs at least two candidates: name files of configs/pretext.")
+            raise UserError("A search needs at least two candidates: name files of configs/pretext.")
         if self.bundle not in ("cxr", "ct"):
-            raise ValueError(f"bundle must be cxr or ct, got {self.bundle!r}.")
+            raise UserError(f"bundle must be cxr or ct, got {self.bundle!r}.")
         if self.parallel < 1 or self.processes < 1:
-            raise ValueError(f"parallel and processes must be at least 1, got {self.parallel} and {self.processes}.")
+            raise UserError(f"parallel and processes must be at least 1, got {self.parallel} and {self.processes}.")
 
     def run(self, announce: Announce) -> Choice:
         """Search; after each iteration ``table.csv`` and ``table.png`` are written, in the end ``results.json``.
@@ -103,7 +104,7 @@ class MTASSL:
             announce: called with what begins, how far the search is, and the run that does it.
 
         Raises:
-            ValueError: when the output holds another study, an option is mistyped, a task cannot be trained on these
+            UserError: when the output holds another study, an option is mistyped, a task cannot be trained on these
                 images, or the validation split has no label to score by.
         """
         self._keep_settings()
@@ -172,10 +173,10 @@ class MTASSL:
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
         others = {**before["candidates"], **settings["candidates"]}  # candidates may join or leave
         if any(others[name] != tasks for name, tasks in before["candidates"].items()):
-            raise ValueError(f"{self.output} holds a study with other values of its candidates: take another output.")
+            raise UserError(f"{self.output} holds a study with other values of its candidates: take another output.")
         for key in set(settings) - {"candidates"}:
             if before[key] != settings[key]:
-                raise ValueError(
+                raise UserError(
                     f"{self.output} holds a study with another {key}: take another output, or what {path} says."
                 )
         write_json(path, {**settings, "candidates": others})
@@ -184,7 +185,7 @@ class MTASSL:
         """Find what would stop the search hours later."""
         labels = np.array([item["label"] for item in read_datalist(self.datalist, "validation")], dtype=float)
         if not (labels.size and ((labels == 1).any(axis=0) & (labels == 0).any(axis=0)).any()):
-            raise ValueError(
+            raise UserError(
                 f"{self.datalist}: no label has both a positive and a negative image in the validation split, so there "
                 "is nothing to choose by. Give validation more images."
             )
@@ -295,5 +296,5 @@ def _name(pool: Pool) -> str:
 
 def _checksum(path: Path) -> str:
     if not path.is_file():
-        raise FileNotFoundError(f"There is no datalist {path}: make one with `python -m medssl prepare`.")
+        raise MissingFileError(f"There is no datalist {path}: make one with `python -m medssl prepare`.")
     return hashlib.sha256(path.read_bytes()).hexdigest()

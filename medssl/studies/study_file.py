@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from medssl.data.tables import near_miss
+from medssl.errors import MissingFileError, UserError
 
 from .mt_assl import MTASSL
 
@@ -47,8 +48,8 @@ def read_study(path: str | Path, datalist: Path | None = None, output: Path | No
         output: instead of the file's.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is no such YAML, or a value is wrong; the message names the key.
+        MissingFileError: when there is no such file.
+        UserError: when it is no such YAML, or a value is wrong; the message names the key.
     """
     path = Path(path)
     content = _content(path)
@@ -57,34 +58,34 @@ def read_study(path: str | Path, datalist: Path | None = None, output: Path | No
     }
     for key, given in (("datalist", datalist), ("output", output)):
         if given is None and key not in content:
-            raise ValueError(f"{path} names no {key}: add it, or give --{key}.")
+            raise UserError(f"{path} names no {key}: add it, or give --{key}.")
         values[key] = path.parent / content[key] if given is None else given
     for key in ("bundle", "candidates"):
         if key not in content:
-            raise ValueError(f"{path} names no {key}.")
+            raise UserError(f"{path} names no {key}.")
     shared = content.get("shared", {})
     values["pretrain"] = {**shared, **content.get("pretrain", {})}
     values["finetune"] = {**shared, **content.get("finetune", {})}
     values["candidates"] = dict(_candidate(str(name), path.parent) for name in content["candidates"])
     if len(values["candidates"]) < len(content["candidates"]):
-        raise ValueError(f"{path}: two candidates have the same name.")
+        raise UserError(f"{path}: two candidates have the same name.")
     return MTASSL(**values)
 
 
 def _content(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}: check its path.")
+        raise MissingFileError(f"There is no file {path}: check its path.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no valid YAML: {error}") from error
+        raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is no study: it must hold {', '.join(KINDS)}.")
+        raise UserError(f"{path} is no study: it must hold {', '.join(KINDS)}.")
     for key, value in content.items():
         if key not in KINDS:
-            raise ValueError(f"{path}: there is no key {key!r}: use {', '.join(KINDS)}.{near_miss(str(key), KINDS)}")
+            raise UserError(f"{path}: there is no key {key!r}: use {', '.join(KINDS)}.{near_miss(str(key), KINDS)}")
         if type(value) is not KINDS[key]:  # True is an int, too
-            raise ValueError(f"{path}: {key} must be {HELD[KINDS[key]]}, not {value!r}.")
+            raise UserError(f"{path}: {key} must be {HELD[KINDS[key]]}, not {value!r}.")
     return content
 
 

@@ -6,22 +6,24 @@ from typing import Any
 
 import yaml
 
+from medssl.errors import MissingFileError, UserError
+
 
 def read_mix_in(path: Path) -> dict[str, Any]:
     """Read a mix-in of pretext tasks.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is no valid YAML or names no tasks.
+        MissingFileError: when there is no such file.
+        UserError: when it is no valid YAML or names no tasks.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no mix-in {path}: take the name of a file of configs/pretext, or a path.")
+        raise MissingFileError(f"There is no mix-in {path}: take the name of a file of configs/pretext, or a path.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no valid YAML: {error}") from error
+        raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("tasks"), dict):
-        raise ValueError(f"{path} is no mix-in of pretext tasks: it has no tasks.")
+        raise UserError(f"{path} is no mix-in of pretext tasks: it has no tasks.")
     return content
 
 
@@ -35,8 +37,8 @@ def pool_tasks(paths: Sequence[Path]) -> dict[str, Any]:
         paths: of the mix-ins.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when one is no mix-in, or two of them do not go together; the message says why.
+        MissingFileError: when there is no such file.
+        UserError: when one is no mix-in, or two of them do not go together; the message says why.
     """
     pool: dict[str, Any] = {"copies": 1, "schedule": "alternate", "tasks": {}}
     for path in paths:
@@ -45,9 +47,9 @@ def pool_tasks(paths: Sequence[Path]) -> dict[str, Any]:
         pool["copies"] = max(pool["copies"], mix_in.pop("copies", 1))
         for name, task in mix_in.pop("tasks").items():
             if name in pool["tasks"]:
-                raise ValueError(f"{path} and another mix-in of the pool both have a task {name!r}: take one of them.")
+                raise UserError(f"{path} and another mix-in of the pool both have a task {name!r}: take one of them.")
             pool["tasks"][name] = task
         for key, value in mix_in.items():
             if pool.setdefault(key, value) != value:
-                raise ValueError(f"{path} cannot be pooled: it sets {key} to {value}, another one to {pool[key]}.")
+                raise UserError(f"{path} cannot be pooled: it sets {key} to {value}, another one to {pool[key]}.")
     return pool

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from medssl.errors import UserError
 from medssl.files import write_json
 
 from .bundle_runs import BundleRun
@@ -74,7 +75,7 @@ def run_trainings(chains: Sequence[Sequence[Training]], announce: Announce, para
             the cores and of the GPUs.
 
     Raises:
-        ValueError: when a run in a process of its own failed, with what it said; the others are ended.
+        UserError: when a run in a process of its own failed, with what it said; the others are ended.
     """
     processes = max(run.processes for chain in chains for training in chain for run in training.runs)
     if parallel == processes == 1:
@@ -134,7 +135,7 @@ def _process(training: Training, run: BundleRun, share: dict[str, str]) -> Gener
         finally:
             process.terminate()  # does nothing to one that has ended
     if process.returncode:
-        raise ValueError(f"{training.what} failed: {_complaint(log, begin, process.returncode)} See {log}.")
+        raise UserError(f"{training.what} failed: {_complaint(log, begin, process.returncode)} See {log}.")
 
 
 def _complaint(log: Path, begin: int, code: int) -> str:

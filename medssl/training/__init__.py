@@ -11,7 +11,7 @@ from .distributed import (
     process_rank,
 )
 from .early_stop import EarlyStop
-from .fault_tolerance import ReseedEachEpoch, RunCheckpoint, StopAtNonFinite, print_plain_error, run_training
+from .fault_tolerance import ReseedEachEpoch, RunCheckpoint, StopAtNonFinite, run_training
 from .gradient_affinity import gradient_affinity
 from .learning_rates import parameter_groups
 from .linear_probe import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
@@ -64,7 +64,6 @@ __all__ = [
     "prepare_images",
     "prepare_labelled",
     "pretext_loss",
-    "print_plain_error",
     "process_device",
     "process_rank",
     "run_training",

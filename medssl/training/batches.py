@@ -4,6 +4,7 @@ from typing import cast
 
 from torch.utils.data import DataLoader
 
+from medssl.errors import UserError
 from medssl.pretext import PretextModel, PretextTask
 
 
@@ -16,7 +17,7 @@ def check_batches(model: PretextModel, loader: DataLoader, crops_per_item: int =
         crops_per_item: images that each item of the loader contributes.
 
     Raises:
-        ValueError: when the smallest mini-batch of an epoch is too small for a task; the message names it.
+        UserError: when the smallest mini-batch of an epoch is too small for a task; the message names it.
     """
     assert loader.batch_size is not None
     items = len(loader.sampler)  # type: ignore[arg-type]
@@ -25,7 +26,7 @@ def check_batches(model: PretextModel, loader: DataLoader, crops_per_item: int =
     for name, task in model.tasks.items():
         needed = cast(PretextTask, task).smallest_batch
         if smallest < needed:
-            raise ValueError(
+            raise UserError(
                 f"{name} needs at least {needed} images in a mini-batch; with batch_size {loader.batch_size} and "
                 f"{items} images to train on, the smallest mini-batch has {smallest}. Raise batch_size or add images."
             )

@@ -14,9 +14,10 @@ from pathlib import Path
 import yaml
 from monai.bundle import ConfigParser
 
+from medssl.errors import UserError, print_plain_error
 from medssl.files import write_text
 
-from .fault_tolerance import print_plain_error, writing
+from .fault_tolerance import writing
 
 STANDARD_IDS = {
     "bundle_root", "dataset_dir", "device", "evaluate", "finalize", "imports", "inferer", "initialize",
@@ -31,7 +32,7 @@ def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
     Call it from an expression of a MONAI bundle config, first in ``initialize``: nothing else is built by then.
 
     Raises:
-        ValueError: for a top-level id that nothing in the config refers to, most often a mistyped option.
+        UserError: for a top-level id that nothing in the config refers to, most often a mistyped option.
     """
     sys.excepthook = print_plain_error
     # MONAI says what it does at length, and ignite repeats errors; a run should say what the user needs.
@@ -68,7 +69,7 @@ def check_ids(config: dict) -> None:
     """Find options that have no effect: MONAI accepts any ``--name value`` and adds it to the config.
 
     Raises:
-        ValueError: for a top-level id that is neither referred to nor known to MONAI's tools, with what may be meant.
+        UserError: for a top-level id that is neither referred to nor known to MONAI's tools, with what may be meant.
     """
     used = set(re.findall(r"[@%]([A-Za-z_]\w*)", str(config))) | STANDARD_IDS
     for name, value in config.items():
@@ -79,4 +80,4 @@ def check_ids(config: dict) -> None:
             guess = (
                 f" Did you mean --{guesses[0]}?" if guesses else f" There are: {', '.join(sorted(used & set(config)))}."
             )
-            raise ValueError(f"Nothing in this bundle uses the option --{name}.{guess}")
+            raise UserError(f"Nothing in this bundle uses the option --{name}.{guess}")

@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from medssl.errors import UserError
 from medssl.pretext import CPC, MCPC, SCASSL, PretextModel, SelfAggregation, SimCLR, SimSiam
 
 COMPARING = (CPC, MCPC, SCASSL, SimCLR, SimSiam)
@@ -23,17 +24,17 @@ def begin_distributed() -> None:
     """Join the other processes of the run: NCCL between GPUs, gloo between CPU processes.
 
     Raises:
-        ValueError: when torchrun did not start this process, or started more of them than there are GPUs.
+        UserError: when torchrun did not start this process, or started more of them than there are GPUs.
     """
     if "RANK" not in os.environ:
-        raise ValueError(
+        raise UserError(
             "multi_gpu_train.yaml runs in one process for each GPU: write `torchrun --nproc_per_node GPUS -m "
             "monai.bundle run` in place of `python -m monai.bundle run`."
         )
     device = process_device()
     if device.type == "cuda":
         if device.index >= torch.cuda.device_count():
-            raise ValueError(
+            raise UserError(
                 f"torchrun started process {device.index} on a machine with {torch.cuda.device_count()} GPUs: "
                 "--nproc_per_node must not exceed the GPUs."
             )

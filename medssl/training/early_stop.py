@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from medssl.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,12 +23,12 @@ class EarlyStop:
         metric: name of the metric in the evaluator's ``state.metrics``; higher is better.
 
     Raises:
-        ValueError: for a negative patience.
+        UserError: for a negative patience.
     """
 
     def __init__(self, patience: int, metric: str) -> None:
         if patience < 0:
-            raise ValueError(f"patience is a number of validations, or 0 for no early stop, got {patience}.")
+            raise UserError(f"patience is a number of validations, or 0 for no early stop, got {patience}.")
         self.patience = patience
         self.metric = metric
         self.best = float("-inf")

@@ -5,6 +5,7 @@ from typing import Any
 from monai.optimizers import generate_param_groups
 from torch import nn
 
+from medssl.errors import UserError
 from medssl.networks import output_layer
 
 
@@ -18,10 +19,10 @@ def parameter_groups(network: nn.Module, learning_rate: float, backbone_rate: fl
             less than 1.
 
     Raises:
-        ValueError: when ``backbone_rate`` is not above 0.
+        UserError: when ``backbone_rate`` is not above 0.
     """
     if backbone_rate <= 0:
-        raise ValueError(
+        raise UserError(
             f"backbone_rate must be above 0, got {backbone_rate}: to keep the backbone as it is, add the mix-in "
             "configs/finetune/linear_probe.yaml."
         )

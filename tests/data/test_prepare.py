@@ -333,7 +333,7 @@ def test_a_user_who_stops_it_sees_a_sentence(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert said.strip().endswith("medssl: stopped.")
+    assert said.strip().endswith("medssl: Stopped.")
     assert "Traceback" not in said
     assert 3 <= journal.read_text().count("input") < 100  # what had not begun did not begin
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
-from medssl.training import begin_run, check_ids, print_plain_error
+from medssl.errors import print_plain_error
+from medssl.training import begin_run, check_ids
 
 CONFIG = {
     "bundle_root": ".",

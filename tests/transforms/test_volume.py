@@ -10,7 +10,7 @@ from monai.data import MetaTensor, NibabelReader, PydicomReader, list_data_colla
 from monai.transforms import Compose, Orientationd, ScaleIntensityRanged, Spacingd
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from medssl.transforms.image_error import UnusableImageError
+from medssl.errors import UnusableImageError
 from medssl.transforms.volume import LoadVolume, LoadVolumed
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))

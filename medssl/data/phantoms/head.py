@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from medssl.data.phantoms.drawing import Array, soft_step
 from medssl.data.phantoms.head_anatomy import AIR, HeadAnatomy, draw_head_anatomy
 from medssl.data.phantoms.head_bleedings import HEAD_FINDINGS, Bleeding
+from medssl.errors import UserError
 
 
 def draw_head(
@@ -33,11 +34,11 @@ def draw_head(
         int16 `[X, Y, Z]` in HU, RAS: the first axis grows to the patient's right, the second forwards, the third up.
 
     Raises:
-        ValueError: for an unknown finding.
+        UserError: for an unknown finding.
     """
     unknown = set(findings) - set(HEAD_FINDINGS)
     if unknown:
-        raise ValueError(f"Unknown head findings {sorted(unknown)}; known are {', '.join(HEAD_FINDINGS)}.")
+        raise UserError(f"Unknown head findings {sorted(unknown)}; known are {', '.join(HEAD_FINDINGS)}.")
     patient = HeadAnatomy.random(generator)
     anatomy = patient if anatomy is None else anatomy
     pose, course, scanner = generator.spawn(3)

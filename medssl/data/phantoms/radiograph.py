@@ -8,6 +8,7 @@ from scipy import ndimage
 from medssl.data.phantoms.chest_anatomy import Chest, ChestAnatomy, draw_chest
 from medssl.data.phantoms.chest_findings import CHEST_FINDINGS, paint, reshape
 from medssl.data.phantoms.drawing import Array, soft_ellipse, soft_step
+from medssl.errors import UserError
 
 
 def draw_radiograph(
@@ -29,11 +30,11 @@ def draw_radiograph(
         float32 `[size, size]` in 0..1, bright is dense (MONOCHROME2), head up, the patient's left at the image's right.
 
     Raises:
-        ValueError: for an unknown finding.
+        UserError: for an unknown finding.
     """
     unknown = set(findings) - set(CHEST_FINDINGS)
     if unknown:
-        raise ValueError(f"Unknown chest findings {sorted(unknown)}; known are {', '.join(CHEST_FINDINGS)}.")
+        raise UserError(f"Unknown chest findings {sorted(unknown)}; known are {', '.join(CHEST_FINDINGS)}.")
     patient = ChestAnatomy.random(generator)
     anatomy = patient if anatomy is None else anatomy
     pose, course, things, exposure = generator.spawn(4)

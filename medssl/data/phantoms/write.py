@@ -24,6 +24,7 @@ from medssl.data.phantoms.head import draw_head
 from medssl.data.phantoms.head_anatomy import HeadAnatomy
 from medssl.data.phantoms.head_bleedings import HEAD_FINDINGS
 from medssl.data.phantoms.radiograph import draw_radiograph
+from medssl.errors import UserError
 
 ImageFormat = Literal["png", "dicom", "nifti"]
 SUFFIXES: dict[str, str] = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}
@@ -115,8 +116,8 @@ def write_phantoms(
         Path of the CSV: `image` (relative to `images`), `patient`, then 1 or 0 per finding.
 
     Raises:
-        ValueError: for a kind, format, size or count that cannot be.
-        FileExistsError: if the directory holds anything else than phantoms.
+        UserError: for a kind, format, size or count that cannot be.
+        UserError: if the directory holds anything else than phantoms.
     """
     image_format, size = _check_arguments(kind, count, size, image_format)
     directory = Path(directory)
@@ -138,18 +139,18 @@ def _check_arguments(
     kind: str, count: int, size: int | tuple[int, ...] | None, image_format: str | None
 ) -> tuple[ImageFormat, tuple[int, ...]]:
     if kind not in FINDINGS:
-        raise ValueError(f"Unknown kind of phantom {kind!r}; choose 'chest' or 'head'.")
+        raise UserError(f"Unknown kind of phantom {kind!r}; choose 'chest' or 'head'.")
     allowed = {"chest": ("png", "dicom"), "head": ("nifti",)}[kind]
     chosen = image_format or allowed[0]
     if chosen not in allowed:
-        raise ValueError(f"{kind} phantoms cannot be written as {chosen!r}; choose {' or '.join(allowed)}.")
+        raise UserError(f"{kind} phantoms cannot be written as {chosen!r}; choose {' or '.join(allowed)}.")
     shape = DEFAULT_SIZE[kind] if size is None else (size,) * len(DEFAULT_SIZE[kind]) if isinstance(size, int) else size
     shape = tuple(int(n) for n in shape)
     if len(shape) != len(DEFAULT_SIZE[kind]) or min(shape) < 16 or (kind == "chest" and shape[0] != shape[1]):
         wanted = "one side, at least 16" if kind == "chest" else "three numbers, each at least 16"
-        raise ValueError(f"The size of {kind} phantoms must be {wanted}; got {size}.")
+        raise UserError(f"The size of {kind} phantoms must be {wanted}; got {size}.")
     if count < 1:
-        raise ValueError(f"count must be at least 1; got {count}.")
+        raise UserError(f"count must be at least 1; got {count}.")
     return chosen, shape  # type: ignore[return-value]
 
 
@@ -157,13 +158,13 @@ def _make_room(directory: Path) -> None:
     """Create the directory, or empty it of phantoms from an earlier call; refuse to touch anything else."""
     images = directory / "images"
     if directory.exists() and not directory.is_dir():
-        raise FileExistsError(f"{directory} is a file; name a new or empty folder for the phantoms.")
+        raise UserError(f"{directory} is a file; name a new or empty folder for the phantoms.")
     found = [path for path in directory.rglob("*") if path != images] if directory.exists() else []
     table = directory / "labels.csv"
     ours = [path for path in found if _is_ours(path, directory)]
     others = sorted(set(found) - set(ours))
     if others:
-        raise FileExistsError(
+        raise UserError(
             f"{directory} holds {len(others)} file(s) that are no phantoms, such as {others[0].name}; "
             "name a new or empty folder."
         )

@@ -26,7 +26,7 @@ def assign_splits(rows: pd.DataFrame, values: np.ndarray, fractions: Sequence[fl
         seed: of the split.
 
     Raises:
-        ValueError: the fractions are no shares, or there are fewer patients than splits.
+        UserError: the fractions are no shares, or there are fewer patients than splits.
     """
     known = np.isfinite(values).any(axis=1)
     held = (rows["reason"] == "").to_numpy() & ~known & rows["split"].isin(["validation", "test"]).to_numpy()

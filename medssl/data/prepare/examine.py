@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 import numpy as np
 import pydicom
 
+from medssl.errors import UnusableImageError, UserError
 from medssl.files import whole_file
 
 from ..images import Unit, hash_patient, is_slice
@@ -97,7 +98,7 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
         unit is in exactly one. A fault of the input is an outcome, never an error.
 
     Raises:
-        ValueError: the store cannot be written.
+        UserError: the store cannot be written.
     """
     keep = partial(_keep, settings=settings, output=output, salt=salt)
     if unit.path.exists() and not (unit.path.is_file() or unit.path.is_dir()):  # reading a pipe would wait for ever
@@ -116,7 +117,7 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
 def _keep(
     files: Sequence[Path], read: Callable[[], _Original], settings: StoreSettings, output: Path, salt: str
 ) -> Outcome:
-    from medssl.transforms import UnusableImageError, write_stored
+    from medssl.transforms import write_stored
 
     names = [path.name for path in files]
     try:
@@ -134,7 +135,7 @@ def _keep(
         with whole_file(output / stored) as temporary:
             write_stored(temporary, image, spacing)
     except (OSError, RuntimeError) as error:  # no fault of the image; blosc2 raises the latter
-        raise ValueError(f"{output / stored} cannot be written ({error}): is the disk full?") from error
+        raise UserError(f"{output / stored} cannot be written ({error}): is the disk full?") from error
     patient = _patient(files[0])
     return Outcome(
         names,
@@ -148,7 +149,6 @@ def _keep(
 
 
 def _trying(step: Callable[[], Result]) -> Result:
-    from medssl.transforms import UnusableImageError
 
     try:
         return step()
@@ -165,7 +165,6 @@ def _sentence(error: str, folder: Path) -> str:
 
 
 def _read_radiograph(path: Path) -> _Original:
-    from medssl.transforms import UnusableImageError
     from medssl.transforms.radiograph import read_radiograph
 
     notes = []
@@ -209,8 +208,6 @@ def _resampled(values: np.ndarray, affine: np.ndarray, spacing: Sequence[float])
     import torch
     from monai.data import MetaTensor
     from monai.transforms import Orientation, Spacing
-
-    from medssl.transforms import UnusableImageError
 
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     if not sides.all() or np.linalg.cond(affine[:3, :3] / sides) > LARGEST_SKEW:

@@ -73,8 +73,8 @@ def gather(sources: Sequence[Source], spatial_dims: int, labels: Sequence[str] |
         skip: a folder to pass over, the one that is written to.
 
     Raises:
-        FileNotFoundError: a folder or a CSV is missing.
-        ValueError: a table cannot be read, or the tables do not go together.
+        MissingFileError: a folder or a CSV is missing.
+        UserError: a table cannot be read, or the tables do not go together.
     """
     tables = read_tables(sources, labels)
     inventory = _look_through(sources, spatial_dims, skip)

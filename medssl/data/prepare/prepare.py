@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medssl.errors import UserError
 from medssl.files import whole_file
 
 from ..datalist import SPLITS, write_datalist
@@ -77,18 +78,18 @@ def prepare(
         What was used and set aside; ``rich.print(summary)`` shows it.
 
     Raises:
-        FileNotFoundError: a folder or a CSV is missing.
-        ValueError: a table or the settings are wrong, ``output`` cannot be written, or no image can be used at all.
+        MissingFileError: a folder or a CSV is missing.
+        UserError: a table or the settings are wrong, ``output`` cannot be written, or no image can be used at all.
             ``report.csv`` is written even then, where the images were looked at.
     """
     settings = check_settings(spatial_dims, size, spacing)
     if folds == 1 or folds < 0:
-        raise ValueError(f"folds must be 0 (none) or at least 2, not {folds}.")
+        raise UserError(f"folds must be 0 (none) or at least 2, not {folds}.")
     output = _made(Path(output).resolve())
     sources = name_sources(sources)
     for source in sources:
         if source.images and source.images.resolve() == output:
-            raise ValueError(f"{output} holds the images of {source.name}: write into a folder of its own.")
+            raise UserError(f"{output} holds the images of {source.name}: write into a folder of its own.")
     sources = [unpack_source(source, output / UNPACKED / source.name) for source in sources]
     salt = salt or _salt(output / SALT)
     gathered = gather(sources, spatial_dims, labels, skip=output)
@@ -108,7 +109,7 @@ def prepare(
         report = write_report(output / REPORT, gathered, sources, outcomes)
     if not (rows["reason"] == "").any():
         reasons = ", ".join(rows["reason"].value_counts().index) or "there are none"
-        raise ValueError(f"No image can be used ({reasons}): see {output / REPORT} for each, and check spatial_dims.")
+        raise UserError(f"No image can be used ({reasons}): see {output / REPORT} for each, and check spatial_dims.")
     _write(output / DATALIST, rows, gathered)
     for path in output.glob("datalist_fold*.json"):  # of a run with more folds
         path.unlink()
@@ -125,7 +126,7 @@ def _made(output: Path) -> Path:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"The folder {output} cannot be made ({error.strerror}): choose another.") from error
+        raise UserError(f"The folder {output} cannot be made ({error.strerror}): choose another.") from error
     return output
 
 

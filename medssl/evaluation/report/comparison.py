@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from medssl.errors import UserError
+
 from ..comparison import compare_runs
 from .facts import picture_file
 from .figures import (
@@ -76,7 +78,7 @@ def _difference(first: str, first_run: RunFolder, second: str, second_run: RunFo
         return
     try:
         compared = compare_runs(before, after)
-    except ValueError:  # its message may name an image, which does not belong on the page
+    except UserError:  # its message may name an image, which does not belong on the page
         yield Text(
             f"{second} is not compared with {first}: their {split} splits, of {len(after.images)} and "
             f"{len(before.images)} images, differ in images, classes or labels. Evaluate both on the same datalist."

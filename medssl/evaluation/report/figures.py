@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medssl.errors import UserError
+
 from ..predictions import Predictions, read_predictions
 from .run_folders import RunFolder
 
@@ -20,11 +22,11 @@ def split_figures(run: RunFolder, split: str | None) -> Mapping[str, Any]:
     """The figures of a split, in the form of ``metrics.json``; empty where there are none.
 
     Raises:
-        ValueError: when they are of an earlier form.
+        UserError: when they are of an earlier form.
     """
     figures = run.metrics.get("splits", {}).get(split, {})
     if figures and "classes" not in figures:
-        raise ValueError(
+        raise UserError(
             f"{run.path / 'metrics.json'} has no figures of each class for {split}: evaluate the run again."
         )
     return figures

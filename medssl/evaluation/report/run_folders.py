@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from medssl.errors import UserError
+
 Curves = dict[str, tuple[list[int], list[float]]]
 """Name of a metric → epochs and values."""
 
@@ -66,11 +68,11 @@ def read_run_folder(path: str | Path) -> RunFolder:
     """Read a run.
 
     Raises:
-        ValueError: when the folder is no run, or a file in it is damaged.
+        UserError: when the folder is no run, or a file in it is damaged.
     """
     path = Path(path)
     if not (path / "config.yaml").is_file() and not (path / "metrics.json").is_file():
-        raise ValueError(
+        raise UserError(
             f"{path} is no run: it has neither config.yaml nor metrics.json. Give the output_dir of a bundle."
         )
     config, metrics = _read(path / "config.yaml"), _read(path / "metrics.json")
@@ -94,9 +96,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = (yaml.safe_load if path.suffix == ".yaml" else json.loads)(path.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError) as error:  # JSON's and Unicode's errors are kinds of ValueError
-        raise ValueError(f"{path} cannot be read: it is damaged. Run again what wrote it.") from error
+        raise UserError(f"{path} cannot be read: it is damaged. Run again what wrote it.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a run's: it must hold names and values.")
+        raise UserError(f"{path} is not a run's: it must hold names and values.")
     return content
 
 

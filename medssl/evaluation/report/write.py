@@ -6,6 +6,7 @@ It names no patient, no image and no folder of the machine. Its Grad-CAM picture
 from collections.abc import Sequence
 from pathlib import Path
 
+from medssl.errors import UserError
 from medssl.files import whole_file, write_text
 
 from .comparison import comparison_sections
@@ -26,11 +27,11 @@ def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
         Path of ``report.html``.
 
     Raises:
-        ValueError: when there is no run, a folder is none, or a file in it is damaged. What a run has not done yet is
+        UserError: when there is no run, a folder is none, or a file in it is damaged. What a run has not done yet is
             no mistake: the page says so, with the command that does it.
     """
     if not runs:
-        raise ValueError("There is nothing to report on: give the folder of at least one run.")
+        raise UserError("There is nothing to report on: give the folder of at least one run.")
     folders = [read_run_folder(path) for path in runs]
     named = dict(zip(_names(folders), folders, strict=True))
     sections = comparison_sections({name: run for name, run in named.items() if not run.is_pretraining})

@@ -13,6 +13,8 @@ import yaml
 from monai.bundle import ConfigExpression, ConfigParser, ConfigWorkflow, ReferenceResolver
 from monai.bundle.properties import BundlePropertyConfig
 
+from medssl.errors import UserError
+
 from .bundle import METADATA, Bundle, quiet
 
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -170,7 +172,7 @@ def _imports(bundle: Bundle) -> Iterator[tuple[str, str]]:
             try:
                 tree = ast.parse((bundle.folder / file).read_bytes())
             except (SyntaxError, ValueError) as error:
-                raise ValueError(f"{file} is no valid Python: {error}.") from error
+                raise UserError(f"{file} is no valid Python: {error}.") from error
             yield from ((file, module) for module in _imported(tree))
 
 

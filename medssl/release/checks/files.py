@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from medssl.errors import UserError
+
 from .bundle import Bundle, Note
 
 LARGEST_FILE = 25_000_000
@@ -107,7 +109,7 @@ def listed_large_files(bundle: Bundle) -> dict[str, dict]:
     """Path → entry of ``large_files.yml``; empty where there is none.
 
     Raises:
-        ValueError: it is damaged.
+        UserError: it is damaged.
     """
     name = next((file for file in LARGE_FILES if file in bundle.files), None)
     if name is None:
@@ -116,7 +118,7 @@ def listed_large_files(bundle: Bundle) -> dict[str, dict]:
         entries = yaml.safe_load((bundle.folder / name).read_text(encoding="utf-8"))["large_files"]
         return {str(entry["path"]): dict(entry) for entry in entries}
     except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(f'{name} is no list "large_files" of entries with "path" and "url".') from error
+        raise UserError(f'{name} is no list "large_files" of entries with "path" and "url".') from error
 
 
 def _wrong_hash(bundle: Bundle, file: str, entry: dict) -> Iterator[str]:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from medssl.data import read_datalist
 from medssl.data.datalist import SPLITS
+from medssl.errors import UserError
 from medssl.evaluation.report.run_folders import read_run_folder
 
 WORD = re.compile(r"[^\W_]+")
@@ -50,7 +51,7 @@ def run_names(run: Path) -> Names:
     """Every patient and image that a run has seen, read from its files and those beside its datalist.
 
     Raises:
-        ValueError: it is no run, or knows of no image any more.
+        UserError: it is no run, or knows of no image any more.
     """
     datalist = Path(read_run_folder(run).text("datalist") or "nowhere")
     patients, images, others = set[str](), list[Image](), set[str]()
@@ -71,7 +72,7 @@ def run_names(run: Path) -> Names:
     if salt.is_file():
         others.add(salt.read_text(encoding="utf-8").strip())
     if not images:
-        raise ValueError(f"{run} names no image: neither its datalist {datalist} nor a table of predictions is there.")
+        raise UserError(f"{run} names no image: neither its datalist {datalist} nor a table of predictions is there.")
     return Names(patients - {""}, [image for image in images if image.path], others - {""})
 
 

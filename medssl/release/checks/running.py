@@ -16,6 +16,7 @@ from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow, ckpt_ex
 from PIL import Image
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import load_model_weights
 
 from .bundle import METADATA, Bundle, own_scripts, quiet
@@ -55,7 +56,7 @@ def weights_fit(bundle: Bundle) -> Iterator[str]:
             return
         try:
             load_model_weights(network, bundle.folder / WEIGHTS)
-        except ValueError as error:
+        except UserError as error:
             yield str(error)
 
 

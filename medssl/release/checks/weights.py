@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from medssl.errors import UserError
 from medssl.networks import load_state_dict
 
 from .bundle import Bundle
@@ -14,7 +15,7 @@ def loadable(bundle: Bundle) -> Iterator[str]:
             continue
         try:
             state = load_state_dict(bundle.folder / file)
-        except ValueError as error:
+        except UserError as error:
             yield str(error)
             continue
         if not state:

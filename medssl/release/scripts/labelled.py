@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from medssl.data.datalist import read_datalist, read_labels
+from medssl.errors import MissingFileError, UserError
 
 
 def read_labelled(datalist: str | Path, split: str, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -23,16 +24,16 @@ def read_labelled(datalist: str | Path, split: str, classes: Sequence[str]) -> l
         the datalist does not have is unknown, and a label that the network does not know is left out.
 
     Raises:
-        FileNotFoundError: the datalist or an image is missing.
-        ValueError: the datalist breaks its rules, its split is empty, or it has none of the classes.
+        MissingFileError: the datalist or an image is missing.
+        UserError: the datalist breaks its rules, its split is empty, or it has none of the classes.
     """
     if not Path(datalist).is_file():
-        raise FileNotFoundError(f"There is no datalist {datalist}: docs/README.md shows what one looks like.")
+        raise MissingFileError(f"There is no datalist {datalist}: docs/README.md shows what one looks like.")
     labels, items = read_labels(datalist), read_datalist(datalist, split)
     if not items:
-        raise ValueError(f"{datalist} has no image in {split}: name another split.")
+        raise UserError(f"{datalist} has no image in {split}: name another split.")
     if not set(labels) & set(classes):
-        raise ValueError(
+        raise UserError(
             f"{datalist} has the labels {', '.join(labels)}, and the network knows none of them but "
             f"{', '.join(classes)}."
         )

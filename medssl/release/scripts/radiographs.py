@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from medssl.data.images import find_units
+from medssl.errors import UserError
 
 
 def list_radiographs(folder: str | Path) -> list[dict[str, str]]:
@@ -12,10 +13,10 @@ def list_radiographs(folder: str | Path) -> list[dict[str, str]]:
         For each its path as ``image`` and, because a transform loads ``image``, as ``file`` too.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it holds no radiograph.
+        MissingFileError: there is no such folder.
+        UserError: it holds no radiograph.
     """
     units, _ = find_units(Path(folder), spatial_dims=2)
     if not units:
-        raise ValueError(f"There are no radiographs in {folder}.")
+        raise UserError(f"There are no radiographs in {folder}.")
     return [{"image": str(unit.path), "file": str(unit.path)} for unit in units]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from medssl.errors import UserError
 from medssl.evaluation.report.run_folders import RunFolder
 from medssl.networks import load_state_dict, read_description
 
@@ -31,7 +32,7 @@ def finetuned_results(pretrainings: Sequence[PretrainingRun], finetunings: Seque
         finetunings: evaluated runs whose ``pretrained`` is ``backbones/epoch_….pt`` or ``backbone.pt`` of one of them.
 
     Raises:
-        ValueError: when a fine-tuning began with something else, or was not evaluated on the test split.
+        UserError: when a fine-tuning began with something else, or was not evaluated on the test split.
     """
     starts = {path.resolve(): (run.name, epoch) for run in pretrainings for epoch, path in run.kept.items()}
     starts |= {(run.path / "backbone.pt").resolve(): (run.name, _last(run)) for run in pretrainings}
@@ -40,7 +41,7 @@ def finetuned_results(pretrainings: Sequence[PretrainingRun], finetunings: Seque
         start = starts.get(Path(folder.text("pretrained")).resolve())
         if start is None:
             begun = folder.text("pretrained") or "random weights of its own"
-            raise ValueError(
+            raise UserError(
                 f"{folder.path} began with {begun}, which no given pre-training kept. For a RandIni of the same seed "
                 "fine-tune from backbones/epoch_0000.pt of a pre-training; give paths as seen from this folder."
             )
@@ -82,7 +83,7 @@ def _last(run: PretrainingRun) -> int:
 def _result(folder: RunFolder) -> float:
     value = folder.metrics.get("splits", {}).get(SPLIT, {}).get("mAUROC")
     if value is None:
-        raise ValueError(f"{folder.path / 'metrics.json'} has no mAUROC of the {SPLIT} split: evaluate the run on it.")
+        raise UserError(f"{folder.path / 'metrics.json'} has no mAUROC of the {SPLIT} split: evaluate the run on it.")
     return float(value)
 
 

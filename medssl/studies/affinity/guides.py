@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from medssl.data import label_counts, read_datalist, read_exclusive, read_labels
+from medssl.errors import UserError
 from medssl.evaluation import Predictions, compare_runs
 from medssl.losses import label_loss
 from medssl.networks import Backbone, compute_features
@@ -68,7 +69,7 @@ class Images:
         """The images of ``training`` and ``split`` of which at least one label is known.
 
         Raises:
-            ValueError: when there are none.
+            UserError: when there are none.
         """
         both = [
             [item for item in read_datalist(datalist, name) if not np.isnan(item["label"]).all()]
@@ -76,7 +77,7 @@ class Images:
         ]
         for name, items in zip(("training", split), both, strict=True):
             if not items:
-                raise ValueError(f"{datalist}: no image of {name} has a known label, so there is nothing to measure.")
+                raise UserError(f"{datalist}: no image of {name} has a known label, so there is nothing to measure.")
         return cls(read_labels(datalist), read_exclusive(datalist), *both)
 
     @property
@@ -104,7 +105,7 @@ def measure(
         workers: processes that load images.
 
     Raises:
-        ValueError: when no class has known positive and negative cases among the judged images.
+        UserError: when no class has known positive and negative cases among the judged images.
     """
     measured = []
     randini: Predictions | None = None
@@ -113,7 +114,7 @@ def measure(
         randini = randini or predictions
         difference = compare_runs(randini, predictions)["mAUROC"]
         if difference is None:
-            raise ValueError("No class has known positive and negative cases among the images to judge the guides by.")
+            raise UserError("No class has known positive and negative cases among the images to judge the guides by.")
         gradient = _gradient(run, epoch, head, images, device, batches, workers)
         measured.append(Affinity(run.name, epoch, difference["second"], difference["difference"], gradient))
     return measured

@@ -9,6 +9,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from medssl.data import stored_preprocessing
+from medssl.errors import UserError
 from medssl.evaluation.report.run_folders import RunFolder
 from medssl.networks import Backbone, load_backbone, read_description
 from medssl.pretext import PretextModel
@@ -25,7 +26,7 @@ class PretrainingRun:
         kept: epoch → ``backbones/epoch_….pt``; epoch 0 holds the random weights that the run began with.
 
     Raises:
-        ValueError: when the run kept no backbones.
+        UserError: when the run kept no backbones.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -34,7 +35,7 @@ class PretrainingRun:
         found = sorted((folder.path / "backbones").glob("epoch_*.pt"))
         self.kept = {int(path.stem.removeprefix("epoch_")): path for path in found}
         if 0 not in self.kept or len(self.kept) < 2:
-            raise ValueError(
+            raise UserError(
                 f"{folder.path} kept no backbones along its epochs: pre-train again with, say, --keep_every 10."
             )
         self.description = read_description(self.kept[0])
@@ -66,7 +67,7 @@ class PretrainingRun:
         The heads are built as the run's config says, which executes the config, as running the bundle did.
 
         Raises:
-            ValueError: when they cannot be built, or what was kept does not fit them.
+            UserError: when they cannot be built, or what was kept does not fit them.
         """
         path = self.path / "pretext_models" / self.kept[epoch].name
         if not path.is_file():
@@ -76,7 +77,7 @@ class PretrainingRun:
             model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
             reason = str(error).splitlines()[0]
-            raise ValueError(f"{path} does not fit its run's config.yaml or is damaged ({reason}).") from error
+            raise UserError(f"{path} does not fit its run's config.yaml or is damaged ({reason}).") from error
         return model
 
     def _build_model(self) -> PretextModel:
@@ -85,7 +86,5 @@ class PretrainingRun:
             try:
                 model: PretextModel = ConfigParser(copy.deepcopy(self._config)).get_parsed_content("network_def")
             except Exception as error:  # MONAI wraps whatever a part raises in errors of its own
-                raise ValueError(
-                    f"{self.path / 'config.yaml'}: network_def cannot be built again ({error})."
-                ) from error
+                raise UserError(f"{self.path / 'config.yaml'}: network_def cannot be built again ({error}).") from error
         return model

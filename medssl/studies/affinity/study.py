@@ -7,6 +7,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from medssl.errors import UserError
 from medssl.evaluation.report.run_folders import read_run_folder
 
 from .finetuned import finetune_command, finetuned_results, missing_finetunings, with_results
@@ -45,11 +46,11 @@ def run_affinity(
         A row for each kept epoch of each pre-training.
 
     Raises:
-        ValueError: when there is no pre-training among the runs, two have the same name, one kept no backbones, or a
+        UserError: when there is no pre-training among the runs, two have the same name, one kept no backbones, or a
             fine-tuning does not belong to any of them.
     """
     if batches < 2:
-        raise ValueError(f"The gradient affinity is a mean over at least 2 batches, not {batches}.")
+        raise UserError(f"The gradient affinity is a mean over at least 2 batches, not {batches}.")
     datalist, output, folders = Path(datalist), Path(output), [read_run_folder(path) for path in runs]
     pretrainings = [PretrainingRun(folder) for folder in folders if folder.is_pretraining]
     _check_names(pretrainings)
@@ -67,12 +68,10 @@ def run_affinity(
 def _check_names(pretrainings: Sequence[PretrainingRun]) -> None:
     names = [run.name for run in pretrainings]
     if not names:
-        raise ValueError("There is no pre-training among the runs: give the output_dir of at least one.")
+        raise UserError("There is no pre-training among the runs: give the output_dir of at least one.")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ValueError(
-            f"Two pre-trainings are called {twice[0]}: rename the folder of one, for the table names them."
-        )
+        raise UserError(f"Two pre-trainings are called {twice[0]}: rename the folder of one, for the table names them.")
 
 
 def _show(affinities: Sequence[Affinity], commands: Sequence[str]) -> None:

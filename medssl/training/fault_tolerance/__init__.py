@@ -3,7 +3,6 @@
 from .checkpoints import RunCheckpoint
 from .interruption import run_training
 from .non_finite import StopAtNonFinite
-from .plain_errors import print_plain_error
 from .reproducibility import ReseedEachEpoch
 from .writing import write_tensors, writing
 
@@ -11,7 +10,6 @@ __all__ = [
     "ReseedEachEpoch",
     "RunCheckpoint",
     "StopAtNonFinite",
-    "print_plain_error",
     "run_training",
     "write_tensors",
     "writing",

@@ -12,6 +12,8 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
+from medssl.errors import UserError
+
 from .writing import write_tensors
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class RunCheckpoint:
         """Write the checkpoint, if its epoch has come; the engine's ``state.checkpoint_epoch`` says so.
 
         Raises:
-            ValueError: when it cannot be written; the ones before stay.
+            UserError: when it cannot be written; the ones before stay.
         """
         last = engine.state.epoch == engine.state.max_epochs or engine.should_terminate
         if engine.state.epoch % self.interval and not last:
@@ -79,7 +81,7 @@ class RunCheckpoint:
         """Restore every state and the trainer's epoch, or make room for a run that begins anew.
 
         Raises:
-            ValueError: when no checkpoint can be read, when it belongs to another kind of run, or when processes of a
+            UserError: when no checkpoint can be read, when it belongs to another kind of run, or when processes of a
                 distributed run see different ones.
         """
         if engine.state.epoch:  # a trainer that is run further, as in federated learning, has its state
@@ -89,7 +91,7 @@ class RunCheckpoint:
         epoch = self._restore(engine) if self.resume else 0
         epochs = idist.all_gather(epoch) if idist.get_world_size() > 1 else [epoch]
         if len(set(cast(list[int], epochs))) > 1:
-            raise ValueError(
+            raise UserError(
                 f"The processes found the checkpoints of different epochs in {self.directory}: every machine must see "
                 "the same output_dir."
             )
@@ -117,7 +119,7 @@ class RunCheckpoint:
                     _load(state, content[name])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(
+            raise UserError(
                 f"{path} is of another run ({reason}). Take another output_dir, or the settings of that run."
             ) from error
         epoch = int(content["epoch"])
@@ -132,7 +134,7 @@ class RunCheckpoint:
         """Those that can be read, the newest first; the others are named.
 
         Raises:
-            ValueError: when there are checkpoints, and none of them can be read.
+            UserError: when there are checkpoints, and none of them can be read.
         """
         damaged = []
         for path in (self.path, self.previous):
@@ -140,14 +142,14 @@ class RunCheckpoint:
                 continue
             try:
                 content = read_checkpoint(path)
-            except ValueError as error:
+            except UserError as error:
                 damaged.append(str(error))
                 if idist.get_rank() == 0:
                     logger.warning("%s The one before it is taken, if there is one.", error)
             else:
                 yield path, content
         if damaged:
-            raise ValueError(f"{' '.join(damaged)} Remove {self.directory} to begin anew.")
+            raise UserError(f"{' '.join(damaged)} Remove {self.directory} to begin anew.")
 
     def _all_states(self, engine: Engine) -> dict[str, Any]:
         scaler = getattr(engine, "scaler", None)
@@ -158,22 +160,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """What :class:`RunCheckpoint` wrote.
 
     Raises:
-        ValueError: when the file is damaged: cut off, changed in any byte, or something else.
+        UserError: when the file is damaged: cut off, changed in any byte, or something else.
     """
     try:
         # Torch reads past damaged numbers; the sums that it writes beside them are looked at here only (0.1 s for the
         # 140 MB of ResNet-18 and Adam).
         with zipfile.ZipFile(path) as archive:
             if wrong := archive.testzip():
-                raise ValueError(f"{path} is damaged ({wrong}).")
+                raise UserError(f"{path} is damaged ({wrong}).")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except ValueError:
+    except UserError:
         raise
     except Exception as error:
         # Not torch's own words: they run over many lines and advise to load the file unsafely.
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}): it is damaged.") from error
+        raise UserError(f"{path} cannot be read ({type(error).__name__}): it is damaged.") from error
     if not isinstance(content, dict) or "epoch" not in content:
-        raise ValueError(f"{path} is no checkpoint of a run.")
+        raise UserError(f"{path} is no checkpoint of a run.")
     return content
 
 

@@ -7,6 +7,8 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch import Tensor
 
+from medssl.errors import UserError
+
 from ..steps import step_output
 
 ADVICE = (
@@ -48,14 +50,14 @@ class StopAtNonFinite:
         """Look at the losses since the last look.
 
         Raises:
-            ValueError: when one is not finite; names the step.
+            UserError: when one is not finite; names the step.
         """
         losses = torch.stack(self._losses).float().cpu() if self._losses else torch.zeros(1)
         wrong = losses.isfinite().logical_not().nonzero()
         if len(wrong):
             first, length = int(wrong[0]), engine.state.epoch_length or 1
             step = (engine.state.iteration - len(losses) + first) % length + 1
-            raise ValueError(
+            raise UserError(
                 f"The loss is {losses[first].item()} in epoch {engine.state.epoch}, step {step} of {length}. {ADVICE}"
             )
         self._losses.clear()
@@ -64,14 +66,14 @@ class StopAtNonFinite:
         """Look at all weights and buffers of the engine's network.
 
         Raises:
-            ValueError: when one is not finite; names it.
+            UserError: when one is not finite; names it.
         """
         state: dict[str, Any] = cast(Any, engine).network.state_dict()
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         finite = torch.stack([value.isfinite().all() for value in tensors.values()]).tolist()
         wrong = [name for name, good in zip(tensors, finite, strict=True) if not good]
         if wrong:
-            raise ValueError(
+            raise UserError(
                 f"After epoch {engine.state.epoch} {len(wrong)} of {len(finite)} weights of the network are not "
                 f"finite, the first is {wrong[0]}. {ADVICE}"
             )

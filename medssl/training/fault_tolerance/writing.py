@@ -1,6 +1,5 @@
 """Files that a run writes: whole or not at all, by one process, and a full disk is called by its name."""
 
-import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 
+from medssl.errors import NO_ROOM, UserError
 from medssl.files import whole_file
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -19,7 +17,7 @@ def writing(path: str | Path) -> Iterator[Path]:
     """Say in a sentence that the file could not be written, whatever the block's error was.
 
     Raises:
-        ValueError: for an ``OSError`` (a full disk, a folder that may not be written), or for the ``RuntimeError`` by
+        UserError: for an ``OSError`` (a full disk, a folder that may not be written), or for the ``RuntimeError`` by
             which ``torch.save`` reports the same when it opens the file itself.
     """
     try:
@@ -27,7 +25,7 @@ def writing(path: str | Path) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
         advice = "Free some space" if not isinstance(error, OSError) or error.errno in NO_ROOM else "Mend that"
-        raise ValueError(f"{path} could not be written ({reason}). {advice}, and the run can go on.") from error
+        raise UserError(f"{path} could not be written ({reason}). {advice}, and the run can go on.") from error
 
 
 def write_tensors(content: Mapping[str, Any], path: str | Path) -> None:
@@ -36,7 +34,7 @@ def write_tensors(content: Mapping[str, Any], path: str | Path) -> None:
     (MONAI's ``CheckpointSaver`` writes in place.) The same content gives the same bytes.
 
     Raises:
-        ValueError: when the file cannot be written.
+        UserError: when the file cannot be written.
     """
     if idist.get_rank() == 0:
         # Given a path, torch names the archive inside after it, and hides the reason when the disk is full.

@@ -7,6 +7,7 @@ from typing import Any
 
 from monai.handlers import MLFlowHandler
 
+from medssl.errors import UserError
 from medssl.files import write_text
 
 from ..config import running_config
@@ -30,10 +31,10 @@ def mlflow_log(
         resume: whether an interrupted run goes on.
 
     Raises:
-        ValueError: when MLflow is not installed.
+        UserError: when MLflow is not installed.
     """
     if find_spec("mlflow") is None:
-        raise ValueError("MLflow is not installed: `pip install mlflow`, or leave configs/tracking/mlflow.yaml out.")
+        raise UserError("MLflow is not installed: `pip install mlflow`, or leave configs/tracking/mlflow.yaml out.")
     folder = Path(output_dir).resolve()
     name_file = folder / RUN_NAME
     goes_on = resume and name_file.is_file()

@@ -1,6 +1,7 @@
-"""Errors of ours, wherever they stand, are one sentence; those of others keep their traceback."""
+"""A mistake of the user, wherever it is found, is one sentence; whatever else goes wrong keeps its traceback."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,11 @@ import pytest
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose
 
-from medssl.pretext import PretextModel
-from medssl.training import print_plain_error
+import medssl.files
+from medssl.errors import MissingFileError, UnusableImageError, UserError, print_plain_error, user_error
+from medssl.files import whole_file
+from medssl.networks import build_backbone
+from medssl.pretext import TASKS, PretextModel, build_task
 from medssl.transforms import LoadStoredd
 
 
@@ -68,13 +72,68 @@ def test_an_error_of_others_keeps_its_traceback(
     assert "medssl: " not in text
 
 
-def test_a_mistake_of_our_own_code_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        PretextModel(None, 3)  # type: ignore[arg-type]
-    except TypeError as error:
-        text = printed(error, capsys)
-    assert "Traceback" in text
-    assert "TypeError" in text
+class Buggy:
+    """A transform of the package with a bug of the kinds that raise ValueError from our own frames."""
+
+    def __init__(self, bug: str) -> None:
+        self.bug = bug
+
+    def __call__(self, item: object) -> object:
+        code = compile(self.bug, str(Path(medssl.files.__file__)), "exec")  # as if it stood in the package
+        exec(code, {})
+        return item
+
+
+BUGS = {
+    "zip": "list(zip([1], [], strict=True))",
+    "unpacking": "first, second = [1, 2, 3]",
+    "int": "int('x')",
+    "file": "open('/no/such/file')",
+    "key": "{}['x']",
+}
+
+
+@pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
+@pytest.mark.parametrize("workers", [None, 0, 2])
+def test_a_bug_of_our_own_keeps_its_traceback_in_a_worker_too(
+    bug: str, workers: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loader = DataLoader(Dataset([{"image": 1}], Compose([Buggy(bug)])), num_workers=workers or 0)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 -- each of its kind
+        Buggy(bug)(None) if workers is None else next(iter(loader))
+    text = printed(caught.value, capsys)
+    assert "Traceback (most recent call last)" in text
+    assert "medssl: " not in text
+    assert user_error(caught.value) is None
+
+
+def test_a_bug_in_a_task_is_no_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def constructor(backbone: object, image_size: object, **values: object) -> None:
+        len(3)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(TASKS, "buggy", constructor)  # type: ignore[arg-type]
+    with pytest.raises(TypeError) as caught:
+        build_task("buggy", build_backbone("resnet10_quarter", 2, 1), (32, 32))
+    assert user_error(caught.value) is None
+
+
+def test_an_unusable_image_keeps_reason_and_sentence_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(UnusableImageError("empty file", "a.png is empty.")))
+    assert (error.reason, str(error)) == ("empty file", "a.png is empty.")
+
+
+def test_python_users_catch_mistakes_by_the_usual_kinds() -> None:
+    assert issubclass(UserError, ValueError)
+    assert issubclass(MissingFileError, FileNotFoundError)
+    assert issubclass(UnusableImageError, UserError)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read and write everything")
+def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError) as caught, whole_file(tmp_path / "x") as temporary:
+        temporary.write_text("x")
+    assert str(tmp_path) in printed(caught.value, capsys).splitlines()[-1]
 
 
 def test_a_stopped_run_says_how_to_go_on_and_leaves_with_130(
@@ -117,7 +176,7 @@ def test_a_full_disk_is_one_sentence_whoever_writes(capsys: pytest.CaptureFixtur
 
 
 def test_as_the_hook_of_a_process_it_shows_one_sentence_and_its_exit_code() -> None:
-    code = "import sys, medssl.training as t; sys.excepthook = t.print_plain_error; raise KeyboardInterrupt"
+    code = "import sys, medssl.errors as e; sys.excepthook = e.print_plain_error; raise KeyboardInterrupt"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == "\nmedssl: Stopped.\n"
