@@ -16,6 +16,7 @@ ROOMS = (
     "losses",
     "networks",
     "pretext",
+    "readers",
     "release",
     "studies",
     "training",

@@ -1,13 +1,13 @@
 """From a file to a tensor, and from a batch of images to a puzzle."""
 
-from .dicom_series import SetAside, Stack, find_stacks, read_stack
 from .genesis import BezierIntensity, LocalShuffle, Painting
 from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range, value_range
+from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
+from .load_volume import LoadVolume, LoadVolumed
 from .masks import box_masks, draw_boxes, draw_grid_masks
 from .mixing import draw_coefficients, draw_partners, mix
 from .per_image import RandPerImage, RandPerImaged
 from .permutations import distant_permutations
-from .radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 from .resized_crop import draw_resized_crops, resize_crops
 from .rotation import HALF_TURN_PLANES, QuarterTurns, half_turns, rotate, shape_preserving_rotations
 from .routes import route_pool, shortest_routes
@@ -22,7 +22,6 @@ from .stored import (
 )
 from .tiles import cut_tiles, draw_cell_starts, draw_crop_starts, half_overlapping_starts, normalise_tiles
 from .views import ContrastiveView
-from .volume import LoadVolume, LoadVolumed, read_volume
 
 __all__ = [
     "HALF_TURN_PLANES",
@@ -44,8 +43,6 @@ __all__ = [
     "RandStoredCropsd",
     "ResizeRadiograph",
     "ResizeRadiographd",
-    "SetAside",
-    "Stack",
     "StoredImage",
     "apply_tables",
     "bezier_tables",
@@ -60,14 +57,11 @@ __all__ = [
     "draw_grid_masks",
     "draw_partners",
     "draw_resized_crops",
-    "find_stacks",
     "half_overlapping_starts",
     "half_turns",
     "jitter_intensity",
     "mix",
     "normalise_tiles",
-    "read_stack",
-    "read_volume",
     "resize_crops",
     "rotate",
     "route_pool",

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from medssl.errors import MissingFileError, UserError
 
-from .radiograph import ApplyToKeys
+from .apply_to_keys import ApplyToKeys
 
 STORED_SUFFIX = ".b2nd"
 AIR = -1024.0

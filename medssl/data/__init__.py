@@ -8,7 +8,6 @@ from .preprocessing import stored_preprocessing
 from .sources import Source, merge_sources, name_sources, read_sources, read_tables
 from .splits import fold_patients, split_patients
 from .store import store_settings
-from .studies import list_studies
 from .tables import Table, read_table
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "Table",
     "fold_patients",
     "label_counts",
-    "list_studies",
     "merge_sources",
     "name_sources",
     "read_datalist",

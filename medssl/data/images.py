@@ -1,115 +1,13 @@
-"""Finding images under a folder, and finding the one that a row of a CSV means."""
+"""Finding the image that a row of a CSV means, and whose image it is."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
 
-from medssl.errors import MissingFileError, UserError
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-VOLUME_SUFFIXES = (".nii", ".nii.gz")
-KNOWN_SUFFIXES = PICTURE_SUFFIXES + DICOM_SUFFIXES + VOLUME_SUFFIXES
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What is looked at as one: an image file, or the DICOM files of a folder, which hold one volume or several.
-
-    Attributes:
-        path: the file, or the folder; absolute.
-        files: the file itself, or the folder's DICOM files in order.
-    """
-
-    path: Path
-    files: tuple[Path, ...]
-
-    def name(self, folder: Path) -> str:
-        """The path relative to a folder, with slashes."""
-        return self.path.relative_to(folder).as_posix()
-
-
-def find_units(folder: Path, spatial_dims: int, skip: Path | None = None) -> tuple[list[Unit], list[Path]]:
-    """Everything under a folder that is an image by its name or first bytes, and everything that is not.
-
-    Args:
-        folder: searched to the bottom; hidden files and folders are passed over.
-        spatial_dims: 2 for radiographs (PNG, JPEG, TIFF, BMP and DICOM files), 3 for volumes (NIfTI files and folders
-            that hold DICOM slices).
-        skip: a folder to pass over (the one that is written to).
-
-    Returns:
-        Units and other files, both by folder and name; behind links, what no other path leads to.
-
-    Raises:
-        MissingFileError: there is no such folder.
-        UserError: a folder may not be looked into.
-    """
-    if not folder.is_dir():
-        raise MissingFileError(f"There is no folder {folder}: check the path of the images.")
-    units: list[Unit] = []
-    others: list[Path] = []
-    for here, names in _walk(folder.resolve(), set() if skip is None else {skip.resolve()}):
-        files = [here / name for name in names]
-        if spatial_dims == 3:
-            slices = [path for path in files if is_slice(path)]
-            if slices:
-                units.append(Unit(here, tuple(slices)))
-                files = [path for path in files if path not in set(slices)]
-        for path in files:
-            if _is_image(path, spatial_dims):
-                units.append(Unit(path, (path,)))
-            else:
-                others.append(path)
-    return units, others
-
-
-def _walk(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder once, with its files: those with a path of their own first, then those that only links lead to."""
-    left = deque([folder])
-    while left:
-        for place, folders, names in os.walk(left.popleft(), onerror=_refuse_folder):
-            here = Path(place)
-            if here.resolve() in seen:
-                folders.clear()
-                continue
-            seen.add(here.resolve())
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            left += [here / name for name in folders if (here / name).is_symlink()]
-            yield here, sorted(name for name in names if not name.startswith("."))
-
-
-def _refuse_folder(error: OSError) -> NoReturn:
-    raise UserError(f"The folder {error.filename} cannot be read ({error.strerror}): see who may, or move it away.")
-
-
-def _is_image(path: Path, spatial_dims: int) -> bool:
-    name = path.name.lower()
-    if spatial_dims == 3:
-        return name.endswith(VOLUME_SUFFIXES)
-    return name.endswith(PICTURE_SUFFIXES) or is_slice(path)
-
-
-def is_slice(path: Path) -> bool:
-    """Whether a file is DICOM by its name or, as slices often have none or a number for suffix, by its first bytes."""
-    name = path.name.lower()
-    if name.endswith(DICOM_SUFFIXES):
-        return True
-    if name.endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".csv", ".json", ".txt")) or name == "dicomdir":
-        return False
-    try:
-        if not path.is_file():  # a pipe would wait for ever
-            return False
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+from medssl.readers import KNOWN_SUFFIXES, Unit
 
 
 class ImageIndex:

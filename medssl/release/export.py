@@ -17,8 +17,8 @@ from .target import check_archive, earlier_export, place, write_archive
 from .travelling import travelling_modules
 
 READERS = {
-    2: ("medssl.transforms.radiograph", "medssl.release.scripts.radiographs"),
-    3: ("medssl.transforms.volume", "medssl.data.studies"),
+    2: ("medssl.transforms.load_radiograph", "medssl.release.scripts.radiographs"),
+    3: ("medssl.transforms.load_volume", "medssl.readers.studies"),
 }
 FOR_INFERENCE = ("medssl.release.scripts.outputs", "medssl.release.scripts.mistakes")
 FOR_EVALUATION = ("medssl.release.scripts.labelled", "medssl.release.scripts.figures")

@@ -35,7 +35,7 @@ def travelling_modules(names: Sequence[str]) -> Travelling:
     """Modules of ours and all of ours that they import, as they read in a flat package.
 
     Args:
-        names: dotted, such as ``medssl.transforms.radiograph``.
+        names: dotted, such as ``medssl.transforms.load_volume``.
 
     Raises:
         UserError: two of them have the same last name.

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from bad_inputs import grey, save_radiograph
 
-from medssl.data.images import ImageIndex, Unit, find_units, hash_patient, is_slice, patient_of
+from medssl.data.images import ImageIndex, hash_patient, patient_of
+from medssl.readers import Unit, find_units, is_slice
 
 
 def touch(folder: Path, *names: str) -> None:

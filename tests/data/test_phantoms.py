@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from medssl.data.phantoms import CHEST_FINDINGS, HEAD_FINDINGS, draw_head, draw_radiograph, write_phantoms
+from medssl.errors import UserError
 
 SIZE = 96
 SMALL_HEAD = (48, 48, 24)
@@ -174,13 +175,13 @@ def test_foreign_files_are_refused_and_own_ones_replaced(tmp_path: Path) -> None
     write_phantoms(tmp_path, "chest", 2, size=24, progress=False)
     assert len(files(tmp_path)) == 2
     (tmp_path / "images" / "patient.png").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"patient\.png.*new or empty"):
+    with pytest.raises(UserError, match=r"patient\.png.*new or empty"):
         write_phantoms(tmp_path, "chest", 2, size=24, progress=False)
     assert len(files(tmp_path)) == 3
     table = tmp_path / "another" / "labels.csv"
     table.parent.mkdir()
     table.write_text("image,label\n")
-    with pytest.raises(FileExistsError, match=r"labels\.csv"):
+    with pytest.raises(UserError, match=r"labels\.csv"):
         write_phantoms(table.parent, "chest", 2, size=24, progress=False)
     assert table.read_text() == "image,label\n"
 

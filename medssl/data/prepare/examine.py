@@ -20,8 +20,9 @@ import pydicom
 
 from medssl.errors import UnusableImageError, UserError
 from medssl.files import whole_file
+from medssl.readers import Stack, Unit, find_stacks, is_slice, read_radiograph, read_stack, read_volume
 
-from ..images import Unit, hash_patient, is_slice
+from ..images import hash_patient
 from ..store import STORE, StoreSettings
 
 READER_VERSION = 1
@@ -107,10 +108,8 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
         return [keep(unit.files, lambda: _read_radiograph(unit.path))]
     if not unit.path.is_dir():
         return [keep(unit.files, lambda: _read_volume(unit.path))]
-    from medssl.transforms import find_stacks, read_stack
-
     stacks, rest = find_stacks(unit.files)
-    outcomes = [keep(stack.files, partial(_read_stack, read_stack, stack)) for stack in stacks]
+    outcomes = [keep(stack.files, partial(_read_stack, stack)) for stack in stacks]
     return outcomes + [Outcome([left.file.name], left.reason, _sentence(left.detail, unit.path)) for left in rest]
 
 
@@ -165,8 +164,6 @@ def _sentence(error: str, folder: Path) -> str:
 
 
 def _read_radiograph(path: Path) -> _Original:
-    from medssl.transforms.radiograph import read_radiograph
-
     notes = []
     if is_slice(path):
         header = _header(path, ["Modality", "PhotometricInterpretation"])
@@ -181,13 +178,11 @@ def _read_radiograph(path: Path) -> _Original:
 
 
 def _read_volume(path: Path) -> _Original:
-    from medssl.transforms.volume import read_volume
-
     values, affine, notes = read_volume(path)
     return _Original(values, affine, notes)
 
 
-def _read_stack(read_stack, stack) -> _Original:  # type: ignore[no-untyped-def]
+def _read_stack(stack: Stack) -> _Original:
     values, affine = read_stack(stack)
     return _Original(values, affine, stack.notes)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..images import Unit
+from medssl.readers import Unit
+
 from ..store import STORE, StoreSettings, remove_unnamed, write_settings
 from .examine import Outcome, examine, fingerprint
 from .journal import Journal

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..images import ImageIndex, Unit, find_units
+from medssl.readers import Unit, find_units
+
+from ..images import ImageIndex
 from ..sources import Source, merge_sources, read_tables
 from ..tables import Table, mark
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from medssl.data.images import find_units
 from medssl.errors import UserError
+from medssl.readers.units import find_units
 
 
 def list_radiographs(folder: str | Path) -> list[dict[str, str]]:

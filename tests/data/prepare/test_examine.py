@@ -7,9 +7,9 @@ from bad_inputs import grey, save_radiograph, save_series, volume, voxels
 from monai.transforms import Compose, Orientation, Spacing
 from PIL import Image
 
-from medssl.data.images import Unit, find_units
 from medssl.data.prepare.examine import Outcome, examine, fingerprint
 from medssl.data.store import StoreSettings, check_settings
+from medssl.readers import Unit, find_units
 from medssl.transforms import LoadRadiograph, LoadStored, LoadVolume, ResizeRadiograph
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))

@@ -19,7 +19,7 @@ from pydicom.uid import (
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medssl.transforms.dicom_series import SetAside, Stack, find_stacks, read_stack
+from medssl.readers.dicom_series import SetAside, Stack, find_stacks, read_stack
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")) / "ct_dicom"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real series at {SHARED}")

@@ -7,7 +7,8 @@ from typing import Any
 
 from medssl.errors import UserError
 
-from .images import Unit, find_units
+from .dicom_series import find_stacks
+from .units import Unit, find_units
 
 
 def list_studies(folder: str | Path, spatial_dims: int) -> list[dict[str, Any]]:
@@ -36,8 +37,6 @@ def list_studies(folder: str | Path, spatial_dims: int) -> list[dict[str, Any]]:
 def _studies(unit: Unit) -> list[dict[str, Any]]:
     if unit.path.is_file():
         return [{"image": str(unit.path), "file": str(unit.path)}]
-    from medssl.transforms import find_stacks
-
     stacks, _ = find_stacks(unit.files)
     names = [unit.path / stack.files[0].name if len(stacks) > 1 else unit.path for stack in stacks]
     return [

@@ -1,10 +1,4 @@
-"""CT volumes from NIfTI files or from DICOM slices to tensors [1, X, Y, Z] in HU with their affine.
-
-Why not MONAI's ``LoadImage`` on a DICOM folder: its PydicomReader orders slices by InstanceNumber, leaves out those
-without one, and stacks tilted, uneven or mixed slices as if they were an even box. Here `find_stacks` checks the
-geometry first; tilted and slightly uneven series are put right, and anything else is refused with its reason.
-Orientation, spacing and window are MONAI's afterwards: ``Orientationd``, ``Spacingd``, ``ScaleIntensityRanged``.
-"""
+"""CT volumes from NIfTI files or from DICOM slices to arrays in HU with their affine."""
 
 from __future__ import annotations
 
@@ -15,53 +9,14 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import Transform
-from monai.utils import SpaceKeys
 
 from medssl.errors import MissingFileError, UnusableImageError, UserError
 
 from .dicom_series import MAY_BE_SLICES, SetAside, Stack, find_stacks, read_stack
-from .radiograph import ApplyToKeys, is_dicom
+from .radiograph import is_dicom
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
-
-
-class LoadVolume(Transform):
-    """Load a volume as a float32 MetaTensor [1, X, Y, Z] with its affine (voxel to RAS, mm).
-
-    A NIfTI file (.nii, .nii.gz) keeps its own axes; DICOM slices are stacked by position along their normal, with the
-    rescale to HU applied. Axes follow the file, so use ``Orientationd`` next. Under ``notes`` the metadata says what
-    was put right, such as a gantry tilt.
-
-    Raises:
-        MissingFileError: there is no such file or folder.
-        UnusableImageError: the file is damaged, not 3D or not finite; or the slices form no volume, or several, or some
-            of them are damaged. The message names path and reason.
-    """
-
-    def __call__(self, path: str | Path | Sequence[str | Path]) -> MetaTensor:
-        """Load the file or folder at ``path``, or the slices that it names."""
-        volume, affine, notes = read_volume(path)
-        meta = {
-            "filename_or_obj": str(_files(path)[0]),
-            "original_affine": affine,
-            "spatial_shape": np.array(volume.shape),
-            "space": SpaceKeys.RAS,
-            "original_channel_dim": 0,
-            "notes": "; ".join(notes),  # one string, so that items of a batch collate
-        }
-        return MetaTensor(torch.from_numpy(volume)[None], affine=torch.from_numpy(affine), meta=meta)
-
-
-class LoadVolumed(ApplyToKeys):
-    """Dictionary form of `LoadVolume`: the paths under ``keys`` become tensors [1, X, Y, Z]."""
-
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, LoadVolume(), allow_missing_keys)
 
 
 def read_volume(path: str | Path | Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -74,7 +29,7 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> tuple[np.ndarray, np
         MissingFileError: there is no such file or folder.
         UnusableImageError: see `LoadVolume`.
     """
-    files = _files(path)
+    files = volume_files(path)
     for file in files:
         if not file.exists():
             raise MissingFileError(f"There is no file or folder {file}: check the path in the datalist.")
@@ -86,7 +41,12 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> tuple[np.ndarray, np
     return _read_dicom(str(first), files) if is_dicom(first) else (*_read_nifti(first), ())
 
 
-def _files(path: str | Path | Sequence[str | Path]) -> list[Path]:
+def volume_files(path: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The files or folders that name a volume.
+
+    Raises:
+        UserError: none are named.
+    """
     files = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(file) for file in path]
     if not files:
         raise UserError("A volume is to be read from an empty list of files: name its slices.")

@@ -11,7 +11,7 @@ from monai.transforms import Compose, NormalizeIntensity, NormalizeIntensityd, R
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medssl.transforms.radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
+from medssl.transforms.load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")

@@ -11,7 +11,7 @@ from monai.transforms import Compose, Orientationd, ScaleIntensityRanged, Spacin
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from medssl.errors import UnusableImageError
-from medssl.transforms.volume import LoadVolume, LoadVolumed
+from medssl.transforms.load_volume import LoadVolume, LoadVolumed
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")

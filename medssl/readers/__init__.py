@@ -1,0 +1,23 @@
+"""From a file to an array and a note of what was put right: radiographs, volumes, DICOM series. No torch, no MONAI."""
+
+from .dicom_series import SetAside, Stack, find_stacks, read_stack
+from .radiograph import is_dicom, read_radiograph
+from .studies import list_studies
+from .units import KNOWN_SUFFIXES, Unit, find_units, is_slice
+from .volume import read_volume, volume_files
+
+__all__ = [
+    "KNOWN_SUFFIXES",
+    "SetAside",
+    "Stack",
+    "Unit",
+    "find_stacks",
+    "find_units",
+    "is_dicom",
+    "is_slice",
+    "list_studies",
+    "read_radiograph",
+    "read_stack",
+    "read_volume",
+    "volume_files",
+]
