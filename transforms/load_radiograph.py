@@ -46,7 +46,7 @@ class LoadRadiograph(Transform):
     def __call__(self, path: str | Path) -> MetaTensor:
         """Load the file at ``path``."""
         path = Path(path)
-        grey = read_radiograph(path, self.voi_lut)
+        grey = read_radiograph(path, self.voi_lut).values
         meta = {"filename_or_obj": str(path), "spatial_shape": np.array(grey.shape), "original_channel_dim": 0}
         return MetaTensor(torch.from_numpy(grey)[None], meta=meta)
 

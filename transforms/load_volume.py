@@ -37,7 +37,8 @@ class LoadVolume(Transform):
 
     def __call__(self, path: str | Path | Sequence[str | Path]) -> MetaTensor:
         """Load the file or folder at ``path``, or the slices that it names."""
-        volume, affine, notes = read_volume(path)
+        reading = read_volume(path)
+        volume, affine, notes = reading.values, reading.affine, reading.notes
         meta = {
             "filename_or_obj": str(volume_files(path)[0]),
             "original_affine": affine,

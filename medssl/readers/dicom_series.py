@@ -21,6 +21,7 @@ from medssl.errors import UnusableImageError, UserError
 
 from .dicom_geometry import COSINE_TOLERANCE, SAME_PLACE, Geometry, arrange, is_even, places_along_normal, put_right
 from .dicom_slices import SEPARATING_TAGS, Slice, one_line, read_slices
+from .reading import Reading
 
 FEWEST_SLICES = 3  # of one orientation, beside a larger one; fewer are a localiser
 MAY_BE_SLICES = ("damaged", "missing tags", "wrong tags")  # reasons for which a volume may lack a slice
@@ -109,12 +110,12 @@ def find_stacks(files: Sequence[Path]) -> Found:
     return _one_place_each(stacks, aside, files)
 
 
-def read_stack(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
+def read_stack(stack: Stack) -> Reading:
     """Decode a stack and put it right.
 
     Returns:
-        The volume [X, Y, Z], float32, after each slice's rescale (HU for CT), and its affine [4, 4] from voxels to RAS
-        mm. X runs along the slices' rows, Y down their columns, Z along their normal.
+        The volume [X, Y, Z] after each slice's rescale (HU for CT), with the stack's notes. X runs along the slices'
+        rows, Y down their columns, Z along their normal.
 
     Raises:
         UnusableImageError: a file does not decode; the sentence names it.
@@ -130,7 +131,8 @@ def read_stack(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
             one = stack.slices[number]
             values[number] = stored.astype(np.float64) * one.slope + one.intercept
     box = put_right(values, stack.geometry)
-    return np.ascontiguousarray(box.transpose(2, 1, 0)), stack.geometry.affine.copy()
+    volume = np.ascontiguousarray(box.transpose(2, 1, 0))
+    return Reading(volume, stack.geometry.affine.copy(), stack.notes, stack.modality)
 
 
 def _decoded(file: Path, frames: Sequence[int], shape: tuple[int, ...]) -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +13,41 @@ from pydicom.uid import UID
 
 from medssl.errors import MissingFileError, UnusableImageError
 
+from .reading import Reading
+
 DICOM_MAGIC_OFFSET = 128
+SECTIONAL = ("CT", "MR", "PT", "NM", "US")
+"""Modalities of DICOM files that are no radiographs."""
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601, which Pillow uses as well
 
 
-def read_radiograph(path: Path, voi_lut: bool = True) -> np.ndarray:
-    """The grey image [H, W], float32, of a PNG, JPEG, TIFF or DICOM file; see `LoadRadiograph`."""
+def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
+    """Read the grey image of a PNG, JPEG, TIFF, BMP or DICOM file.
+
+    Values are those of the file, with bright as high; see `medssl.transforms.LoadRadiograph`.
+
+    Args:
+        path: of the file.
+        voi_lut: apply a DICOM's first VOI LUT or window.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UnusableImageError: the file is empty, truncated, no radiograph, or holds several frames.
+    """
+    path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"There is no image file {path}: check the path in the datalist.")
     if path.stat().st_size == 0:
         raise UnusableImageError(
             "empty file", f"{path} is empty (0 bytes): copy it again, or take it out of the datalist."
         )
-    grey = _read_dicom(path, voi_lut) if is_dicom(path) else _read_picture(path)
+    reading = _read_dicom(path, voi_lut) if is_dicom(path) else Reading(_read_picture(path))
+    grey = reading.values
     if grey.size == 0 or not np.isfinite(grey).all():
         raise UnusableImageError(
             "not finite", f"{path} has no pixels or pixels that are not finite: take it out of the datalist."
         )
-    return np.require(grey, np.float32, ["C", "W"])
+    return replace(reading, values=np.require(grey, np.float32, ["C", "W"]))
 
 
 def is_dicom(path: Path) -> bool:
@@ -55,7 +73,7 @@ def _read_picture(path: Path) -> np.ndarray:
         ) from error
 
 
-def _read_dicom(path: Path, voi_lut: bool) -> np.ndarray:
+def _read_dicom(path: Path, voi_lut: bool) -> Reading:
     try:
         dataset = pydicom.dcmread(path)
         if "PixelData" not in dataset:
@@ -65,7 +83,14 @@ def _read_dicom(path: Path, voi_lut: bool) -> np.ndarray:
         frames = int(dataset.get("NumberOfFrames") or 1)
         if frames > 1:
             raise _several_frames(path, frames)
-        return _grey(dataset, voi_lut)
+        modality = str(dataset.get("Modality") or "")
+        if modality in SECTIONAL:
+            raise UnusableImageError(
+                "not a radiograph", f"The modality of {path} is {modality}: prepare volumes with --dims 3."
+            )
+        inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+        notes = ("MONOCHROME1 was inverted",) if inverted else ()
+        return Reading(_grey(dataset, voi_lut), None, notes, modality)
     except UnusableImageError:
         raise
     # pydicom and its decoders raise nearly anything on a damaged file; all of it means the same to the user.

@@ -14,16 +14,17 @@ from medssl.errors import MissingFileError, UnusableImageError, UserError
 
 from .dicom_series import MAY_BE_SLICES, SetAside, Stack, find_stacks, read_stack
 from .radiograph import is_dicom
+from .reading import Reading
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 
 
-def read_volume(path: str | Path | Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def read_volume(path: str | Path | Sequence[str | Path]) -> Reading:
     """Read one volume from a NIfTI file, a folder of DICOM slices, a multi-frame file, or the slices that are named.
 
     Returns:
-        The volume [X, Y, Z], float32; its affine [4, 4] from voxels to RAS mm; and notes on what was put right.
+        The volume, its affine, and notes on what was put right.
 
     Raises:
         MissingFileError: there is no such file or folder.
@@ -38,7 +39,7 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> tuple[np.ndarray, np
         return _read_dicom(f"The list of {len(files)} files from {first} on", files)
     if first.is_dir():
         return _read_dicom(str(first), _dicom_files(first))
-    return _read_dicom(str(first), files) if is_dicom(first) else (*_read_nifti(first), ())
+    return _read_dicom(str(first), files) if is_dicom(first) else Reading(*_read_nifti(first))
 
 
 def volume_files(path: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -86,7 +87,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(volume), affine
 
 
-def _read_dicom(name: str, files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def _read_dicom(name: str, files: Sequence[Path]) -> Reading:
     stacks, aside = find_stacks(files)
     for one in aside:
         # Nobody reads a report when one folder is loaded, so what a preparation sets aside and notes is refused.
@@ -98,8 +99,7 @@ def _read_dicom(name: str, files: Sequence[Path]) -> tuple[np.ndarray, np.ndarra
             )
     if len(stacks) != 1:
         raise UnusableImageError("no volume" if not stacks else "several volumes", _not_one(name, stacks, aside))
-    volume, affine = read_stack(stacks[0])
-    return volume, affine, stacks[0].notes
+    return read_stack(stacks[0])
 
 
 def _not_one(name: str, stacks: Sequence[Stack], aside: Sequence[SetAside]) -> str:

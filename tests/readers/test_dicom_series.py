@@ -98,7 +98,9 @@ def found(folder: Path) -> tuple[list[Stack], dict[str, SetAside]]:
 
 def assert_is_blob(stack: Stack, tolerance: float, add: float = 0) -> None:
     """Each voxel has the blob's value at its own place in space."""
-    volume, affine = read_stack(stack)
+    reading = read_stack(stack)
+    volume, affine = reading.values, reading.affine
+    assert affine is not None
     assert volume.dtype == np.float32
     assert volume.shape == stack.shape
     assert np.linalg.det(affine[:3, :3]) == pytest.approx(np.prod(stack.spacing))  # perpendicular, and not mirrored
@@ -162,7 +164,7 @@ def test_crooked_series_are_put_right_in_space(
 def test_nothing_is_cut_and_what_no_slice_covers_is_lowest(tmp_path: Path) -> None:
     save_series(tmp_path / "series", [0, 1, 2, 3, 4], tilt=(0.55, 0), add=500)  # half a row a slice
     (stack,), _ = found(tmp_path / "series")
-    volume, _ = read_stack(stack)
+    volume = read_stack(stack).values
     assert stack.shape == (54, 48, 5)
     np.testing.assert_array_equal(volume[:, -2:, 0], volume.min())
     np.testing.assert_array_equal(volume[:, :2, -1], volume.min())
@@ -378,7 +380,7 @@ def test_enhanced_multi_frame_files_are_volumes(tmp_path: Path) -> None:
     assert stack.files == (tmp_path / "enhanced" / "all.dcm",)
     assert_is_blob(stack, 6)
     (single,), _ = found(tmp_path / "slices")
-    np.testing.assert_array_equal(read_stack(stack)[0], read_stack(single)[0])
+    np.testing.assert_array_equal(read_stack(stack).values, read_stack(single).values)
     later = save_series(tmp_path / "later", mixed, tilt=(0.3, 0), cosines=OBLIQUE, add=50)
     both = [file for pair in zip(slices, later, strict=True) for file in pair]
     save_enhanced(tmp_path / "enhanced" / "all.dcm", both, [1, 2] * len(slices))
@@ -393,7 +395,9 @@ def test_a_real_tilted_head_is_straightened_as_scipy_would() -> None:
     (stack,), aside = find_stacks(files)
     assert not aside
     assert stack.notes == ("gantry tilt of 18.5° straightened",)
-    volume, affine = read_stack(stack)
+    reading = read_stack(stack)
+    volume, affine = reading.values, reading.affine
+    assert affine is not None
     # The same by the sheared affine of the stored slices: straight box → world → stored voxel, trilinear.
     headers = sorted((pydicom.dcmread(file) for file in files), key=lambda header: header.ImagePositionPatient[2])
     stored = np.stack([header.pixel_array for header in headers]).astype(np.float32) - 1024
@@ -421,7 +425,7 @@ def test_every_compressed_syntax_decodes_to_the_same_volume() -> None:
     for folder in sorted((SHARED / "compressed_syntaxes").iterdir()):
         (stack,), aside = find_stacks(sorted(folder.iterdir()))
         assert not aside
-        volumes[folder.name] = read_stack(stack)[0]
+        volumes[folder.name] = read_stack(stack).values
     first, *others = volumes.values()
     assert len(others) == 4
     assert first.std() > 10
@@ -435,12 +439,14 @@ def test_real_slices_that_are_gone_are_noted_or_refused(tmp_path: Path) -> None:
     whole = read_stack(find_stacks(files)[0][0])
     (stack,), _ = find_stacks(files[:7] + files[8:])
     assert stack.notes[0].startswith("1 missing slice interpolated")
-    volume, affine = read_stack(stack)
-    np.testing.assert_allclose(affine, whole[1])
-    differs = np.flatnonzero((volume != whole[0]).any(axis=(0, 1)))
+    reading = read_stack(stack)
+    volume, affine = reading.values, reading.affine
+    assert affine is not None
+    np.testing.assert_allclose(affine, whole.affine)
+    differs = np.flatnonzero((volume != whole.values).any(axis=(0, 1)))
     assert len(differs) == 1  # all others stay as they are
     gone = differs[0]
-    np.testing.assert_array_equal(volume[..., gone], (whole[0][..., gone - 1] + whole[0][..., gone + 1]) / 2)
+    np.testing.assert_array_equal(volume[..., gone], (whole.values[..., gone - 1] + whole.values[..., gone + 1]) / 2)
     stacks, aside = find_stacks(files[:6] + files[9:])
     assert not stacks
     assert {one.reason for one in aside} == {"uneven slices"}

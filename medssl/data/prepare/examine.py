@@ -20,7 +20,7 @@ import pydicom
 
 from medssl.errors import UnusableImageError, UserError
 from medssl.files import whole_file
-from medssl.readers import Stack, Unit, find_stacks, is_slice, read_radiograph, read_stack, read_volume
+from medssl.readers import Reading, Unit, find_stacks, is_slice, read_radiograph, read_stack, read_volume
 
 from ..images import hash_patient
 from ..store import STORE, StoreSettings
@@ -31,9 +31,6 @@ LARGEST_VOLUME = 2**30
 """Voxels of a volume in the store; more come from a wrong spacing."""
 LARGEST_SKEW = 100.0
 """Condition number of a volume's unit axes; 1 when they are perpendicular, 57 at an angle of 2° between two."""
-SECTIONAL = ("CT", "MR", "PT", "NM", "US")
-"""Modalities of DICOM files that are no radiographs."""
-
 
 Result = TypeVar("Result")
 
@@ -61,15 +58,6 @@ class Outcome:
     shape: Sequence[int] = ()
     spacing: Sequence[float] = ()
     patient: str = ""
-
-
-@dataclass(frozen=True)
-class _Original:
-    """A decoded image: values [*spatial], for a volume its affine (voxel to RAS, mm), and what was put right."""
-
-    values: np.ndarray
-    affine: np.ndarray | None
-    notes: Sequence[str]
 
 
 def fingerprint(unit: Unit, settings: StoreSettings, salt: str) -> str:
@@ -105,16 +93,16 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
     if unit.path.exists() and not (unit.path.is_file() or unit.path.is_dir()):  # reading a pipe would wait for ever
         return [Outcome([unit.path.name], "unreadable", f"{unit.path.name} is a pipe or a device, no file.")]
     if settings["spatial_dims"] == 2:
-        return [keep(unit.files, lambda: _read_radiograph(unit.path))]
+        return [keep(unit.files, partial(read_radiograph, unit.path))]
     if not unit.path.is_dir():
-        return [keep(unit.files, lambda: _read_volume(unit.path))]
+        return [keep(unit.files, partial(read_volume, unit.path))]
     stacks, rest = find_stacks(unit.files)
-    outcomes = [keep(stack.files, partial(_read_stack, stack)) for stack in stacks]
+    outcomes = [keep(stack.files, partial(read_stack, stack)) for stack in stacks]
     return outcomes + [Outcome([left.file.name], left.reason, _sentence(left.detail, unit.path)) for left in rest]
 
 
 def _keep(
-    files: Sequence[Path], read: Callable[[], _Original], settings: StoreSettings, output: Path, salt: str
+    files: Sequence[Path], read: Callable[[], Reading], settings: StoreSettings, output: Path, salt: str
 ) -> Outcome:
     from medssl.transforms import write_stored
 
@@ -163,31 +151,7 @@ def _sentence(error: str, folder: Path) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
-def _read_radiograph(path: Path) -> _Original:
-    notes = []
-    if is_slice(path):
-        header = _header(path, ["Modality", "PhotometricInterpretation"])
-        modality = header.get("Modality", "")
-        if modality in SECTIONAL:
-            raise UnusableImageError(
-                "not a radiograph", f"The modality of {path.name} is {modality}: prepare volumes with --dims 3."
-            )
-        if header.get("PhotometricInterpretation") == "MONOCHROME1":
-            notes = ["MONOCHROME1 was inverted"]
-    return _Original(read_radiograph(path), None, notes)
-
-
-def _read_volume(path: Path) -> _Original:
-    values, affine, notes = read_volume(path)
-    return _Original(values, affine, notes)
-
-
-def _read_stack(stack: Stack) -> _Original:
-    values, affine = read_stack(stack)
-    return _Original(values, affine, stack.notes)
-
-
-def _prepared(original: _Original, settings: StoreSettings) -> tuple[np.ndarray, list[float] | None]:
+def _prepared(original: Reading, settings: StoreSettings) -> tuple[np.ndarray, list[float] | None]:
     """The image as the store keeps it, and the sides of its voxels."""
     import torch
 
@@ -235,7 +199,7 @@ def _sides(affine: np.ndarray) -> list[float]:
     return [round(float(side), 6) for side in np.linalg.norm(affine[:3, :3], axis=0)]
 
 
-def _content(original: _Original) -> str:
+def _content(original: Reading) -> str:
     place = b"" if original.affine is None else np.round(original.affine[:3, :3], 3).tobytes()
     shape = json.dumps(original.values.shape).encode()
     return _digest(shape + place, np.ascontiguousarray(original.values).data)
