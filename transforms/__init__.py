@@ -3,7 +3,7 @@
 from .genesis import BezierIntensity, LocalShuffle, Painting
 from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range, value_range
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
-from .load_volume import LoadVolume, LoadVolumed
+from .load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed, volume_tensor
 from .masks import box_masks, draw_boxes, draw_grid_masks
 from .mixing import draw_coefficients, draw_partners, mix
 from .per_image import RandPerImage, RandPerImaged
@@ -41,6 +41,8 @@ __all__ = [
     "RandPerImage",
     "RandPerImaged",
     "RandStoredCropsd",
+    "ResampleVolume",
+    "ResampleVolumed",
     "ResizeRadiograph",
     "ResizeRadiographd",
     "StoredImage",
@@ -69,5 +71,6 @@ __all__ = [
     "shortest_routes",
     "to_unit_range",
     "value_range",
+    "volume_tensor",
     "write_stored",
 ]

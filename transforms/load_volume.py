@@ -2,24 +2,51 @@
 
 Why not MONAI's ``LoadImage`` on a DICOM folder: its PydicomReader orders slices by InstanceNumber, leaves out those
 without one, and stacks tilted, uneven or mixed slices as if they were an even box. Orientation, spacing and window are
-MONAI's afterwards: ``Orientationd``, ``Spacingd``, ``ScaleIntensityRanged``.
+MONAI's afterwards, ``ResampleVolume`` for the first two with the checks that they lack, ``ScaleIntensityRanged``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Transform
+from monai.transforms import Orientation, Spacing, Transform
 from monai.utils import SpaceKeys
 
+from medssl.errors import UnusableImageError
+from medssl.readers.reading import Reading
 from medssl.readers.volume import read_volume, volume_files
 
 from .apply_to_keys import ApplyToKeys
+
+LARGEST_VOLUME = 2**30
+"""Voxels of a volume after resampling; more come from a wrong spacing."""
+LARGEST_SKEW = 100.0
+"""Condition number of a volume's unit axes; 1 when they are perpendicular, 57 at an angle of 2° between two."""
+
+
+def volume_tensor(reading: Reading, file: str | Path) -> MetaTensor:
+    """A volume as a MetaTensor [1, X, Y, Z]; its notes stand in the metadata, joined.
+
+    Args:
+        reading: of a volume.
+        file: from which it comes.
+    """
+    affine = np.asarray(reading.affine)
+    meta = {
+        "filename_or_obj": str(file),
+        "original_affine": affine,
+        "spatial_shape": np.array(reading.values.shape),
+        "space": SpaceKeys.RAS,
+        "original_channel_dim": 0,
+        "notes": "; ".join(reading.notes),  # one string, so that items of a batch collate
+    }
+    return MetaTensor(torch.from_numpy(reading.values)[None], affine=torch.from_numpy(affine), meta=meta)
 
 
 class LoadVolume(Transform):
@@ -37,17 +64,7 @@ class LoadVolume(Transform):
 
     def __call__(self, path: str | Path | Sequence[str | Path]) -> MetaTensor:
         """Load the file or folder at ``path``, or the slices that it names."""
-        reading = read_volume(path)
-        volume, affine, notes = reading.values, reading.affine, reading.notes
-        meta = {
-            "filename_or_obj": str(volume_files(path)[0]),
-            "original_affine": affine,
-            "spatial_shape": np.array(volume.shape),
-            "space": SpaceKeys.RAS,
-            "original_channel_dim": 0,
-            "notes": "; ".join(notes),  # one string, so that items of a batch collate
-        }
-        return MetaTensor(torch.from_numpy(volume)[None], affine=torch.from_numpy(affine), meta=meta)
+        return volume_tensor(read_volume(path), volume_files(path)[0])
 
 
 class LoadVolumed(ApplyToKeys):
@@ -55,3 +72,64 @@ class LoadVolumed(ApplyToKeys):
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, LoadVolume(), allow_missing_keys)
+
+
+class ResampleVolume(Transform):
+    """Turn a volume [1, X, Y, Z] to the right, front and head, and bring it to a spacing.
+
+    MONAI's ``Orientation("RAS")`` and ``Spacing(spacing, mode="bilinear")``, which need hours or all the memory for a
+    voxel size that cannot be, and raise errors of torch for axes that span no space.
+
+    Args:
+        spacing: sides of a voxel along X, Y, Z in mm; -1 keeps the image's own.
+
+    Raises:
+        UnusableImageError: ``wrong affine``, ``too large`` or ``too small``; the sentence names the file where the
+            metadata do (``filename_or_obj``).
+    """
+
+    def __init__(self, spacing: Sequence[float]) -> None:
+        self.spacing = [float(side) for side in spacing]
+        self._turn = Orientation("RAS", labels=None)
+        self._resample = Spacing(self.spacing, mode="bilinear")
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """Turn and resample one volume."""
+        name = Path(str(image.meta.get("filename_or_obj", "the volume"))).name
+        axes = image.affine.numpy()[:3, :3]
+        sides = np.linalg.norm(axes, axis=0)
+        if not sides.all() or np.linalg.cond(axes / sides) > LARGEST_SKEW:
+            raise UnusableImageError(
+                "wrong affine", f"The axes of {name} do not span a space: convert it again from the original."
+            )
+        turned = cast(MetaTensor, self._turn(image))
+        own = np.linalg.norm(turned.affine.numpy()[:3, :3], axis=0)
+        new = np.where(np.array(self.spacing) > 0, self.spacing, own)
+        shape = np.array(turned.shape[1:]) * own / new
+        if np.prod(shape) > LARGEST_VOLUME:
+            raise UnusableImageError(
+                "too large", f"{self._at(name, shape)}: correct the spacing in the file, or name a coarser one."
+            )
+        resampled = cast(MetaTensor, self._resample(turned))
+        if min(resampled.shape[1:]) < 2:
+            raise UnusableImageError(
+                "too small",
+                f"{self._at(name, resampled.shape[1:])}, and a volume needs several along each axis: correct the "
+                "spacing in the file, or name a finer one.",
+            )
+        return resampled
+
+    def _at(self, name: str, shape: Sequence[float] | np.ndarray) -> str:
+        spacing, sides = _product(self.spacing), _product(np.round(shape))
+        return f"At a spacing of {spacing} mm {name} has {sides} voxels"
+
+
+def _product(sides: Sequence[float] | np.ndarray) -> str:
+    return " × ".join(f"{side:.9g}" for side in sides)
+
+
+class ResampleVolumed(ApplyToKeys):
+    """Dictionary form of `ResampleVolume`."""
+
+    def __init__(self, keys: KeysCollection, spacing: Sequence[float], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, ResampleVolume(spacing), allow_missing_keys)

@@ -9,9 +9,11 @@ import torch
 from monai.data import MetaTensor, NibabelReader, PydicomReader, list_data_collate
 from monai.transforms import Compose, Orientationd, ScaleIntensityRanged, Spacingd
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from scipy.spatial.transform import Rotation
 
 from medssl.errors import UnusableImageError
-from medssl.transforms.load_volume import LoadVolume, LoadVolumed
+from medssl.readers.reading import Reading
+from medssl.transforms.load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed, volume_tensor
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")
@@ -218,3 +220,38 @@ def test_the_chain_of_the_bundles_runs_on_real_volumes() -> None:
         assert image.min() >= 0
         assert image.max() <= 1
         assert image.std() > 0.01
+
+
+def volume(shape: tuple[int, ...], affine: np.ndarray, name: str = "a/ct.nii") -> MetaTensor:
+    values = np.random.default_rng(1).normal(0, 100, shape).astype(np.float32)
+    return volume_tensor(Reading(values, affine), name)
+
+
+@pytest.mark.parametrize("spacing", [(2, 2, 3), (-1, -1, -1), (1.3, -1, 0.9)])
+def test_volumes_are_resampled_as_monai_does(spacing: tuple[float, ...]) -> None:
+    turn = Rotation.from_euler("xyz", [20, -15, 100], degrees=True).as_matrix() * [0.8, -1.1, 2.5]
+    affine = np.block([[turn, np.array([[3.0], [-20], [7]])], [np.zeros((1, 3)), np.ones((1, 1))]])
+    image = volume((20, 18, 12), affine)
+    chain = Compose([Orientationd("x", "RAS", labels=None), Spacingd("x", spacing, mode="bilinear")])
+    expected = chain({"x": image.clone()})["x"]
+    resampled = ResampleVolumed("x", spacing)({"x": image})["x"]
+    np.testing.assert_array_equal(resampled.numpy(), expected.numpy())
+    np.testing.assert_array_equal(resampled.affine, expected.affine)
+    sides = np.linalg.norm(resampled.affine.numpy()[:3, :3], axis=0)
+    own = np.array([1.1, 0.8, 2.5])  # its second axis runs most to the right, its first most to the front
+    np.testing.assert_allclose(sides, np.where(np.array(spacing) > 0, spacing, own), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("affine", "reason", "sentence"),
+    [
+        (np.diag([1, 1, 0, 1.0]), "wrong affine", r"axes of ct\.nii do not span a space"),
+        (np.array([[1, 1, 0, 0], [0, 0.001, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), "wrong affine", "do not span"),
+        (np.diag([1000, 1000, 1000, 1.0]), "too large", r"of 2 × 2 × 2 mm ct\.nii has 4000 × 4000 × 4000 voxels"),
+        (np.diag([1, 1, 0.1, 1.0]), "too small", "has 4 × 4 × 1 voxels"),
+    ],
+)
+def test_what_cannot_be_resampled_is_refused_by_name(affine: np.ndarray, reason: str, sentence: str) -> None:
+    with pytest.raises(UnusableImageError, match=sentence) as error:
+        ResampleVolume((2, 2, 2))(volume((8, 8, 8), affine))
+    assert error.value.reason == reason
