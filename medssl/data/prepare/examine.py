@@ -25,7 +25,7 @@ from medssl.readers import Reading, Unit, find_stacks, is_slice, read_radiograph
 from ..images import hash_patient
 from ..store import STORE, StoreSettings
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Counted up when the same file would be stored with other values, so that stores are made anew."""
 LARGEST_VOLUME = 2**30
 """Voxels of a volume in the store; more come from a wrong spacing."""
@@ -48,6 +48,7 @@ class Outcome:
         shape: pixels or voxels along each axis in the file.
         spacing: sides of a voxel in the file, in mm; empty for radiographs.
         patient: hash of the PatientID in the DICOM header; empty where there is none.
+        modality: as DICOM has it (``DX``, ``CT``, …); empty where the file states none.
     """
 
     files: Sequence[str]
@@ -58,6 +59,7 @@ class Outcome:
     shape: Sequence[int] = ()
     spacing: Sequence[float] = ()
     patient: str = ""
+    modality: str = ""
 
 
 def fingerprint(unit: Unit, settings: StoreSettings, salt: str) -> str:
@@ -132,6 +134,7 @@ def _keep(
         shape=list(original.values.shape),
         spacing=[] if original.affine is None else _sides(original.affine),
         patient=hash_patient(salt, patient) if patient else "",
+        modality=original.modality,
     )
 
 
