@@ -70,11 +70,13 @@ class SetAside:
             ``modality LUT``, ``unreadable``, ``duplicate slice``, ``single slice``, ``other matrix``, ``slices that
             overlap``, ``uneven slices``, ``shifted slices``, ``skewed axes`` and ``several volumes``.
         detail: the same in a sentence, without the file's name.
+        series: its SeriesInstanceUID; empty where it has none, or could not be read.
     """
 
     file: Path
     reason: str
     detail: str
+    series: str = ""
 
 
 Found = tuple[list[Stack], list[SetAside]]
@@ -197,12 +199,12 @@ def _without_copies(slices: list[Slice]) -> tuple[list[Slice], list[SetAside]]:
             try:
                 content = _fingerprint(one) if len(here) > 1 else ""
             except UnusableImageError as error:
-                aside.append(SetAside(one.file, error.reason, str(error)))
+                aside.append(SetAside(one.file, error.reason, str(error), one.series))
                 continue
             first = kept.setdefault((place, content), one)
             if first is not one:
                 detail = f"It is a copy of {first.file.name}: same place, same pixels."
-                aside.append(SetAside(one.file, "duplicate slice", detail))
+                aside.append(SetAside(one.file, "duplicate slice", detail, one.series))
     return list(kept.values()), aside
 
 
@@ -278,7 +280,8 @@ def _large_enough(groups: list[list[Slice]]) -> tuple[list[list[Slice]], list[Sl
 
 
 def _set_aside(slices: list[Slice], reason: str, detail: str) -> list[SetAside]:
-    return [SetAside(file, reason, detail) for file in dict.fromkeys(one.file for one in slices)]
+    series = {one.file: one.series for one in slices}
+    return [SetAside(file, reason, detail, uid) for file, uid in series.items()]
 
 
 def _one_place_each(stacks: list[Stack], aside: list[SetAside], files: Sequence[Path]) -> Found:
@@ -286,7 +289,9 @@ def _one_place_each(stacks: list[Stack], aside: list[SetAside], files: Sequence[
     volumes = Counter(file for stack in stacks for file in stack.files)
     shared = [stack for stack in stacks if any(volumes[file] > 1 for file in stack.files)]
     detail = "It holds frames of several volumes: save each volume in files of its own."
-    aside = aside + [SetAside(file, "several volumes", detail) for stack in shared for file in stack.files]
+    aside = aside + [
+        SetAside(file, "several volumes", detail, stack.series) for stack in shared for file in stack.files
+    ]
     stacks = [stack for stack in stacks if stack not in shared]
     used = {file for stack in stacks for file in stack.files}
     first: dict[Path, SetAside] = {}
