@@ -1,0 +1,272 @@
+"""DICOM files opened however incomplete they are: without preamble, meta header or transfer syntax, or with wrong ones.
+
+What a file does not state is found by trying, against the structure of its data elements (PS3.5 7.1), and said in a
+note. Only what cannot be opened in any way is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from pydicom import filereader, uid
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
+
+from medssl.errors import UnusableImageError
+
+from .codestreams import codestream_syntaxes, is_encapsulated
+
+HEAD = 4096  # bytes that are looked at to tell how a file is written
+PREAMBLE, MARK = 128, b"DICM"
+FEWEST_ELEMENTS = 3  # that make sense in a row, for a file without its mark to be DICOM
+FIRST_GROUPS = (0x0002, 0x0008)  # one of these comes first
+UNDEFINED = 0xFFFFFFFF
+PIXELS = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}  # float, double and integer ones
+EXPLICIT, DEFLATED = uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian
+PLAIN = (EXPLICIT, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+GE_SYNTAX = UID("1.2.840.113619.5.2")  # Implicit VR Little Endian, but the pixels are big endian
+
+Read = tuple[FileDataset, tuple[str, ...], bool]
+
+
+class _Element(NamedTuple):
+    tag: int
+    vr: str  # empty in implicit VR
+    length: int
+    start: int  # of its value
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether a file is DICOM by its first bytes, whatever its name; the preamble or the meta header may be missing.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    path = Path(path)
+    if not path.is_file():  # a pipe would wait for ever
+        return False
+    with path.open("rb") as stream:
+        return _start(stream.read(HEAD), path.stat().st_size) is not None
+
+
+def read_dataset(
+    path: str | Path, stop_before_pixels: bool = False, tags: Sequence[str | int] | None = None
+) -> tuple[FileDataset, tuple[str, ...]]:
+    """Read a DICOM file however incomplete its beginning.
+
+    Args:
+        path: of the file.
+        stop_before_pixels: leave out the pixels. What follows them is never read.
+        tags: keywords or tags to read, all by default; pixels and character set are read in any case.
+
+    Returns:
+        The data set, whose ``file_meta.TransferSyntaxUID`` says how it was read, and notes on what was found out or put
+        right. Pixels that are cut off are handed on as short as they are.
+
+    Raises:
+        UnusableImageError: ``damaged``: it is no DICOM, or ends in its header; the sentence begins with the path.
+        OSError: it cannot be opened.
+    """
+    dataset, notes, _ = _read(Path(path), stop_before_pixels, tags)
+    return dataset, notes
+
+
+def read_header(path: str | Path, tags: Sequence[str | int] | None = None) -> Read:
+    """As `read_dataset` without the pixels; and whether the file goes on as far as its pixels should.
+
+    Uncompressed pixels are counted, so ``Rows``, ``Columns``, ``NumberOfFrames``, ``SamplesPerPixel`` and
+    ``BitsAllocated`` must be among the tags; of compressed ones a beginning is enough.
+    """
+    return _read(Path(path), True, tags)
+
+
+def _read(path: Path, stop_before_pixels: bool, tags: Sequence[str | int] | None) -> Read:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = _start(stream.read(HEAD), size)
+        if start is None:
+            what = "is empty (0 bytes)" if size == 0 else "is no DICOM file, or its beginning is damaged"
+            raise UnusableImageError("damaged", f"{path} {what}: copy it again, or take it away.")
+        stream.seek(start)
+        try:
+            return _parse(path, stream, stop_before_pixels, tags)
+        except UnusableImageError:
+            raise
+        except Exception as error:  # of a damaged file pydicom raises nearly anything
+            words = " ".join(str(error).split()) or type(error).__name__
+            raise UnusableImageError("damaged", f"{path} cannot be read as DICOM ({words}): copy it again.") from error
+
+
+def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequence[str | int] | None) -> Read:
+    lacks = [] if stream.tell() == PREAMBLE + len(MARK) else ["preamble"]
+    meta = FileMetaDataset(_group(stream, 0x0002, implicit=False))
+    commands = _group(stream, 0x0000, implicit=True)  # PS3.7 6.3; of a message that was saved as it came
+    stated = UID(str(meta.get("TransferSyntaxUID") or "").strip("\0 "))
+    if not stated:
+        lacks.append("transfer syntax" if meta else "file meta header")
+    stream, written = _data_set(stream, stated)
+    wanted: list[BaseTag | int] | None = [Tag(tag) for tag in tags] if tags else None
+    header = filereader.read_dataset(stream, *_encoding(written), stop_when=_at_pixels, specific_tags=wanted)
+    if not header and not _peek(stream):
+        raise UnusableImageError("damaged", f"{path} ends in its header: it was cut off; copy it again.")
+    header.update(commands)
+    dataset = FileDataset(str(path), header, None, meta, *_encoding(written))
+    dataset.set_original_encoding(*_encoding(written), header._character_set)
+    syntax, is_whole = written if stated in ("", DEFLATED, *PLAIN) else stated, False
+    pixels = next(_elements(_peek(stream), *_encoding(written)), None)
+    if pixels and pixels.tag in PIXELS:
+        stream.seek(pixels.start, 1)
+        beginning = _peek(stream)
+        syntax = _pixel_syntax(beginning, stated, written)
+        is_whole = _left(stream) >= (1 if is_encapsulated(beginning) else count_bytes(header))
+        if not stop_before_pixels:
+            dataset[pixels.tag] = _read_pixels(stream, pixels, stated)
+    meta.TransferSyntaxUID = syntax
+    return dataset, _notes(lacks, stated, syntax), is_whole
+
+
+def count_bytes(header: Dataset) -> int:
+    """How many bytes the uncompressed pixels that a header announces have."""
+    sides = [_whole_number(header, tag) for tag in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
+    bits = math.prod(sides) * _whole_number(header, "BitsAllocated")
+    if str(header.get("PhotometricInterpretation")).endswith("_422"):
+        bits = bits * 2 // 3  # two pixels share their colour (PS3.3 C.7.6.3.1.2)
+    return -(-bits // 8)
+
+
+def _whole_number(header: Dataset, tag: str) -> int:
+    try:
+        return int(header.get(tag) or 1)
+    except (TypeError, ValueError):
+        return 1
+
+
+def _notes(lacks: Sequence[str], stated: UID, syntax: UID) -> tuple[str, ...]:
+    if lacks:
+        return (f"{' and '.join(lacks)} missing, read as {syntax.name}",)
+    return () if syntax == stated else (f"transfer syntax {stated.name} read as {syntax.name}, which it is",)
+
+
+def _start(head: bytes, size: int) -> int | None:
+    """Where the meta header begins, or the data set where there is none; None of a file that is not DICOM."""
+    if head[PREAMBLE : PREAMBLE + len(MARK)] == MARK:
+        return PREAMBLE + len(MARK)
+    places = (0, len(MARK), PREAMBLE, PREAMBLE + len(MARK))
+    return next((place for place in places if _is_beginning(head[place:], size - place)), None)
+
+
+def _is_beginning(head: bytes, size: int) -> bool:
+    for syntax in PLAIN:
+        first = list(islice(_sensible(head, size, syntax), FEWEST_ELEMENTS))
+        if len(first) == FEWEST_ELEMENTS and first[0].tag >> 16 in FIRST_GROUPS:
+            return True
+    return False
+
+
+def _sensible(head: bytes, size: int, syntax: UID) -> Iterator[_Element]:
+    """Elements from the first on, as long as they are such as a data set may have (PS3.5 7.1)."""
+    last = -1
+    for element in _elements(head, *_encoding(syntax)):
+        is_known = element.tag >> 16 & 1 or element.tag & 0xFFFF == 0 or _in_dictionary(element.tag)
+        fits = element.length == UNDEFINED or element.start + element.length <= size
+        if element.tag <= last or not is_known or not fits or (element.vr and element.vr not in STANDARD_VR):
+            return
+        yield element
+        last = element.tag
+
+
+def _in_dictionary(tag: int) -> bool:
+    return dictionary_has_tag(tag) or repeater_has_tag(tag)
+
+
+def _elements(data: bytes, implicit: bool, little: bool) -> Iterator[_Element]:
+    """Elements one after the other, up to one of undefined length, which is the last."""
+    order, start, length = "<" if little else ">", 0, 0
+    while length != UNDEFINED and start + 8 <= len(data):
+        group, number = struct.unpack_from(f"{order}HH", data, start)
+        vr = "" if implicit else data[start + 4 : start + 6].decode("latin1")
+        place, kind = (start + 4, "L") if implicit else (start + 6, "H")
+        if vr in EXPLICIT_VR_LENGTH_32:
+            place, kind = start + 8, "L"
+        if place + 4 > len(data):
+            return
+        (length,) = struct.unpack_from(f"{order}{kind}", data, place)
+        start = place + (4 if kind == "L" else 2)
+        yield _Element(group << 16 | number, vr, length, start)
+        start += length
+
+
+def _group(stream: BinaryIO, group: int, implicit: bool) -> Dataset:
+    return filereader.read_dataset(stream, implicit, True, stop_when=lambda tag, vr, length: tag >> 16 != group)
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag in PIXELS
+
+
+def _encoding(syntax: UID) -> tuple[bool, bool]:
+    """Whether a data set is in implicit VR and whether it is little endian; one with compressed pixels is in explicit."""
+    return syntax in (uid.ImplicitVRLittleEndian, GE_SYNTAX), syntax != uid.ExplicitVRBigEndian
+
+
+def _data_set(stream: BinaryIO, stated: UID) -> tuple[BinaryIO, UID]:
+    """The data set, inflated where it is deflated, and the uncompressed syntax in which its elements are written."""
+    own = next(syntax for syntax in PLAIN if _encoding(syntax) == _encoding(stated))
+    head, size = _peek(stream), _left(stream)
+    counts = {syntax: sum(1 for _ in _sensible(head, size, syntax)) for syntax in PLAIN}
+    if counts[own] and stated:
+        return stream, own
+    if any(counts.values()):
+        return stream, max(counts, key=counts.__getitem__)
+    place = stream.tell()
+    with contextlib.suppress(zlib.error):
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read())
+        if any(_sensible(inflated[:HEAD], len(inflated), EXPLICIT)):
+            return BytesIO(inflated), DEFLATED
+    stream.seek(place)
+    return stream, own
+
+
+def _pixel_syntax(value: bytes, stated: UID, written: UID) -> UID:
+    """The syntax of pixels, by the beginning of their element's value."""
+    if not is_encapsulated(value):
+        return written
+    possible = codestream_syntaxes(value)
+    return possible[0] if possible and stated not in possible else stated
+
+
+def _read_pixels(stream: BinaryIO, pixels: _Element, stated: UID) -> DataElement:
+    # Compressed ones to the end: where their delimiter is missing, pydicom's search for it loses the whole data set.
+    compressed = is_encapsulated(_peek(stream))
+    value = stream.read() if compressed else stream.read(min(pixels.length, _left(stream)))
+    if stated == GE_SYNTAX:
+        value = np.frombuffer(value[: len(value) // 2 * 2], ">u2").astype("<u2").tobytes()
+    vr = pixels.vr if pixels.vr in ("OB", "OW") else PIXELS[pixels.tag]
+    return DataElement(pixels.tag, vr, value, is_undefined_length=compressed)
+
+
+def _peek(stream: BinaryIO) -> bytes:
+    place = stream.tell()
+    head = stream.read(HEAD)
+    stream.seek(place)
+    return head
+
+
+def _left(stream: BinaryIO) -> int:
+    place = stream.tell()
+    end = stream.seek(0, 2)
+    stream.seek(place)
+    return end - place
