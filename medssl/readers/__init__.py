@@ -4,7 +4,8 @@ from .dicom_series import SetAside, Stack, find_stacks, read_stack
 from .radiograph import is_dicom, read_radiograph
 from .reading import Reading
 from .studies import list_studies
-from .units import KNOWN_SUFFIXES, Unit, find_units, is_slice
+from .suffixes import KNOWN_SUFFIXES
+from .units import Unit, find_units, is_slice
 from .volume import read_volume, volume_files
 
 __all__ = [

@@ -11,10 +11,9 @@ from typing import NoReturn
 
 from medssl.errors import MissingFileError, UserError
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-VOLUME_SUFFIXES = (".nii", ".nii.gz")
-KNOWN_SUFFIXES = PICTURE_SUFFIXES + DICOM_SUFFIXES + VOLUME_SUFFIXES
+from .suffixes import DICOM_SUFFIXES, PICTURE_SUFFIXES, VOLUME_SUFFIXES, companions
+
+NO_SLICE_SUFFIXES = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".csv", ".json", ".txt")
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class Unit:
 
     Attributes:
         path: the file, or the folder; absolute.
-        files: the file itself, or the folder's DICOM files in order.
+        files: the file itself and the data files that it names (the ``.raw`` of an ``.mhd``), or the folder's DICOM
+            files in order.
     """
 
     path: Path
@@ -39,8 +39,8 @@ def find_units(folder: Path, spatial_dims: int, skip: Path | None = None) -> tup
 
     Args:
         folder: searched to the bottom; hidden files and folders are passed over.
-        spatial_dims: 2 for radiographs (PNG, JPEG, TIFF, BMP and DICOM files), 3 for volumes (NIfTI files and folders
-            that hold DICOM slices).
+        spatial_dims: 2 for radiographs (PNG, JPEG, TIFF, BMP and DICOM files), 3 for volumes (NIfTI, NRRD, MetaImage
+            and other files of `suffixes.VOLUME_SUFFIXES`, and folders that hold DICOM slices).
         skip: a folder to pass over (the one that is written to).
 
     Returns:
@@ -54,8 +54,12 @@ def find_units(folder: Path, spatial_dims: int, skip: Path | None = None) -> tup
         raise MissingFileError(f"There is no folder {folder}: check the path of the images.")
     units: list[Unit] = []
     others: list[Path] = []
+    data_files: set[Path] = set()  # of headers; they lie beside or below them, so they come later
     for here, names in _walk(folder.resolve(), set() if skip is None else {skip.resolve()}):
         files = [here / name for name in names]
+        data_of = {path: companions(path) for path in files} if spatial_dims == 3 else {}
+        data_files.update(*data_of.values())
+        files = [path for path in files if path not in data_files]
         if spatial_dims == 3:
             slices = [path for path in files if is_slice(path)]
             if slices:
@@ -63,7 +67,7 @@ def find_units(folder: Path, spatial_dims: int, skip: Path | None = None) -> tup
                 files = [path for path in files if path not in set(slices)]
         for path in files:
             if _is_image(path, spatial_dims):
-                units.append(Unit(path, (path,)))
+                units.append(Unit(path, (path, *data_of.get(path, ()))))
             else:
                 others.append(path)
     return units, others
@@ -100,7 +104,7 @@ def is_slice(path: Path) -> bool:
     name = path.name.lower()
     if name.endswith(DICOM_SUFFIXES):
         return True
-    if name.endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".csv", ".json", ".txt")) or name == "dicomdir":
+    if name.endswith(NO_SLICE_SUFFIXES) or name == "dicomdir":
         return False
     try:
         if not path.is_file():  # a pipe would wait for ever
