@@ -30,7 +30,7 @@ import yaml
 from medssl.errors import MissingFileError, UserError
 
 from .datalist import SPLITS
-from .tables import ROLES, UNCERTAIN, Table, Uncertain, mark, near_miss, read_table
+from .tables import ROLES, UNCERTAIN, Blank, Table, Uncertain, mark, near_miss, read_table
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Source:
             Empty: all labels, under their own names.
         classes: a column whose text is the one class of each image (multi-class).
         uncertain: what -1 means, as in CheXpert.
+        blank: what an empty cell of a label means, ``unknown`` or ``negative``.
         split: puts every image into this split, such as an external test set into ``test``.
+        modality: of the images, as DICOM calls it (``DX``, ``CT``, ``MR``); "" takes what the table knows.
 
     Raises:
         UserError: the values do not go together.
@@ -63,7 +65,9 @@ class Source:
     labels: Mapping[str, str] = field(default_factory=dict)
     classes: str = ""
     uncertain: Uncertain = "unknown"
+    blank: Blank = "unknown"
     split: str = ""
+    modality: str = ""
 
     def __post_init__(self) -> None:
         if self.npz and (self.images or self.csv):
@@ -228,6 +232,7 @@ def _table(source: Source, labels: Sequence[str] | None = None) -> Table:
         label_columns=source.labels,
         classes=source.classes,
         uncertain=source.uncertain,
+        blank=source.blank,
         split=source.split,
         source=source.name,
         require_labels=False,

@@ -20,7 +20,7 @@ import pandas as pd
 
 from medssl.errors import MissingFileError, UserError
 
-from .datalist import SPLITS
+from ..datalist import SPLITS
 
 CHESTXRAY14_LABELS = (
     "Atelectasis",
@@ -59,10 +59,12 @@ CHEXPERT_LABELS = (
 CHEXPERT_PATIENT = re.compile(r"patient\d+")  # CheXpert names the patient only in the path of the image
 ROLES = ("image", "patient", "split", "source")
 SPLIT_WORDS = {"train": "training", "val": "validation", "valid": "validation", **{split: split for split in SPLITS}}
+TRAIN_OR_VALIDATION = "training or validation"  # ChestX-ray14's official list says no more than that
 UNKNOWN_WORDS = ("na", "n/a", "nan", "null")  # what other programs write for an empty cell
 MOST_CLASSES = 200  # a column with more different texts holds no classes
 
 Uncertain = Literal["unknown", "positive", "negative"]
+Blank = Literal["unknown", "negative"]
 UNCERTAIN: dict[str, float] = {"unknown": np.nan, "positive": 1, "negative": 0}
 
 
@@ -73,10 +75,13 @@ class Table:
     Attributes:
         labels: names of the K labels.
         rows: a row for each row of the CSV: ``row`` (its line, the header being 1), ``image``, ``patient``, ``split``
-            ("" where not given), ``source``; and ``reason`` with ``detail``, empty when the row is in order.
+            ("" where not given; `TRAIN_OR_VALIDATION` where the table leaves that open), ``source``, ``study`` (text),
+            ``age`` (years), ``sex`` (F, M), ``view`` (PA, AP, frontal, lateral, other), "" or NaN where not known; and
+            ``reason`` with ``detail``, empty when the row is in order.
         values: float32 [N, K] of 1, 0, NaN (unknown).
         exclusive: each image has exactly one of the labels (multi-class); a row is one-hot, or NaN throughout.
         notes: sentences the user should read, such as how many uncertain entries there are.
+        modality: as DICOM calls it (``DX``, ``CT``), "" where the table does not say.
     """
 
     labels: list[str]
@@ -84,6 +89,7 @@ class Table:
     values: np.ndarray
     exclusive: bool = False
     notes: list[str] = field(default_factory=list)
+    modality: str = ""
 
 
 def read_table(
@@ -94,6 +100,7 @@ def read_table(
     label_columns: Mapping[str, str] | None = None,
     classes: str = "",
     uncertain: Uncertain = "unknown",
+    blank: Blank = "unknown",
     split: str = "",
     source: str = "",
     require_labels: bool = True,
@@ -108,6 +115,7 @@ def read_table(
             with ``classes`` the text in the cells. By default all, under their own names.
         classes: a column whose text is the one class of each image (multi-class).
         uncertain: what -1 means.
+        blank: what an empty cell of a label means.
         split: puts every row into this split, whatever a column says.
         source: the source of rows for which no column names one; by default the CSV's name.
         require_labels: refuse a CSV that lacks one of ``labels``; otherwise take those it has.
@@ -268,6 +276,10 @@ def _rows(
             "patient": text["patient"].to_numpy() if "patient" in text else _patients(text["image"]),
             "split": text["split"].to_numpy() if "split" in text else "",
             "source": text["source"].replace("", source).to_numpy() if "source" in text else source,
+            "study": "",
+            "age": np.nan,
+            "sex": "",
+            "view": "",
             "reason": np.where(mistakes != "", "not a label", ""),
             "detail": mistakes,
         }
