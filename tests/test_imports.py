@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "losses": set(),
     "pretext": {"networks", "losses", "transforms"},
     "training": {"data", "networks", "losses", "pretext"},
-    "evaluation": {"data", "networks", "losses"},
+    "evaluation": {"data", "networks", "losses", "readers"},
     "studies": {"transforms", "data", "networks", "losses", "pretext", "training", "evaluation"},
     "release": {"networks", "data", "evaluation", "readers", "transforms"},
     "commands": EVERYTHING,

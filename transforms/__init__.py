@@ -1,5 +1,6 @@
 """From a file to a tensor, and from a batch of images to a puzzle."""
 
+from .accounted import Accounted
 from .genesis import BezierIntensity, LocalShuffle, Painting
 from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range, value_range
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
@@ -25,6 +26,7 @@ from .views import ContrastiveView
 
 __all__ = [
     "HALF_TURN_PLANES",
+    "Accounted",
     "BezierIntensity",
     "ContrastiveView",
     "LoadRadiograph",

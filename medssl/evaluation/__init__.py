@@ -9,6 +9,7 @@ from .figures import figures
 from .grad_cam import GradCAMPanels
 from .handlers import EvaluationFile, PredictionsFile
 from .partial_metrics import PartialAUROC, partial_auroc
+from .prediction_rows import PredictionRows
 from .predictions import Predictions, read_predictions, write_predictions
 from .probes import OnlineProbe, knn_probe
 from .report import write_report
@@ -21,6 +22,7 @@ __all__ = [
     "GradCAMPanels",
     "OnlineProbe",
     "PartialAUROC",
+    "PredictionRows",
     "Predictions",
     "PredictionsFile",
     "ReliabilityCurve",

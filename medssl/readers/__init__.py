@@ -3,17 +3,22 @@
 from .dicom_series import SetAside, Stack, find_stacks, read_stack
 from .radiograph import is_dicom, read_radiograph
 from .reading import Reading
-from .studies import list_studies
+from .studies import examine_folder, list_studies, studies_of
+from .study import Found, Refusal, Study
 from .suffixes import KNOWN_SUFFIXES
 from .units import Unit, find_units, is_slice
 from .volume import read_volume, volume_files
 
 __all__ = [
     "KNOWN_SUFFIXES",
+    "Found",
     "Reading",
+    "Refusal",
     "SetAside",
     "Stack",
+    "Study",
     "Unit",
+    "examine_folder",
     "find_stacks",
     "find_units",
     "is_dicom",
@@ -22,5 +27,6 @@ __all__ = [
     "read_radiograph",
     "read_stack",
     "read_volume",
+    "studies_of",
     "volume_files",
 ]

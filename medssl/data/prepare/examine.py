@@ -8,31 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
 
 import numpy as np
-import pydicom
 
 from medssl.errors import UnusableImageError, UserError
 from medssl.files import whole_file
-from medssl.readers import Reading, Unit, find_stacks, is_slice, read_radiograph, read_stack, read_volume
+from medssl.readers import Reading, Study, Unit, is_slice, studies_of
+from medssl.readers.dicom_file import read_dataset
 
 from ..images import hash_patient
 from ..store import STORE, StoreSettings
 
 READER_VERSION = 2
 """Counted up when the same file would be stored with other values, so that stores are made anew."""
-LARGEST_VOLUME = 2**30
-"""Voxels of a volume in the store; more come from a wrong spacing."""
-LARGEST_SKEW = 100.0
-"""Condition number of a volume's unit axes; 1 when they are perpendicular, 57 at an angle of 2° between two."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class Outcome:
     """What became of an input, or of one of the volumes in a folder.
 
     Attributes:
-        files: names of the files it is made of.
+        files: names of the files it is made of, below the folder of the input.
         reason: why it cannot be used, in a word or three; empty when it can.
         detail: the same as a sentence; or, of a used image, what was put right.
         stored: the image in the store, relative to the datalist; empty when it cannot be used.
@@ -91,41 +82,30 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
     Raises:
         UserError: the store cannot be written.
     """
-    keep = partial(_keep, settings=settings, output=output, salt=salt)
-    if unit.path.exists() and not (unit.path.is_file() or unit.path.is_dir()):  # reading a pipe would wait for ever
-        return [Outcome([unit.path.name], "unreadable", f"{unit.path.name} is a pipe or a device, no file.")]
-    if settings["spatial_dims"] == 2:
-        return [keep(unit.files, partial(read_radiograph, unit.path))]
-    if not unit.path.is_dir():
-        return [keep(unit.files, partial(read_volume, unit.path))]
-    stacks, rest = find_stacks(unit.files)
-    outcomes = [keep(stack.files, partial(read_stack, stack)) for stack in stacks]
-    return outcomes + [Outcome([left.file.name], left.reason, _sentence(left.detail, unit.path)) for left in rest]
+    found = studies_of(unit, settings["spatial_dims"])
+    folder = unit.path if unit.path.is_dir() else unit.path.parent
+    outcomes = [_keep(study, folder, settings, output, salt) for study in found.studies]
+    refused = [(file, refusal) for refusal in found.refusals for file in refusal.files]
+    return outcomes + [Outcome(_names([file], folder), one.reason, one.detail) for file, one in refused]
 
 
-def _keep(
-    files: Sequence[Path], read: Callable[[], Reading], settings: StoreSettings, output: Path, salt: str
-) -> Outcome:
+def _keep(study: Study, folder: Path, settings: StoreSettings, output: Path, salt: str) -> Outcome:
     from medssl.transforms import write_stored
 
-    names = [path.name for path in files]
+    names = _names(study.files, folder)
     try:
-        original = _trying(read)
-        if original.values.min() == original.values.max():
-            raise UnusableImageError(
-                "constant image", f"Every value of {files[0].name} is {original.values.flat[0]:g}."
-            )
+        original = study.read()
         content = _content(original)
         stored = f"{STORE}/{content[:2]}/{_digest((content + json.dumps(settings)).encode())}.b2nd"
-        image, spacing = _trying(partial(_prepared, original, settings))
+        image, spacing = _prepared(original, study.path, settings)
     except UnusableImageError as error:
-        return Outcome(names, error.reason, _sentence(str(error), files[0].parent))
+        return Outcome(names, error.reason, str(error))
     try:
         with whole_file(output / stored) as temporary:
             write_stored(temporary, image, spacing)
     except (OSError, RuntimeError) as error:  # no fault of the image; blosc2 raises the latter
         raise UserError(f"{output / stored} cannot be written ({error}): is the disk full?") from error
-    patient = _patient(files[0])
+    patient = _patient(study.files[0])
     return Outcome(
         names,
         detail="; ".join(original.notes),
@@ -138,64 +118,20 @@ def _keep(
     )
 
 
-def _trying(step: Callable[[], Result]) -> Result:
-
-    try:
-        return step()
-    except UnusableImageError:
-        raise
-    except Exception as error:  # decoders raise nearly anything on a damaged file
-        raise UnusableImageError("unreadable", str(error) or type(error).__name__) from error
+def _names(files: Sequence[Path], folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in files]
 
 
-def _sentence(error: str, folder: Path) -> str:
-    """What an error says in one line, the same on every machine and in every run."""
-    text = " ".join(error.split()).replace(f"{folder}{os.sep}", "")
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
+def _prepared(original: Reading, path: Path, settings: StoreSettings) -> tuple[np.ndarray, list[float] | None]:
+    """The image as the store keeps it, which is how inference sees it, and the sides of its voxels."""
+    from medssl.transforms import ResampleVolume, ResizeRadiograph
+    from medssl.transforms.image_tensor import image_tensor
 
-
-def _prepared(original: Reading, settings: StoreSettings) -> tuple[np.ndarray, list[float] | None]:
-    """The image as the store keeps it, and the sides of its voxels."""
-    import torch
-
-    from medssl.transforms import ResizeRadiograph
-
-    if original.affine is not None:
-        return _resampled(original.values, original.affine, settings["spacing"])
-    return ResizeRadiograph(settings["size"])(torch.from_numpy(original.values)[None])[0].numpy(), None
-
-
-def _resampled(values: np.ndarray, affine: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, list[float]]:
-    """A volume along the axes to the right, front and head, at a spacing; exactly what inference does."""
-    import torch
-    from monai.data import MetaTensor
-    from monai.transforms import Orientation, Spacing
-
-    sides = np.linalg.norm(affine[:3, :3], axis=0)
-    if not sides.all() or np.linalg.cond(affine[:3, :3] / sides) > LARGEST_SKEW:
-        raise UnusableImageError("wrong affine", "Its axes do not span a space: convert it again from the original.")
-    image = MetaTensor(torch.from_numpy(values)[None], affine=torch.from_numpy(affine))
-    turned = cast(MetaTensor, Orientation("RAS", labels=None)(image))
-    own = _sides(turned.affine.numpy())
-    shape = [side * mm / (new if new > 0 else mm) for side, mm, new in zip(turned.shape[1:], own, spacing, strict=True)]
-    if np.prod(shape) > LARGEST_VOLUME:
-        raise UnusableImageError(
-            "too large",
-            f"{_at(spacing, shape)}: correct the spacing in the file, or prepare with a coarser one.",
-        )
-    resampled = cast(MetaTensor, Spacing(spacing, mode="bilinear")(turned))
-    if min(resampled.shape[1:]) < 2:
-        raise UnusableImageError(
-            "too small",
-            f"{_at(spacing, resampled.shape[1:])}, and a volume needs several along each axis: correct the spacing in "
-            "the file, or prepare with a finer one.",
-        )
+    image = image_tensor(original, path)
+    if settings["spatial_dims"] == 2:
+        return ResizeRadiograph(settings["size"])(image)[0].numpy(), None
+    resampled = ResampleVolume(settings["spacing"])(image)
     return resampled[0].numpy(), _sides(resampled.affine.numpy())
-
-
-def _at(spacing: Sequence[float], shape: Sequence[float]) -> str:
-    sides = " × ".join(f"{side:.0f}" for side in shape)
-    return f"At a spacing of {' × '.join(f'{side:g}' for side in spacing)} mm it has {sides} voxels"
 
 
 def _sides(affine: np.ndarray) -> list[float]:
@@ -216,11 +152,10 @@ def _digest(*parts: bytes | memoryview) -> str:
 
 
 def _patient(path: Path) -> str:
-    return str(_header(path, ["PatientID"]).get("PatientID") or "") if is_slice(path) else ""
-
-
-def _header(path: Path, tags: list[str]) -> pydicom.Dataset:
+    if not is_slice(path):
+        return ""
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+        header, _ = read_dataset(path, stop_before_pixels=True, tags=["PatientID"])
+        return str(header.get("PatientID") or "")
     except Exception:  # a damaged file; who reads the pixels says so
-        return pydicom.Dataset()
+        return ""

@@ -142,8 +142,9 @@ def _files(
     for number, unit in enumerate(gathered.rows["unit"]):
         claims.setdefault(unit, number)
     for number, unit in enumerate(gathered.inventory.units):
+        folder = unit.path if unit.path.is_dir() else unit.path.parent
         # Not looked at: the row that names it says why.
-        for outcome in outcomes.get(number, [Outcome([path.name for path in unit.files])]):
+        for outcome in outcomes.get(number, [Outcome([str(path) for path in unit.files])]):
             speaks = owner.get(id(outcome), None if outcome.reason else claims[number])
             for name in outcome.files:
-                yield (unit.path / name if unit.path.is_dir() else unit.path), number, speaks, outcome
+                yield folder / name, number, speaks, outcome
