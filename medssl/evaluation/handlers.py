@@ -63,9 +63,9 @@ class PredictionsFile:
         """Write the file, if it is wanted."""
         if self.only_if is not None and not self.only_if.improved:
             return
-        predictions, labelled = self._seen.predictions(self.labels, self.base)
+        predictions = self._seen.predictions(self.labels, self.base)
         if idist.get_rank() == 0:
-            write_predictions(self.path, predictions, only_scores=not labelled)
+            write_predictions(self.path, predictions)
 
 
 class EvaluationFile:
@@ -126,7 +126,7 @@ class EvaluationFile:
         """
         if self.only_if is not None and not self.only_if.improved:
             return
-        predictions, _ = self._seen.predictions(self.labels)
+        predictions = self._seen.predictions(self.labels)
         if idist.get_rank() > 0:
             return
         found = self._figures(predictions, self._thresholds(predictions))
@@ -192,8 +192,8 @@ class _Seen:
             )
         )
 
-    def predictions(self, names: list[str], base: Path | None = None) -> tuple[Predictions, bool]:
-        """Of all images, named relative to a folder where one is given; and whether the batches had labels."""
+    def predictions(self, names: list[str], base: Path | None = None) -> Predictions:
+        """Of all images, named relative to a folder where one is given."""
         rows = self._rows
         if idist.get_world_size() > 1:
             rows = [row for part in cast(list, idist.all_gather(rows)) for row in part]
@@ -203,7 +203,7 @@ class _Seen:
         scores = np.concatenate([np.zeros((0, len(names))), *(row[2] for row in rows)])
         labelled = bool(rows) and all(row[3] is not None for row in rows)
         labels = np.concatenate([row[3] for row in rows]) if labelled else np.full_like(scores, np.nan)
-        return Predictions(images, patients, names, scores, labels), labelled
+        return Predictions(images, patients, names, scores, labels)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What a network said of every image of a split, beside what is known: in memory and as CSV.
 
 The CSV has the columns ``image`` and ``patient``, one column a class with its probability, named as the class, and one
-a class with its label (1, 0, or empty where unknown), named ``<class> label``. Inference on raw files knows neither
-patients nor labels, and leaves these columns out.
+a class with its label (1, 0, or empty where unknown), named ``<class> label``. That of an inference on raw files, which
+knows neither patients nor labels, ends with ``reason`` and ``note`` instead, see `medssl.evaluation.PredictionRows`.
 """
 
 import csv
@@ -48,27 +48,19 @@ class Predictions:
             )
 
 
-def write_predictions(path: str | Path, predictions: Predictions, only_scores: bool = False) -> None:
-    """Write a CSV that :func:`read_predictions` reads.
-
-    Args:
-        path: of the CSV.
-        predictions: to write.
-        only_scores: leave out patients and labels.
-    """
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """Write a CSV that :func:`read_predictions` reads."""
+    images = pd.DataFrame({"image": predictions.images, "patient": predictions.patients})
     # Nine digits name one float32: what was tied stays tied, and what was not stays apart.
     scores = pd.DataFrame(predictions.scores, columns=predictions.names).map("{:.9g}".format)
-    columns = [pd.DataFrame({"image": predictions.images}), scores]
-    if not only_scores:
-        columns.insert(1, pd.DataFrame({"patient": predictions.patients}))
-        labels = pd.DataFrame(predictions.labels, columns=[_label_column(name) for name in predictions.names])
-        columns.append(labels.astype("Int64"))
+    labels = pd.DataFrame(predictions.labels, columns=[_label_column(name) for name in predictions.names])
     with whole_file(path) as temporary:
-        pd.concat(columns, axis=1).to_csv(temporary, index=False, lineterminator="\n")
+        table = pd.concat([images, scores, labels.astype("Int64")], axis=1)
+        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read the CSV of a split.
+    """Read the CSV of a split, or of an inference on raw files, without the rows that only say a reason.
 
     Where it names no patients, each image counts as a patient's only one; where it has no labels, all are unknown.
     Probabilities are the float32 that a network gives, to the last bit, so a threshold chosen on them hits the same
@@ -83,15 +75,18 @@ def read_predictions(path: str | Path) -> Predictions:
         raise MissingFileError(f"There are no predictions {path}: evaluate the run to get them.")
     with path.open(newline="", encoding="utf-8") as stream:
         header = next(csv.reader(stream), [])
-    first = 1 + (header[1:2] == ["patient"])
-    names = header[first:]
+    of_files = header[-2:] == ["reason", "note"]
+    first = 1 + (header[1:2] == ["patient"] and not of_files)
+    names = header[first:-2] if of_files else header[first:]
     half = names[: len(names) // 2]
-    labelled = bool(half) and names[len(half) :] == [_label_column(name) for name in half]
+    labelled = bool(half) and names[len(half) :] == [_label_column(name) for name in half] and not of_files
     names = half if labelled else names
     if header[:1] != ["image"] or not names:
         raise UserError(f"{path} holds no predictions: its columns must be image, (patient,) and one for each class.")
     # By position, for pandas renames a column whose name it has met before (classes "Mass" and "Mass label").
     table = pd.read_csv(path, header=None, skiprows=1, dtype=str, keep_default_na=False, names=range(len(header)))
+    if of_files:
+        table = table[table[len(header) - 2] == ""]
     images = table[0].tolist()
     scores = _numbers(path, table, header, range(first, first + len(names))).astype(np.float32).astype(np.float64)
     if not ((scores >= -1e-6) & (scores <= 1 + 1e-6)).all():  # a softmax may round to just above 1

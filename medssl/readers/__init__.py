@@ -3,7 +3,7 @@
 from .dicom_series import SetAside, Stack, find_stacks, read_stack
 from .radiograph import is_dicom, read_radiograph
 from .reading import Reading
-from .studies import examine_folder, list_studies, studies_of
+from .studies import examine_folder, studies_of
 from .study import Found, Refusal, Study
 from .suffixes import KNOWN_SUFFIXES
 from .units import Unit, find_units, is_slice
@@ -23,7 +23,6 @@ __all__ = [
     "find_units",
     "is_dicom",
     "is_slice",
-    "list_studies",
     "read_radiograph",
     "read_stack",
     "read_volume",

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from medssl.errors import UserError
-
-from .dicom_series import find_stacks
 from .radiograph_studies import find_radiographs, radiograph_studies
 from .study import Found
-from .units import Unit, find_units
+from .units import Unit
 from .volume_studies import find_volumes, volume_studies
 
 
@@ -32,37 +28,3 @@ def examine_folder(folder: str | Path, spatial_dims: int, skip: str | Path | Non
         UserError: a folder may not be looked into.
     """
     return find_radiographs(folder, skip) if spatial_dims == 2 else find_volumes(folder, skip)
-
-
-def list_studies(folder: str | Path, spatial_dims: int) -> list[dict[str, Any]]:
-    """Every image under a folder, ready for a MONAI dataset.
-
-    Args:
-        folder: searched to the bottom.
-        spatial_dims: 2 for radiographs; 3 for NIfTI volumes and folders of DICOM slices.
-
-    Returns:
-        For each study its path as ``image`` (the paths of its slices, for a volume of DICOM files) and a name as
-        ``file``: the path, to which a folder that holds several volumes adds the first file of each.
-
-    Raises:
-        MissingFileError: there is no such folder.
-        UserError: it holds no image.
-    """
-    units, _ = find_units(Path(folder), spatial_dims)
-    studies = [study for unit in units for study in _studies(unit)]
-    if not studies:
-        kind = "radiographs" if spatial_dims == 2 else "volumes (NIfTI files, folders of DICOM slices)"
-        raise UserError(f"There are no {kind} in {folder}.")
-    return studies
-
-
-def _studies(unit: Unit) -> list[dict[str, Any]]:
-    if unit.path.is_file():
-        return [{"image": str(unit.path), "file": str(unit.path)}]
-    stacks, _ = find_stacks(unit.files)
-    names = [unit.path / stack.files[0].name if len(stacks) > 1 else unit.path for stack in stacks]
-    return [
-        {"image": [str(path) for path in stack.files], "file": str(name)}
-        for stack, name in zip(stacks, names, strict=True)
-    ]

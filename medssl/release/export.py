@@ -17,11 +17,16 @@ from .target import check_archive, earlier_export, place, write_archive
 from .travelling import travelling_modules
 
 READERS = {
-    2: ("medssl.transforms.load_radiograph", "medssl.release.scripts.radiographs"),
-    3: ("medssl.transforms.load_volume", "medssl.readers.studies"),
+    2: ("medssl.transforms.load_radiograph", "medssl.readers.radiograph_studies"),
+    3: ("medssl.transforms.load_volume", "medssl.readers.volume_studies"),
 }
-FOR_INFERENCE = ("medssl.release.scripts.outputs", "medssl.release.scripts.mistakes")
-FOR_EVALUATION = ("medssl.release.scripts.labelled", "medssl.release.scripts.figures")
+FOR_INFERENCE = (
+    "medssl.transforms.accounted",
+    "medssl.evaluation.prediction_rows",
+    "medssl.release.scripts.outputs",
+    "medssl.release.scripts.mistakes",
+)
+FOR_EVALUATION = ("medssl.data.labelled", "medssl.release.scripts.figures")
 
 
 @dataclass(frozen=True)

@@ -100,16 +100,6 @@ def test_an_evaluation_writes_its_figures_and_the_probability_of_every_image(tmp
     assert len(read_predictions(written_predictions).images) == IMAGES
 
 
-def test_inference_writes_the_probabilities_alone(tmp_path: Path) -> None:
-    def step(engine: Engine, batch: dict) -> dict:
-        return {"pred": torch.tensor([[0.25]])}
-
-    engine = Engine(step)
-    PredictionsFile(tmp_path / "predictions.csv", ["Mass"], tmp_path).attach(engine)
-    engine.run([{"file": [str(tmp_path / "a" / "1.png")]}])
-    assert (tmp_path / "predictions.csv").read_text() == "image,Mass\na/1.png,0.25\n"
-
-
 SCORES, TRUTH = [[0.9], [0.1], [0.7], [0.4]], [[1.0], [0.0], [float("nan")], [1.0]]
 
 

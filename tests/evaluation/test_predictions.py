@@ -33,16 +33,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.labels, predictions.labels)
 
 
-def test_inference_knows_neither_patients_nor_labels(tmp_path: Path) -> None:
-    predictions = some_predictions()
-    write_predictions(tmp_path / "p.csv", predictions, only_scores=True)
-    assert (tmp_path / "p.csv").read_text(encoding="utf-8").startswith('image,Mass,Mass label,"Nodule, large",')
-    read = read_predictions(tmp_path / "p.csv")
-    assert read.names == NAMES
-    assert read.patients == read.images == predictions.images
-    assert np.isnan(read.labels).all()
-
-
 def test_no_images_are_no_error(tmp_path: Path) -> None:
     nothing = Predictions([], [], ["Mass"], np.zeros((0, 1)), np.zeros((0, 1)))
     write_predictions(tmp_path / "p.csv", nothing)

@@ -129,7 +129,7 @@ def test_scripts_are_copies_that_import_nothing_of_ours_from_elsewhere(exported:
 
 def test_modules_of_one_name_cannot_travel_together() -> None:
     with pytest.raises(ValueError, match="would be one file in scripts"):
-        travelling_modules(["medssl.data.prepare", "medssl.commands.prepare"])
+        travelling_modules(["medssl.readers.radiograph", "medssl.data.phantoms.radiograph"])
 
 
 def parsed(bundle: Path, **values: Any) -> ConfigParser:
@@ -224,9 +224,9 @@ def run_inference(bundle: Path, **values: Any) -> ConfigWorkflow:
 
 MISTAKES = {
     "There is no folder nowhere": {"dataset_dir": "nowhere"},
-    "There are no radiographs in": {"dataset_dir": "docs"},
-    "images/damaged.png cannot be read as PNG": {"dataset_dir": "images"},
-    "damaged.png cannot be read as PNG": {"dataset_dir": "images", "workers": 1},
+    "docs can be predicted (2 × no image): eval/predictions.csv says why": {"dataset_dir": "docs"},
+    "can be predicted (1 × unreadable)": {"dataset_dir": "images"},
+    "images can be predicted (1 × unreadable)": {"dataset_dir": "images", "workers": 1},
     "There are no weights docs/models/model.pt: run from the bundle's folder": {"bundle_root": "docs"},
 }
 

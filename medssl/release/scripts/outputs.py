@@ -1,7 +1,4 @@
-"""What the network says of each image, as a CSV with a header.
-
-MONAI's ``ClassificationSaver`` writes neither header nor names of the outputs.
-"""
+"""The names of the network's outputs, and what it says of each image of a datalist as a CSV."""
 
 import csv
 import json
@@ -23,10 +20,10 @@ def output_names(metadata: str | Path) -> list[str]:
 
 
 class OutputsFile:
-    """Write a CSV with a row an image: its name, one column for each output, and what is known of it.
+    """Write a CSV with a row an image: ``image``, ``patient``, each output, and what is known of each.
 
-    Batches need ``file``. Where they have ``label`` too, there are the columns ``patient`` and ``<class> label`` (1, 0,
-    or empty where unknown).
+    The last are the columns ``<class> label`` (1, 0, or empty where unknown). Batches need ``file``, ``patient`` and
+    ``label``. MONAI's ``ClassificationSaver`` writes neither header nor names of the outputs.
 
     Args:
         path: of the CSV.
@@ -53,27 +50,20 @@ class OutputsFile:
     def collect(self, engine: Engine) -> None:
         """Keep what the network says of a batch."""
         output, batch = cast(dict[str, Any], engine.state.output), cast(dict[str, Any], engine.state.batch)
-        scores, labels = output[CommonKeys.PRED].float().tolist(), output.get(CommonKeys.LABEL)
-        count = len(scores)
-        patients = batch.get("patient", [""] * count)
-        known = [[]] * count if labels is None else labels.float().tolist()
-        self._rows += zip(map(self._name, batch["file"]), patients, scores, known, strict=True)
+        scores, labels = (output[key].float().tolist() for key in (CommonKeys.PRED, CommonKeys.LABEL))
+        self._rows += zip(map(self._name, batch["file"]), batch["patient"], scores, labels, strict=True)
 
     def __call__(self, engine: Engine) -> None:
         """Write the file."""
-        labelled = any(labels for *_, labels in self._rows)
-        header = ["image", *self.names]
-        if labelled:
-            header = ["image", "patient", *self.names, *(f"{name} label" for name in self.names)]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="", encoding="utf-8") as stream:
+        with self.path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(header)
+            writer.writerow(["image", "patient", *self.names, *(f"{name} label" for name in self.names)])
             for image, patient, scores, labels in self._rows:
                 # Nine digits name one float32.
                 cells = [f"{score:.9g}" for score in scores]
                 known = ["" if math.isnan(label) else f"{label:.0f}" for label in labels]
-                writer.writerow([image, patient, *cells, *known] if labelled else [image, *cells])
+                writer.writerow([image, patient, *cells, *known])
 
     def _name(self, file: str) -> str:
         return Path(os.path.relpath(file, self.base)).as_posix()
