@@ -2,9 +2,10 @@
 
 from .accounted import Accounted
 from .genesis import BezierIntensity, LocalShuffle, Painting
+from .image_tensor import image_tensor
 from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range, value_range
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
-from .load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed, volume_tensor
+from .load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed
 from .masks import box_masks, draw_boxes, draw_grid_masks
 from .mixing import draw_coefficients, draw_partners, mix
 from .per_image import RandPerImage, RandPerImaged
@@ -63,6 +64,7 @@ __all__ = [
     "draw_resized_crops",
     "half_overlapping_starts",
     "half_turns",
+    "image_tensor",
     "jitter_intensity",
     "mix",
     "normalise_tiles",
@@ -73,6 +75,5 @@ __all__ = [
     "shortest_routes",
     "to_unit_range",
     "value_range",
-    "volume_tensor",
     "write_stored",
 ]

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -21,6 +20,7 @@ from monai.transforms import Transform
 from medssl.readers.radiograph import read_radiograph
 
 from .apply_to_keys import ApplyToKeys
+from .image_tensor import image_tensor
 
 
 class LoadRadiograph(Transform):
@@ -45,10 +45,7 @@ class LoadRadiograph(Transform):
 
     def __call__(self, path: str | Path) -> MetaTensor:
         """Load the file at ``path``."""
-        path = Path(path)
-        grey = read_radiograph(path, self.voi_lut).values
-        meta = {"filename_or_obj": str(path), "spatial_shape": np.array(grey.shape), "original_channel_dim": 0}
-        return MetaTensor(torch.from_numpy(grey)[None], meta=meta)
+        return image_tensor(read_radiograph(path, self.voi_lut), path)
 
 
 class LoadRadiographd(ApplyToKeys):

@@ -12,41 +12,20 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Orientation, Spacing, Transform
-from monai.utils import SpaceKeys
 
 from medssl.errors import UnusableImageError
-from medssl.readers.reading import Reading
 from medssl.readers.volume import read_volume, volume_files
 
 from .apply_to_keys import ApplyToKeys
+from .image_tensor import image_tensor
 
 LARGEST_VOLUME = 2**30
 """Voxels of a volume after resampling; more come from a wrong spacing."""
 LARGEST_SKEW = 100.0
 """Condition number of a volume's unit axes; 1 when they are perpendicular, 57 at an angle of 2° between two."""
-
-
-def volume_tensor(reading: Reading, file: str | Path) -> MetaTensor:
-    """A volume as a MetaTensor [1, X, Y, Z]; its notes stand in the metadata, joined.
-
-    Args:
-        reading: of a volume.
-        file: from which it comes.
-    """
-    affine = np.asarray(reading.affine)
-    meta = {
-        "filename_or_obj": str(file),
-        "original_affine": affine,
-        "spatial_shape": np.array(reading.values.shape),
-        "space": SpaceKeys.RAS,
-        "original_channel_dim": 0,
-        "notes": "; ".join(reading.notes),  # one string, so that items of a batch collate
-    }
-    return MetaTensor(torch.from_numpy(reading.values)[None], affine=torch.from_numpy(affine), meta=meta)
 
 
 class LoadVolume(Transform):
@@ -64,7 +43,7 @@ class LoadVolume(Transform):
 
     def __call__(self, path: str | Path | Sequence[str | Path]) -> MetaTensor:
         """Load the file or folder at ``path``, or the slices that it names."""
-        return volume_tensor(read_volume(path), volume_files(path)[0])
+        return image_tensor(read_volume(path), volume_files(path)[0])
 
 
 class LoadVolumed(ApplyToKeys):

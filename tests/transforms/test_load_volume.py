@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from medssl.errors import UnusableImageError
 from medssl.readers.reading import Reading
-from medssl.transforms.load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed, volume_tensor
+from medssl.transforms.image_tensor import image_tensor
+from medssl.transforms.load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")
@@ -224,7 +225,7 @@ def test_the_chain_of_the_bundles_runs_on_real_volumes() -> None:
 
 def volume(shape: tuple[int, ...], affine: np.ndarray, name: str = "a/ct.nii") -> MetaTensor:
     values = np.random.default_rng(1).normal(0, 100, shape).astype(np.float32)
-    return volume_tensor(Reading(values, affine), name)
+    return image_tensor(Reading(values, affine), name)
 
 
 @pytest.mark.parametrize("spacing", [(2, 2, 3), (-1, -1, -1), (1.3, -1, 0.9)])

@@ -124,8 +124,7 @@ def _names(files: Sequence[Path], folder: Path) -> list[str]:
 
 def _prepared(original: Reading, path: Path, settings: StoreSettings) -> tuple[np.ndarray, list[float] | None]:
     """The image as the store keeps it, which is how inference sees it, and the sides of its voxels."""
-    from medssl.transforms import ResampleVolume, ResizeRadiograph
-    from medssl.transforms.image_tensor import image_tensor
+    from medssl.transforms import ResampleVolume, ResizeRadiograph, image_tensor
 
     image = image_tensor(original, path)
     if settings["spatial_dims"] == 2:
