@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from medssl.errors import MissingFileError, UserError
 
+from .dicom_file import is_dicom
 from .suffixes import DICOM_SUFFIXES, PICTURE_SUFFIXES, VOLUME_SUFFIXES, companions
 
 NO_SLICE_SUFFIXES = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".csv", ".json", ".txt")
@@ -107,9 +108,6 @@ def is_slice(path: Path) -> bool:
     if name.endswith(NO_SLICE_SUFFIXES) or name == "dicomdir":
         return False
     try:
-        if not path.is_file():  # a pipe would wait for ever
-            return False
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        return is_dicom(path)
     except OSError:
         return False
