@@ -52,7 +52,7 @@ def card(model: Model, metadata: Mapping[str, Any]) -> str:
         model=model,
         metadata=metadata,
         network=model.description.get("architecture") or model.description["backbone"],
-        image="radiograph" if flat else "volume",
+        image=model.image_word,
         size=" × ".join(map(str, model.image_size)) + (" pixels" if flat else " voxels"),
         spacing=None if flat else _spacing(model.description["spacing"]),
         tags=_tags(model),
@@ -96,7 +96,7 @@ def _listed_counts(model: Model, split: str) -> SplitCounts | None:
 
 
 def _tags(model: Model) -> list[str]:
-    images = ["chest X-ray" if model.spatial_dims == 2 else "CT", f"{model.spatial_dims}D"]
+    images = [model.image_word, f"{model.spatial_dims}D"]
     if not model.classes:
         return [*images, "self-supervised pre-training", "feature extraction"]
     return [*images, f"{'multi-class' if model.exclusive else 'multi-label'} classification", "partial labels"]

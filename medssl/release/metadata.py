@@ -51,7 +51,7 @@ def metadata(
         authors: of the model; None where nobody is named yet.
         changelog: version → what is new in it, the newest first.
     """
-    kind, task, authors = _kind(model), _task(model), authors or "not named"
+    kind, task, authors = f"{model.image_word}s", _task(model), authors or "not named"
     data = "PNG, JPEG, TIFF, BMP or DICOM" if model.spatial_dims == 2 else "NIfTI, or folders of DICOM slices"
     return {
         "schema": SCHEMA,
@@ -95,10 +95,6 @@ def evaluation_figures(run: RunFolder) -> dict[str, float]:
     return {name: round(value, 4) for name, value in named.items() if value is not None}
 
 
-def _kind(model: Model) -> str:
-    return "chest radiographs" if model.spatial_dims == 2 else "CT volumes"
-
-
 def _task(model: Model) -> str:
     if not model.classes:
         return "Feature extraction"
@@ -113,9 +109,9 @@ def _trained_on(model: Model) -> str:
 
 def _channel(model: Model) -> str:
     if model.spatial_dims == 2:
-        return "radiograph, minus its mean, over its standard deviation"
+        return f"{model.image_word}, minus its mean, over its standard deviation"
     low, high = model.description["window"]
-    return f"CT, {low:g} to {high:g} HU mapped to -1 to 1"
+    return f"{model.image_word}, {low:g} to {high:g} HU mapped to -1 to 1"
 
 
 def _input(model: Model) -> dict[str, Any]:
@@ -123,7 +119,7 @@ def _input(model: Model) -> dict[str, Any]:
     return {
         "type": "image",
         "format": "magnitude",
-        "modality": "CR" if flat else "CT",
+        **({"modality": model.modality} if model.modality else {}),
         "num_channels": 1,
         "spatial_shape": model.image_size,
         "dtype": "float32",

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from medssl.data import image_word
 from medssl.errors import UserError
 from medssl.evaluation.report.run_folders import RunFolder, read_run_folder
 from medssl.networks import (
@@ -56,6 +57,16 @@ class Model:
     def spatial_dims(self) -> int:
         """2 or 3."""
         return len(self.image_size)
+
+    @property
+    def modality(self) -> str:
+        """Of the images that it was trained on, as DICOM writes it; "" where they did not state it."""
+        return str(self.description.get("modality", ""))
+
+    @property
+    def image_word(self) -> str:
+        """What such an image is called."""
+        return image_word(self.modality, self.spatial_dims)
 
 
 def read_model(path: str | Path) -> Model:

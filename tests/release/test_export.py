@@ -103,6 +103,29 @@ def test_the_readme_has_figures_counts_and_limits(exported: Exported) -> None:
     assert exported.to_do == []
 
 
+@pytest.mark.parametrize(
+    ("modality", "dims", "word"),
+    [
+        ("", 2, "images"),
+        ("US", 2, "ultrasound images"),
+        ("DX", 2, "radiographs"),
+        ("", 3, "volumes"),
+        ("CT", 3, "CT volumes"),
+    ],
+)
+def test_images_are_called_what_their_files_said_they_are(modality: str, dims: int, word: str, tmp_path: Path) -> None:
+    volume = {"image_size": [32, 32, 32], "spacing": [1.0, 1.0, 2.0], "window": [-50.0, 150.0]} if dims == 3 else {}
+    run = finished_run(tmp_path / "run", spatial_dims=dims, modality=modality, **volume)
+    bundle = export_run(run, tmp_path / "bundle", archive=False).folder
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["name"] == f"Classification of {word}"
+    assert metadata["network_data_format"]["inputs"]["image"].get("modality", "") == modality
+    texts = [metadata["description"], metadata["image_classes"], (bundle / "docs" / "README.md").read_text()]
+    assert all(word[:-1] in text for text in texts)
+    if modality == "US":
+        assert not re.search(r"chest|radiograph|X-ray|\bCR\b", " ".join(texts))
+
+
 def test_no_path_and_no_patient_gets_out(exported: Exported) -> None:
     assert exported.archive is not None
     with zipfile.ZipFile(exported.archive) as archive:
@@ -190,7 +213,7 @@ def test_a_backbone_gives_its_pooled_features(architecture: str, tmp_path: Path)
     with own_scripts(exported.folder), quiet(), torch.no_grad():
         torch.testing.assert_close(network_of(exported.folder)(images), backbone.pool(backbone(images)))
         check_shapes(exported.folder)
-    assert "20 radiographs without labels" in (exported.folder / "docs" / "README.md").read_text()
+    assert "20 images without labels" in (exported.folder / "docs" / "README.md").read_text()
 
 
 def test_exclusive_classes_sum_to_one_as_in_the_run(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from medssl.data import image_word
+
 from .page import Picture, Table, Text
 from .plots import draw_curves, png
 from .run_folders import RunFolder, shown_path
@@ -35,6 +37,8 @@ def main_facts(run: RunFolder, special: Mapping[str, str]) -> Table:
     """What a run is: network, data and the numbers that matter, with what only its kind has between them."""
     architecture = run.text("architecture") or str(run.description.get("architecture", "unknown"))
     facts = {"network": f"{architecture}, {run.spatial_dims}D", **special}
+    if modality := run.description.get("modality"):
+        facts["images"] = f"{image_word(str(modality), run.spatial_dims)}s"
     if run.text("datalist"):
         facts["datalist"] = shown_path(run.text("datalist"))
     values = {
