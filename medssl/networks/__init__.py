@@ -12,8 +12,10 @@ from .weights import (
     load_backbone_weights,
     load_model_weights,
     load_state_dict,
+    model_description,
     read_description,
     save_backbone,
+    weights_file,
 )
 
 __all__ = [
@@ -35,10 +37,12 @@ __all__ = [
     "load_matching_weights",
     "load_model_weights",
     "load_state_dict",
+    "model_description",
     "network_description",
     "output_layer",
     "read_description",
     "repeat_input_channels",
     "save_backbone",
     "torchvision_weights",
+    "weights_file",
 ]

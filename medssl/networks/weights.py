@@ -73,7 +73,7 @@ def load_backbone_weights(network: nn.Module, path: str | Path) -> nn.Module:
 
     Args:
         network: a classifier from ``build_classifier`` or MONAI, or ``Backbone.network``.
-        path: a state dict, as :func:`save_backbone` writes it.
+        path: a state dict, as :func:`save_backbone` writes it, or the folder of the run that did.
 
     Returns:
         ``network``.
@@ -82,10 +82,24 @@ def load_backbone_weights(network: nn.Module, path: str | Path) -> nn.Module:
         MissingFileError: when there is no such file.
         UserError: when the file is no state dict, or not every weight of it found its place.
     """
+    path = weights_file(path)
     state = _fitting_state(network, path)
     kept = network.load_state_dict(state, strict=False).missing_keys
     logger.info("Loaded %s: %d weights of the network, %d left as initialised.", path, len(state), len(kept))
     return network
+
+
+def weights_file(path: str | Path) -> Path:
+    """The file of a backbone's weights: ``backbone.pt`` in the folder of a run, or the file that is named.
+
+    Raises:
+        MissingFileError: when there is no such file, or none in the folder.
+    """
+    path = Path(path)
+    found = path / "backbone.pt" if path.is_dir() else path
+    if not found.is_file():
+        raise MissingFileError(f"There are no weights {found}: name a backbone.pt, or the folder of its run.")
+    return found
 
 
 def load_backbone(path: str | Path) -> Backbone:
@@ -166,10 +180,43 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
     Raises:
         MissingFileError: when there is none.
+        UserError: when it is damaged.
     """
     path = Path(path).with_suffix(".json")
     if not path.is_file():
         raise MissingFileError(
             f"There is no {path}, which says what the network of these weights is: keep both together."
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON's and Unicode's errors are kinds of it
+        raise UserError(f"{path} is no valid JSON ({error}): it is damaged.") from error
+    if not isinstance(description, dict):
+        raise UserError(f"{path} describes no weights: it must hold names and values.")
+    return description
+
+
+def model_description(path: str | Path, spatial_dims: int | None = None) -> dict[str, Any]:
+    """The description of a classifier, which stands beside its ``model.pt``.
+
+    Args:
+        path: of the weights.
+        spatial_dims: 2 or 3, what the network must be for; None for either.
+
+    Raises:
+        MissingFileError: when there is none.
+        UserError: when it is damaged, says too little, or is of a network for other images.
+    """
+    description = read_description(path)
+    needed = ("architecture", "spatial_dims", "in_channels", "image_size", "labels", "exclusive")
+    if missing := [key for key in needed if key not in description]:
+        raise UserError(
+            f"{Path(path).with_suffix('.json')} describes no classifier ({', '.join(missing)} missing): give the "
+            "model.pt of a fine-tuning."
+        )
+    if spatial_dims not in (None, description["spatial_dims"]):
+        raise UserError(
+            f"{path} is a network for {description['spatial_dims']}D images, and this bundle is for {spatial_dims}D: "
+            "take the other bundle."
+        )
+    return description

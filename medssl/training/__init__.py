@@ -1,7 +1,8 @@
 """What MONAI's engines and bundles need from us: steps, handlers, determinism, resume, several processes."""
 
 from .batches import check_batches
-from .config import begin_run, check_ids
+from .checks import check_evaluation, check_finetuning, check_pretraining, check_resumed, check_view, fingerprint
+from .config import begin_run, check_ids, check_options
 from .distributed import (
     ShareBuffers,
     begin_distributed,
@@ -48,13 +49,20 @@ __all__ = [
     "begin_distributed",
     "begin_run",
     "check_batches",
+    "check_evaluation",
+    "check_finetuning",
     "check_ids",
+    "check_options",
+    "check_pretraining",
+    "check_resumed",
+    "check_view",
     "computes_in_half",
     "distribute",
     "draw_puzzles",
     "effective_rank",
     "feature_dataset",
     "feature_spread",
+    "fingerprint",
     "fit_linear_layer",
     "gradient_affinity",
     "half_type",

@@ -1,6 +1,6 @@
 """The config of a bundle while it runs: caught mistakes, plain messages, and a copy for the record.
 
-``begin_run`` stands first in ``initialize`` of every bundle.
+``check_options`` stands first in ``initialize`` of every bundle, then what else is to be checked, then ``begin_run``.
 """
 
 import json
@@ -14,10 +14,11 @@ from pathlib import Path
 import yaml
 from monai.bundle import ConfigParser
 
-from medssl.errors import UserError, print_plain_error
+from medssl.errors import UserError, print_plain_error, user_error
 from medssl.files import write_text
 
 from .fault_tolerance import writing
+from .options import CODE, PATHS, check_typed, check_values, make_folder, typed_options
 
 STANDARD_IDS = {
     "bundle_root", "dataset_dir", "device", "evaluate", "finalize", "imports", "inferer", "initialize",
@@ -26,30 +27,76 @@ STANDARD_IDS = {
 """Top-level ids that other tools look for, or that evaluation leaves unused, referred to or not."""
 
 
-def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
-    """Check the ids of the running config, make mistakes readable, and keep the config as ``name`` in ``output_dir``.
+def check_options(folder: str = "") -> None:
+    """Make mistakes readable from now on, and look at every option of the running config before anything is built.
 
-    Call it from an expression of a MONAI bundle config, first in ``initialize``: nothing else is built by then.
+    Call it from an expression of a MONAI bundle config that refers to nothing, for what an expression refers to is
+    built before it.
+
+    Args:
+        folder: id of the folder that the run makes, usually ``output_dir``; "" for none.
 
     Raises:
-        UserError: for a top-level id that nothing in the config refers to, most often a mistyped option.
+        UserError: for an option that nothing in the config refers to, most often a mistyped one; that does not arrive
+            as it was typed; that cannot be; or for a folder that cannot be written to.
     """
+    _say_what_matters()
+    parser = running_parser()
+    config = parser.get()
+    typed, stray = typed_options()
+    check_typed(typed, stray, config)
+    check_ids(config)
+    check_values(config)
+    for name in PATHS:
+        if typed.get(name, "").startswith(CODE):
+            _check_evaluates(parser, name, typed[name])
+    if folder:
+        make_folder(parser.get_parsed_content(folder))
+
+
+def _say_what_matters() -> None:
     sys.excepthook = print_plain_error
     # MONAI says what it does at length, and ignite repeats errors; a run should say what the user needs.
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     logging.getLogger("ignite.engine").setLevel(logging.CRITICAL)
-    config = running_config()
-    check_ids(config)
+
+
+def _check_evaluates(parser: ConfigParser, name: str, text: str) -> None:
+    try:
+        parser.get_parsed_content(name)
+    except Exception as error:
+        cause = user_error(error) or error.__cause__ or error
+        raise UserError(f"--{name} {text} begins with {text[0]}, so MONAI evaluates it, and fails: {cause}.") from error
+
+
+def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
+    """Keep the running config as ``name`` in ``output_dir``: after all checks, for a refused run changes no other's.
+
+    Call it from an expression of a MONAI bundle config.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    _say_what_matters()
     if os.environ.get("RANK", "0") != "0":  # the first process of a distributed run writes it for all
         return
     # Through JSON, for the command line may have put tuples where YAML knows lists only.
-    plain = json.loads(json.dumps(config, default=str))
+    plain = json.loads(json.dumps(running_config(), default=str))
     with writing(Path(output_dir) / name) as path:
         write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def running_config() -> dict:
     """The config whose expression is being evaluated, with the overrides of the command line, without its metadata.
+
+    Raises:
+        RuntimeError: when not called from an expression of a config.
+    """
+    return {key: value for key, value in running_parser().get().items() if key != "_meta_"}
+
+
+def running_parser() -> ConfigParser:
+    """The parser of the config whose expression is being evaluated.
 
     MONAI gives an expression no handle on the config it stands in, so this looks for the parser among its callers.
 
@@ -60,9 +107,9 @@ def running_config() -> dict:
     while frame is not None:
         parser = frame.f_locals.get("self")
         if isinstance(parser, ConfigParser):
-            return {key: value for key, value in parser.get().items() if key != "_meta_"}
+            return parser
         frame = frame.f_back  # type: ignore[assignment]
-    raise RuntimeError("running_config() works only inside an expression of a MONAI bundle config.")
+    raise RuntimeError("This works only inside an expression of a MONAI bundle config.")
 
 
 def check_ids(config: dict) -> None:

@@ -26,18 +26,25 @@ class BestModel:
         metric: name of the metric; higher is better.
         description: what inference needs to know besides the weights (architecture, labels, image size, …), written
             beside them with the suffix ``.json``.
+        keep_last: take every validation for the best so far, where the metric cannot tell one from another.
 
     Attributes:
         improved: whether the validation that ended last was the best so far.
     """
 
     def __init__(
-        self, path: str | Path, network: nn.Module, metric: str, description: Mapping[str, Any] | None = None
+        self,
+        path: str | Path,
+        network: nn.Module,
+        metric: str,
+        description: Mapping[str, Any] | None = None,
+        keep_last: bool = False,
     ) -> None:
         self.path = Path(path)
         self.network = network
         self.metric = metric
         self.description = dict(description or {})
+        self.keep_last = keep_last
         self.best = float("-inf")
         self.improved = False
 
@@ -48,7 +55,7 @@ class BestModel:
     def __call__(self, engine: Engine) -> None:
         """Save the network if the score has risen."""
         score = float(engine.state.metrics[self.metric])
-        self.improved = score > self.best
+        self.improved = self.keep_last or score > self.best
         if self.improved:
             self.best = score
             write_tensors(_unwrap(self.network).state_dict(), self.path)

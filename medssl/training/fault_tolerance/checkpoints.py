@@ -13,12 +13,14 @@ import torch
 from ignite.engine import Engine, Events
 
 from medssl.errors import UserError
+from medssl.files import write_json
 
-from .writing import write_tensors
+from .writing import write_tensors, writing
 
 logger = logging.getLogger(__name__)
 
 SCALER = "amp_scaler"
+SETTINGS = "settings.json"
 HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")
 """Names that a killed process leaves behind, see ``medssl.files.whole_file``."""
 
@@ -40,10 +42,17 @@ class RunCheckpoint:
             optimizer, a scheduler.
         resume: whether to go on from the last checkpoint where there is one.
         interval: epochs between two checkpoints; the last epoch always has one.
+        settings: what a run may not change when it goes on, kept beside as ``settings.json``; see
+            ``medssl.training.check_resumed``.
     """
 
     def __init__(
-        self, directory: str | Path, states: Mapping[str, Any], resume: bool = False, interval: int = 1
+        self,
+        directory: str | Path,
+        states: Mapping[str, Any],
+        resume: bool = False,
+        interval: int = 1,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = Path(directory)
         self.path = self.directory / "last.pt"
@@ -51,6 +60,7 @@ class RunCheckpoint:
         self.states = dict(states)
         self.resume = resume
         self.interval = interval
+        self.settings = settings
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer. Attach it last, so that the checkpoint holds what the other handlers did."""
@@ -89,6 +99,9 @@ class RunCheckpoint:
         if idist.get_rank() == 0:
             self._tidy()
         epoch = self._restore(engine) if self.resume else 0
+        if self.settings is not None and idist.get_rank() == 0:
+            with writing(self.directory / SETTINGS) as path:
+                write_json(path, self.settings)
         epochs = idist.all_gather(epoch) if idist.get_world_size() > 1 else [epoch]
         if len(set(cast(list[int], epochs))) > 1:
             raise UserError(

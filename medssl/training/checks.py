@@ -1,0 +1,250 @@
+"""Do data, weights and settings fit each other? Asked before a run begins, so that nothing is lost or misread.
+
+What a model was trained with (its labels, whether they exclude each other, what it sees of an image) rules whatever is
+done with it later. Each kind of run has one function here, called from ``initialize`` of its bundle.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medssl.data import are_of_one_kind, is_auroc_defined, store_settings
+from medssl.errors import UserError
+from medssl.networks import ARCHITECTURES, read_description, weights_file
+
+from .fault_tolerance.checkpoints import SETTINGS
+
+logger = logging.getLogger(__name__)
+
+Items = Sequence[Mapping[str, Any]]
+
+
+def check_finetuning(
+    datalist: str | Path,
+    training: Items,
+    validation: Items,
+    description: Mapping[str, Any],
+    batch_size: int,
+    pretrained: str | Path = "",
+    patience: int = 0,
+) -> None:
+    """Look whether a fine-tuning can begin, and can end with a model.
+
+    Args:
+        datalist: where the images come from.
+        training: its items, with ``label`` [K].
+        validation: likewise.
+        description: of the model, as it will stand in ``model.json``.
+        batch_size: images of a mini-batch.
+        pretrained: weights to begin with, or the folder of their run; "" for none.
+        patience: validations without a rise until the training ends; 0 for never.
+
+    Raises:
+        UserError: there is too little to learn from or to choose the best epoch by; the images are not what the
+            network is to see; or the weights are of another network.
+        MissingFileError: there are no such weights.
+    """
+    _check_count(datalist, training, "training", description, batch_size)
+    check_view(datalist, description)
+    if all(np.isnan(item["label"]).all() for item in training):
+        raise UserError(f"No label of any training image in {datalist} is known: prepare the images with their labels.")
+    if not validation:
+        raise UserError(
+            f"{datalist} has no image in validation, by which the best epoch is chosen: prepare the images again, with "
+            "--fractions 0.7 0.1 0.2, --folds, or a split column."
+        )
+    if not is_auroc_defined(validation):
+        if patience:
+            raise UserError(
+                f"No class has known positive and negative images in validation of {datalist}, so --patience has "
+                "nothing to go by: leave it out, or prepare the images with more for validation."
+            )
+        logger.warning(
+            "No class has known positive and negative images in validation of %s, so there is no AUROC to choose the "
+            "best epoch by: the model of the last epoch is kept.",
+            datalist,
+        )
+    if pretrained:
+        check_pretrained(pretrained, description)
+
+
+def check_pretraining(datalist: str | Path, images: Items, description: Mapping[str, Any], batch_size: int) -> None:
+    """Look whether a pre-training can begin.
+
+    Args:
+        datalist: where the images come from.
+        images: its items.
+        description: of the backbone, as it will stand in ``backbone.json``.
+        batch_size: images of a mini-batch.
+
+    Raises:
+        UserError: there are too few images, or they are not what the network is to see.
+    """
+    _check_count(datalist, images, "training and unlabeled", description, batch_size)
+    check_view(datalist, description)
+
+
+def check_evaluation(datalist: str | Path, description: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Look whether a model may judge the images of a datalist. (That its labels fit, ``read_labelled`` looks.)
+
+    Args:
+        datalist: where the images come from.
+        description: of the model, as it stands in ``model.json``.
+        options: what the config says of the same.
+
+    Raises:
+        UserError: the images are not what the model was trained to see, or the config wants it otherwise than it was
+            trained.
+    """
+    for name, value in options.items():
+        if _plain(value) != _plain(description[name]):
+            raise UserError(
+                f"--{name} is {value}, and the model was trained with {description[name]}, which rules: leave the "
+                "option out."
+            )
+    check_view(datalist, description)
+
+
+def check_view(datalist: str | Path, description: Mapping[str, Any]) -> None:
+    """Look whether the prepared images of a datalist are what a network sees.
+
+    Args:
+        datalist: beside its store.
+        description: of the network: ``spatial_dims``, ``image_size``, in 3D ``spacing`` and ``window``, ``modality``.
+
+    Raises:
+        UserError: when size, spacing or modality differ; names both.
+        MissingFileError: there is no store.
+    """
+    axes = len(description["image_size"])
+    store = store_settings(datalist, axes)
+    of_network, modality = str(description.get("modality", "")), str(store.get("modality", ""))
+    if axes == 2 and list(store["size"]) != list(description["image_size"]):
+        raise UserError(
+            f"The images of {datalist} have {_sides(store['size'])} pixels, and the network sees "
+            f"{_sides(description['image_size'])}: prepare them with --size "
+            f"{' '.join(map(str, description['image_size']))}."
+        )
+    if axes == 3 and not np.allclose(store["spacing"], description["spacing"], atol=1e-3):
+        raise UserError(
+            f"The voxels of {datalist} have a spacing of {_sides(store['spacing'])} mm, and the network sees "
+            f"{_sides(description['spacing'])} mm: prepare the volumes with --spacing "
+            f"{' '.join(f'{side:g}' for side in description['spacing'])}."
+        )
+    if not are_of_one_kind(modality, of_network):
+        raise UserError(f"The images of {datalist} are {modality}, and the network was trained on {of_network}.")
+    if "window" in description and not are_of_one_kind(modality, "CT"):
+        raise UserError(
+            f"The volumes of {datalist} are {modality}, and this bundle windows CT in HU "
+            f"({description['window']}), which means nothing there."
+        )
+
+
+def check_pretrained(pretrained: str | Path, description: Mapping[str, Any]) -> None:
+    """Look whether a network may begin with weights that have a description, and warn where they saw other images.
+
+    Weights of others without a description are left to the loading.
+
+    Args:
+        pretrained: the weights, or the folder of their run.
+        description: of the network that is to be trained.
+
+    Raises:
+        UserError: they are of another network, or of a classifier of other classes.
+        MissingFileError: there are no such weights.
+    """
+    path = weights_file(pretrained)
+    if not path.with_suffix(".json").is_file():
+        return
+    theirs = read_description(path)
+    network = {
+        "architecture": theirs.get("backbone", theirs.get("architecture")),
+        "spatial_dims": theirs.get("network", theirs).get("spatial_dims"),
+        "labels": theirs.get("labels"),
+    }
+    for name, value in network.items():
+        if value not in (None, description[name]):
+            raise UserError(
+                f"{path} is of a network with {name} {value}, and this one has {description[name]}: give the weights "
+                f"of such a one, or take {name} from there."
+            )
+    differing = [
+        f"{name} {theirs[name]} instead of {description[name]}"
+        for name in ("spacing", "window", "modality", "intensity")
+        if theirs.get(name) and description.get(name) and _plain(theirs[name]) != _plain(description[name])
+    ]
+    if differing:
+        logger.warning("%s learned from other images than these: %s.", path, ", ".join(differing))
+
+
+def check_resumed(
+    resume: bool, directory: str | Path, settings: Mapping[str, Any], may_differ: Sequence[str] = ()
+) -> None:
+    """Look whether a run that is to go on is still the same.
+
+    Args:
+        resume: whether it is to go on.
+        directory: of its checkpoints, in which :class:`RunCheckpoint` kept the settings.
+        settings: of the run as it is wanted now.
+        may_differ: names of settings that are only named where they differ.
+
+    Raises:
+        UserError: for a setting that differs; names both values.
+    """
+    if not resume:
+        return
+    if not (Path(directory) / "last.pt").exists() and not (Path(directory) / "previous.pt").exists():
+        logger.warning("There is no checkpoint in %s to go on from: the run begins with the first epoch.", directory)
+        return
+    path = Path(directory) / SETTINGS
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name, value in _plain(settings).items():
+        if name not in before or before[name] == value:
+            continue
+        sentence = f"The checkpoints in {directory} are of a run with {name} {before[name]}, and now it is {value}"
+        if name not in may_differ:
+            raise UserError(f"{sentence}: take another --output_dir, or the settings of that run.")
+        logger.warning("%s.", sentence)
+
+
+def fingerprint(items: Items) -> str:
+    """A few letters that differ where images, their order or their labels do.
+
+    Args:
+        items: of a datalist, whose images ``prepare`` named by what they show.
+    """
+    digest = sha256()
+    for item in items:
+        digest.update(Path(item["image"]).name.encode())
+        digest.update(np.asarray(item["label"], dtype=np.float32).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_count(
+    datalist: str | Path, items: Items, split: str, description: Mapping[str, Any], batch_size: int
+) -> None:
+    if len(items) < 2:
+        raise UserError(f"{datalist} has {len(items) or 'no'} image in {split}: a training needs at least two.")
+    architecture, size = ARCHITECTURES[description["architecture"]], description["image_size"]
+    if min(size) < architecture.smallest_side:
+        raise UserError(
+            f"Images of {_sides(size)} are too small for {description['architecture']}: no side may be below "
+            f"{architecture.smallest_side}."
+        )
+    if batch_size == 1 and max(size) < 2 * architecture.stride:
+        # The last map has one voxel, of which batch normalisation cannot take a variance.
+        raise UserError(f"--batch_size 1 is too small for images of {_sides(size)}: take at least 2.")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: a tuple is a list."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _sides(values: Sequence[float]) -> str:
+    return " × ".join(f"{value:g}" for value in values)

@@ -1,0 +1,208 @@
+"""The options of a run, looked at before anything is built of them: as they were typed, and as the config holds them.
+
+MONAI reads its command line by python-fire, which takes every value for Python: ``run#1`` is ``run`` with a comment,
+``2024`` and ``1e3`` are numbers, ``a,b`` is a tuple, ``None`` is left out (google/python-fire#338). In a config ``#``
+separates ids, also in the middle of a path.
+"""
+
+import ast
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from medssl.errors import UserError
+from medssl.networks import ARCHITECTURES
+
+MONAI_ARGUMENTS = {
+    "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
+}  # fmt: skip
+"""What ``monai.bundle run`` takes itself; every other option is an id of the config."""
+PATHS = ("bundle_root", "dataset_dir", "datalist", "output_dir", "pretrained", "model", "predictions", "first")
+"""Ids that name a file or folder."""
+MAY_BE_EMPTY = ("pretrained",)
+CODE = ("$", "@", "%")
+"""What a value begins with that MONAI evaluates: an expression, a reference, a piece of another file."""
+
+
+class Rule(NamedTuple):
+    """What a plain value must be."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(least: int) -> Rule:
+    return Rule(
+        f"a whole number from {least}", lambda value: _is_number(value) and isinstance(value, int) and value >= least
+    )
+
+
+def _is_window(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
+
+
+POSITIVE = Rule("a number above 0, such as 0.001", lambda value: _is_number(value) and value > 0)
+TRUTH = Rule("True or False", lambda value: value in (True, False))
+TEXT = Rule("text", lambda value: isinstance(value, str))
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        ("epochs", "batch_size", "val_interval", "checkpoint_interval", "pictures_every", "crops_per_volume", "copies"),
+        _whole(1),
+    ),
+    **dict.fromkeys(
+        ("seed", "workers", "patience", "cache_images", "cache_volumes", "keep_every", "probe_every", "resamples"),
+        _whole(0),
+    ),
+    **dict.fromkeys(("learning_rate", "backbone_rate"), POSITIVE),
+    **dict.fromkeys(("amp", "compile", "resume", "exclusive"), TRUTH),
+    **dict.fromkeys(("split", "schedule", "experiment", "tracking_uri"), TEXT),
+    "cache_rate": Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
+    "similarity_weight": Rule("a number from 0", lambda value: _is_number(value) and value >= 0),
+    "window": Rule("two numbers, the lower first, such as [-200,300]", _is_window),
+    "architecture": Rule(f"one of {', '.join(ARCHITECTURES)}", lambda value: value in list(ARCHITECTURES)),
+}
+"""Id → what its value must be, unless that is an expression."""
+
+
+def typed_options() -> tuple[dict[str, str], list[str]]:
+    """What was typed after ``python -m monai.bundle run``: options as text, and the words that belong to none.
+
+    Both are empty where this process was started in another way.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if getattr(spec, "name", "") != "monai.bundle.__main__":
+        return {}, []
+    return split_words(sys.argv[2:])
+
+
+def split_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Options as text, and the words that belong to none, by the rules of python-fire."""
+    options, stray, left = dict[str, str](), list[str](), list(words)
+    while left:
+        word = left.pop(0)
+        if not _is_option(word):
+            stray.append(word)
+            continue
+        name, given, value = word.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if given:
+            options[name] = value
+        elif left and not _is_option(left[0]):
+            options[name] = left.pop(0)
+        elif name.startswith("no"):  # --noresume
+            options[name[2:]] = "False"
+        else:
+            options[name] = "True"
+    return options, stray
+
+
+def _is_option(word: str) -> bool:
+    return re.match(r"--|-[a-zA-Z]", word) is not None
+
+
+def check_typed(options: Mapping[str, str], stray: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Refuse what does not reach the config as it was typed.
+
+    Args:
+        options: as they were typed.
+        stray: words that belong to no option, which MONAI takes for names of a part to run.
+        config: what came of them.
+
+    Raises:
+        UserError: for the first of them, with what to type instead.
+    """
+    for word in stray:
+        if word not in config:
+            raise UserError(f"The word {word!r} belongs to no option: put a value with spaces in quotes.")
+    for name, text in options.items():
+        if name in MONAI_ARGUMENTS or re.split("#|::", name)[0] not in config:
+            continue
+        if text == "None":
+            raise UserError(
+                f"--{name} None changes nothing, for MONAI leaves it out: give a value, or ./None as a name."
+            )
+        if "#" in text and not text.startswith(CODE):
+            raise UserError(
+                f"--{name} {text} does not arrive whole, for # begins a comment on MONAI's command line and separates "
+                "ids in its configs: give it a name without #."
+            )
+        is_text = name in PATHS or RULES.get(name) is TEXT
+        if is_text and config[name] != text and not _is_quoted(text):
+            raise UserError(
+                f"--{name} {text} arrives as {config[name]!r}, for MONAI's command line reads values as Python: write "
+                f"./{text.strip()}, or take another name."
+            )
+
+
+def _is_quoted(text: str) -> bool:
+    """Whether it is text in Python's own quotes, ``"'2024'"``, of someone who knows python-fire."""
+    try:
+        return isinstance(ast.literal_eval(text), str)
+    except (ValueError, SyntaxError):
+        return False
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Hold the plain values of a config to what they must be; expressions are left to whoever wrote them.
+
+    Raises:
+        UserError: for the first that is something else; names id, value and what it must be.
+    """
+    plain = {name: value for name, value in config.items() if not str(value).startswith(CODE)}
+    for name in PATHS:
+        if name in plain:
+            _check_path(name, plain[name])
+    for name, rule in RULES.items():
+        if name in plain and not rule.holds(plain[name]):
+            raise UserError(f"--{name} is {plain[name]!r}, and must be {rule.words}.")
+    _check_image_size(config, plain.get("image_size"))
+    epochs, interval = plain.get("epochs"), plain.get("val_interval", 1)
+    if epochs is not None and interval > epochs:
+        raise UserError(
+            f"--val_interval {interval} is more than --epochs {epochs}: no epoch would be validated, and no model kept."
+        )
+
+
+def _check_path(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise UserError(f"{name} is {value!r} and no text: put it in quotes in a file, on the command line before ./")
+    if "::" in value:
+        raise UserError(f"{name} is {value!r}, with # or ::, which separate ids in a MONAI config: take another name.")
+    if value.startswith("~"):
+        raise UserError(f"{name} is {value!r}, in which nobody put your home folder for ~: write it out.")
+    if not value.strip() and name not in MAY_BE_EMPTY:
+        raise UserError(f"{name} is empty: name a file or folder, or leave --{name} out.")
+
+
+def _check_image_size(config: Mapping[str, Any], size: Any) -> None:
+    parts = [part for part in (config.get("network_def"), config.get("backbone")) if isinstance(part, dict)]
+    axes = next((part["spatial_dims"] for part in parts if part.get("spatial_dims") in (2, 3)), None)
+    if size is None or axes is None:
+        return
+    sides = size if isinstance(size, (list, tuple)) else []
+    if len(sides) != axes or not all(map(_whole(1).holds, sides)):
+        example = {2: "[224,224]", 3: "[128,128,32]"}[axes]
+        raise UserError(f"--image_size is {size!r}, and must be {axes} whole numbers, such as {example}.")
+
+
+def make_folder(path: str | Path) -> None:
+    """Make the folder that a run writes to, so that one that cannot be made is named before the work begins.
+
+    Raises:
+        UserError: it cannot be made, or not be written to.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be made a folder ({error.strerror}): name another --output_dir.") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"{path} may not be written to: name another --output_dir.")
