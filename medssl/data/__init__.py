@@ -1,8 +1,10 @@
 """From files and CSVs to datalists and datasets: preparing, splitting, partial labels."""
 
 from .datalist import read_datalist, read_exclusive, read_labels, write_datalist
+from .labelled import read_labelled
+from .modalities import are_of_one_kind, image_word
 from .npz import unpack_npz, unpack_source
-from .partial_labels import label_counts, simulate_partial_labels
+from .partial_labels import is_auroc_defined, label_counts, simulate_partial_labels
 from .phantoms import write_phantoms
 from .preprocessing import stored_preprocessing
 from .sources import Source, merge_sources, name_sources, read_sources, read_tables
@@ -13,12 +15,16 @@ from .tables import Table, read_table
 __all__ = [
     "Source",
     "Table",
+    "are_of_one_kind",
     "fold_patients",
+    "image_word",
+    "is_auroc_defined",
     "label_counts",
     "merge_sources",
     "name_sources",
     "read_datalist",
     "read_exclusive",
+    "read_labelled",
     "read_labels",
     "read_sources",
     "read_table",

@@ -115,6 +115,18 @@ def read_exclusive(path: str | Path) -> bool:
     return bool(_read(Path(path)).get("exclusive", False))
 
 
+def check_is_there(datalist: Path) -> None:
+    """Look whether there is a file of that name.
+
+    Raises:
+        MissingFileError: there is none, or a folder.
+    """
+    if datalist.is_dir():
+        raise MissingFileError(f"{datalist} is a folder: name the datalist in it, such as {datalist}/datalist.json.")
+    if not datalist.is_file():
+        raise MissingFileError(f"There is no datalist {datalist}: make one with `python -m medssl prepare`.")
+
+
 def _plain_item(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
     plain = {key: value for key, value in item.items() if key != "label"}
     plain["image"] = _relative(str(item.get("image", "")), folder)
@@ -149,8 +161,7 @@ def _array(label: list[int | None]) -> np.ndarray:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise MissingFileError(f"There is no datalist {path}: make one with `python -m medssl prepare`.")
+    check_is_there(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:  # JSON's and Unicode's errors are kinds of it

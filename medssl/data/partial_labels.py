@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,17 @@ def label_counts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     labels = np.asarray(labels)
     return (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)
+
+
+def is_auroc_defined(items: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether some class has known positive and known negative images, so that there is an AUROC.
+
+    Args:
+        items: of a datalist, with ``label`` [K].
+    """
+    labels = [item["label"] for item in items]
+    positive, negative = label_counts(np.array(labels)) if labels else (np.zeros(0), np.zeros(0))
+    return bool(((positive > 0) & (negative > 0)).any())
 
 
 def simulate_partial_labels(

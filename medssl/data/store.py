@@ -15,8 +15,11 @@ from typing import TypedDict
 from medssl.errors import MissingFileError, UserError
 from medssl.files import write_json
 
+from .datalist import check_is_there
+
 STORE = "store"
 _SETTINGS = "store.json"
+_IMAGES = {2: "2D images", 3: "volumes"}
 _HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")  # see `medssl.files.whole_file`
 
 
@@ -24,12 +27,14 @@ class StoreSettings(TypedDict, total=False):
     """How the images of a store were prepared.
 
     ``spatial_dims`` is 2 or 3; ``size`` the [rows, columns] of every radiograph; ``spacing`` the sides of a volume's
-    voxels along x, y, z in mm, where -1 means each file's own.
+    voxels along x, y, z in mm, where -1 means each file's own; ``modality`` what the images are, as DICOM calls it
+    (``DX``, ``CT``, …), "" where nobody says.
     """
 
     spatial_dims: int
     size: list[int]
     spacing: list[float]
+    modality: str
 
 
 def check_settings(spatial_dims: int, size: Sequence[int], spacing: Sequence[float]) -> StoreSettings:
@@ -39,13 +44,13 @@ def check_settings(spatial_dims: int, size: Sequence[int], spacing: Sequence[flo
         UserError: a number that no store can be made with.
     """
     if spatial_dims not in (2, 3):
-        raise UserError(f"spatial_dims must be 2 (radiographs) or 3 (volumes), not {spatial_dims}.")
+        raise UserError(f"spatial_dims (--dims) must be 2 (radiographs) or 3 (volumes), not {spatial_dims}.")
     if spatial_dims == 2:
         if len(size) != 2 or min(size) < 8:
-            raise UserError(f"size must be rows and columns of at least 8 pixels, such as 224 224, not {list(size)}.")
+            raise UserError(f"size (--size) must be rows and columns of at least 8 pixels, such as 224 224, not {list(size)}.")
         return {"spatial_dims": 2, "size": [int(side) for side in size]}
     if len(spacing) != 3 or not all(side > 0 or side == -1 for side in spacing):
-        raise UserError(f"spacing must be three sides in mm, or -1 for each file's own, not {list(spacing)}.")
+        raise UserError(f"spacing (--spacing) must be three sides in mm, or -1 for each file's own, not {list(spacing)}.")
     return {"spatial_dims": 3, "spacing": [float(side) for side in spacing]}
 
 
@@ -54,18 +59,28 @@ def write_settings(output: Path, settings: StoreSettings) -> None:
     write_json(output / STORE / _SETTINGS, settings)
 
 
-def store_settings(datalist: str | Path) -> StoreSettings:
+def store_settings(datalist: str | Path, spatial_dims: int | None = None) -> StoreSettings:
     """How the images of a datalist were prepared.
+
+    Args:
+        datalist: the JSON file beside the store.
+        spatial_dims: 2 or 3, the axes that the images must have; None for either.
 
     Raises:
         MissingFileError: there is no such datalist, or no store beside it.
+        UserError: the images have other axes.
     """
     datalist = Path(datalist)
     path = datalist.parent / STORE / _SETTINGS
-    if not datalist.is_file() or not path.is_file():
-        missing = path if datalist.is_file() else datalist
-        raise MissingFileError(f"There is no {missing}: `python -m medssl prepare` writes datalist and store together.")
+    check_is_there(datalist)
+    if not path.is_file():
+        raise MissingFileError(f"There is no {path}: `python -m medssl prepare` writes datalist and store together.")
     settings: StoreSettings = json.loads(path.read_text(encoding="utf-8"))
+    if spatial_dims not in (None, settings["spatial_dims"]):
+        raise UserError(
+            f"{datalist} is of {_IMAGES[settings['spatial_dims']]}, and {_IMAGES[spatial_dims]} are needed: take the "
+            f"bundle for the former, or prepare the latter with --dims {spatial_dims}."
+        )
     return settings
 
 
