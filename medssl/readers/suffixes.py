@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -46,16 +46,19 @@ def companions(header: str | Path) -> tuple[Path, ...]:
         Files that are there, in the header's folder or below it, in order.
     """
     header = Path(header)
+    inside = (file for file in data_files(header) if header.parent in file.parents and file.is_file())
+    return tuple(dict.fromkeys(inside))
+
+
+def data_files(header: Path) -> Iterator[Path]:
+    """The files in which a header says its voxels are; those of a ``.hdr`` may be any of several."""
     suffix = suffix_of(header)
+    names: Iterable[str] = ()
     if suffix in (".hdr", ".hdr.gz"):
-        stem = without_suffix(header)
-        names = iter([stem + end for end in (".img", ".img.gz", ".IMG")])
+        names = (without_suffix(header) + end for end in (".img", ".img.gz", ".IMG"))
     elif suffix in (*NRRD_SUFFIXES, *META_SUFFIXES):
-        names = _named_in(header)
-    else:
-        return ()
-    files = (Path(os.path.normpath(header.parent / name)) for name in names)
-    return tuple(dict.fromkeys(file for file in files if header.parent in file.parents and file.is_file()))
+        names = (name for name in _named_in(header) if name.upper() != "LOCAL")
+    return (Path(os.path.normpath(header.parent / name)) for name in names)
 
 
 def header_fields(header: Path) -> dict[str, str]:

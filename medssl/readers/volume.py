@@ -1,4 +1,4 @@
-"""CT volumes from NIfTI files or from DICOM slices to arrays in HU with their affine."""
+"""Volumes from DICOM slices, NIfTI files and whatever else SimpleITK reads, to arrays with their affine."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel
-import numpy as np
-
 from medssl.errors import MissingFileError, UnusableImageError, UserError
 
+from .dicom_file import is_dicom
 from .dicom_series import MAY_BE_SLICES, SetAside, Stack, find_stacks, read_stack
-from .radiograph import is_dicom
+from .itk_formats import read_itk
+from .nifti import read_nifti
 from .reading import Reading
-
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
+from .suffixes import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 
 
 def read_volume(path: str | Path | Sequence[str | Path]) -> Reading:
-    """Read one volume from a NIfTI file, a folder of DICOM slices, a multi-frame file, or the slices that are named.
+    """Read one volume from a file (see `medssl.readers.suffixes`), a folder of DICOM slices, or the slices named.
 
     Returns:
         The volume, its affine, and notes on what was put right.
@@ -39,7 +36,16 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> Reading:
         return _read_dicom(f"The list of {len(files)} files from {first} on", files)
     if first.is_dir():
         return _read_dicom(str(first), _dicom_files(first))
-    return _read_dicom(str(first), files) if is_dicom(first) else Reading(*_read_nifti(first))
+    suffix = suffix_of(first)
+    if suffix in NIFTI_SUFFIXES:
+        return read_nifti(first)
+    if suffix in ITK_SUFFIXES:
+        return read_itk(first)
+    if suffix in DICOM_SUFFIXES or is_dicom(first):
+        return _read_dicom(str(first), files)
+    known = ", ".join((*NIFTI_SUFFIXES[:2], *ITK_SUFFIXES))
+    sentence = f"{first} is no volume ({known}, or a folder with one DICOM series): convert it to NIfTI."
+    raise UnusableImageError("not a volume", sentence)
 
 
 def volume_files(path: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -52,39 +58,6 @@ def volume_files(path: str | Path | Sequence[str | Path]) -> list[Path]:
     if not files:
         raise UserError("A volume is to be read from an empty list of files: name its slices.")
     return files
-
-
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    if not path.name.lower().endswith(NIFTI_SUFFIXES):
-        raise UnusableImageError(
-            "not a volume",
-            f"{path} is no volume (.nii, .nii.gz, or a folder with one DICOM series): convert it to NIfTI.",
-        )
-    try:
-        image = nibabel.load(path)
-        # Straight to float32: MONAI's NibabelReader goes through float64 when the file has a scale.
-        volume = image.get_fdata(dtype=np.float32, caching="unchanged")  # type: ignore[attr-defined]
-        affine = np.asarray(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
-    except Exception as error:  # of a damaged file nibabel, gzip and numpy raise nearly anything
-        raise UnusableImageError(
-            "unreadable", f"{path} cannot be read as NIfTI ({error}): it is damaged; copy or convert it again."
-        ) from error
-    if volume.ndim > 3 and all(side == 1 for side in volume.shape[3:]):
-        volume = volume.reshape(volume.shape[:3])
-    if volume.ndim != 3 or 0 in volume.shape:
-        raise UnusableImageError(
-            "not a volume", f"{path} has the shape {volume.shape}, and a volume has three axes: save one volume a file."
-        )
-    if not np.isfinite(volume).all():
-        count = int((~np.isfinite(volume)).sum())
-        raise UnusableImageError(
-            "not finite", f"{path} holds {count} voxels that are NaN or infinite: replace them (air is −1024 HU)."
-        )
-    if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
-        raise UnusableImageError(
-            "wrong affine", f"{path} has an affine that maps to no space: convert it again from the original."
-        )
-    return np.ascontiguousarray(volume), affine
 
 
 def _read_dicom(name: str, files: Sequence[Path]) -> Reading:
@@ -115,10 +88,10 @@ def _dicom_files(folder: Path) -> list[Path]:
     dicom = {path for path in files if is_dicom(path)}
     if not dicom:
         raise UnusableImageError(
-            "no volume", f"{folder} holds no DICOM slices: give a folder with one series, or a NIfTI file."
+            "no volume", f"{folder} holds no DICOM slices: give a folder with one series, or the file of a volume."
         )
     # A file named as the slices are is a slice that got damaged; a note or a table beside them is not.
-    suffixes = DICOM_SUFFIXES | {_suffix(path) for path in dicom}
+    suffixes = {*DICOM_SUFFIXES, *(_suffix(path) for path in dicom)}
     return [path for path in files if path in dicom or _suffix(path) in suffixes]
 
 
