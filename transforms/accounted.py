@@ -36,7 +36,7 @@ class Accounted(Transform):
         """Read and transform one item, whose ``image`` is a `medssl.readers.Study`."""
         study = item["image"]
         try:
-            reading = study.read()
+            reading = study.read(keep_masks=True)  # what the network was trained on may look like masks
             seen = self.transform({**item, "image": image_tensor(reading, study.path)})
         except Exception as error:
             fault = user_error(error)  # MONAI wraps what its transforms raise

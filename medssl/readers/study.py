@@ -36,8 +36,11 @@ class Study:
     files: tuple[Path, ...]
     reader: Callable[[], Reading] = field(repr=False)
 
-    def read(self) -> Reading:
+    def read(self, keep_masks: bool = False) -> Reading:
         """Decode it and judge its values.
+
+        Args:
+            keep_masks: note what looks like a mask and keep it, see `judge`.
 
         Raises:
             UnusableImageError: it is damaged, constant or no scan; the sentence, of one line, is the same on every
@@ -45,7 +48,7 @@ class Study:
         """
         name, folder = self.path.name, self.files[0].parent
         try:
-            reading = judge(self.reader(), name)
+            reading = judge(self.reader(), name, keep_masks)
             if reading.values.min() == reading.values.max():
                 raise UnusableImageError("constant image", f"Every value of {name} is {reading.values.flat[0]:g}.")
         except UserError as error:

@@ -1,5 +1,6 @@
 """An exported bundle gives what its run gives, where MONAI is installed and medssl is not."""
 
+import csv
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ct_series import series_of_three_kinds
 from monai.bundle import ConfigWorkflow
 
 from medssl.data import write_datalist, write_phantoms
@@ -56,21 +58,29 @@ def finished_run(kind: str, datalist: Path, output: Path) -> Path:
     return output
 
 
-def radiographs(folder: Path) -> None:
-    """PNG and DICOM files, MONOCHROME1 and a display window among them."""
+def radiographs(folder: Path) -> dict[str, str]:
+    """PNG and DICOM files, MONOCHROME1 and a display window among them; and the reasons of others."""
     write_phantoms(folder / "png", "chest", 2, size=70, progress=False)
     write_phantoms(folder / "dicom", "chest", 5, size=70, image_format="dicom", progress=False)
     if SHARED.is_dir():
         shutil.copytree(SHARED / "cxr_dicom", folder / "real")
+    for name in ("damaged.png", "damaged.dcm", "table.txt", "none.png"):
+        (folder / name).write_bytes(b"none" if name != "none.png" else b"")
+    return {"damaged.png": "unreadable", "damaged.dcm": "unreadable", "table.txt": "no image", "none.png": "empty file"}
 
 
-def volumes(folder: Path) -> None:
-    """NIfTI files and folders of DICOM slices, one of a tilted gantry."""
+def volumes(folder: Path) -> dict[str, str]:
+    """NIfTI files and folders of DICOM slices, one of a tilted gantry; and the reasons of others."""
     write_phantoms(folder / "nifti", "head", 2, size=(40, 32, 20), progress=False)
     tilted = folder / "tilted"
     tilted.mkdir()
     for slice_ in (SHARED / "ct_dicom" / "head_tilted").glob("I1?0.dcm"):
         shutil.copy(slice_, tilted)
+    series_of_three_kinds(folder / "series", apart=True)
+    (folder / "damaged.nii.gz").write_bytes(b"none")
+    (folder / "radiograph.png").write_bytes(b"none")
+    damaged = {"series/cut/cut09.dcm": "damaged", "damaged.nii.gz": "unreadable"}
+    return {"series/uneven": "uneven slices", "radiograph.png": "no image", **damaged}
 
 
 @pytest.mark.parametrize("kind", ["cxr", "ct"])
@@ -79,7 +89,7 @@ def test_inference_without_medssl_gives_the_probabilities_of_the_run(
 ) -> None:
     datalist, images, bundle = chest if kind == "cxr" else head, tmp_path / "images", tmp_path / "bundle"
     run = finished_run(kind, datalist, tmp_path / "run")
-    (radiographs if kind == "cxr" else volumes)(images)
+    reasons = (radiographs if kind == "cxr" else volumes)(images)
     BundleRun(f"{kind}_finetune", ("inference",), (), {"dataset_dir": images, "output_dir": run, "workers": 0}).run()
     export_run(run, bundle)
 
@@ -96,6 +106,14 @@ def test_inference_without_medssl_gives_the_probabilities_of_the_run(
     assert exported.scores == pytest.approx(own.scores, abs=1e-5)
     assert own.scores.std(axis=0).min() > 1e-4  # or any two would agree
     assert len({Path(image).suffix for image in own.images}) == 2 or not SHARED.is_dir()
+    told = [rows(folder / "predictions.csv") for folder in (run, tmp_path / "results")]
+    assert told[0] == told[1]
+    assert {image: reason for image, reason, _ in told[0] if reason} == reasons
+    assert all(note for _, reason, note in told[0] if reason)
+    notes = {image: note for image, reason, note in told[0] if not reason}
+    assert "interpolated" in notes["series/cut"] if kind == "ct" else "MONOCHROME1 was inverted" in notes.values()
+    closing = f"{len(own.images)} studies predicted, {len(reasons)} rows with the reason why not: "
+    assert closing + str(tmp_path / "results" / "predictions.csv") in done.stdout
 
     # The same images, some of them labelled; in this process, for imports take seconds.
     datalist, labels = labelled(own, images, tmp_path / "labelled.json")
@@ -113,6 +131,12 @@ def test_inference_without_medssl_gives_the_probabilities_of_the_run(
     expected = [None if np.isnan(value) else value for value in partial_auroc(own.scores, labels)]
     assert figures["per_class"] == dict(zip(own.names, expected, strict=True))
     assert None not in expected[:2]
+
+
+def rows(path: Path) -> list[tuple[str, str, str]]:
+    """Image, reason and note of every row."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [(row["image"], row["reason"], row["note"]) for row in csv.DictReader(stream)]
 
 
 def labelled(own: Predictions, images: Path, path: Path) -> tuple[Path, np.ndarray]:

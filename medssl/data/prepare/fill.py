@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from medssl.readers import Unit
 
-from ..store import STORE, StoreSettings, remove_unnamed, write_settings
+from ..store import STORE, StoreSettings, remove_unnamed
 from .examine import Outcome, examine, fingerprint
 from .journal import Journal
 
@@ -27,6 +28,7 @@ def fill_store(
     output: Path,
     salt: str,
     workers: int | None = None,
+    keep_masks: Collection[str] = (),
 ) -> list[list[Outcome]]:
     """Examine every unit that was not examined before, or has changed since, or whose prepared image is gone.
 
@@ -38,39 +40,40 @@ def fill_store(
         salt: for the hash of a patient.
         workers: threads (decoders, torch and blosc2 release Python's lock); by default one a core, at most eight, for
             volumes four.
+        keep_masks: names of the inputs that a table labels: what looks like a mask is an image all the same.
 
     Returns:
         What became of each unit.
     """
     outcomes: dict[int, list[Outcome]] = {}
     with Journal(output / STORE / _JOURNAL) as journal:
-        prints = [fingerprint(unit, settings, salt) for unit in units]
+        kept = [name in keep_masks for name in names]
+        prints = [fingerprint(unit, settings, salt, keep) for unit, keep in zip(units, kept, strict=True)]
         for number, name in enumerate(names):
             known = [Outcome(**fields) for fields in journal.find(name, prints[number]) or ()]
             if known and all((output / each.stored).is_file() for each in known if each.stored):
                 outcomes[number] = known
         left = [number for number in range(len(units)) if number not in outcomes]
         workers = workers or min(os.cpu_count() or 1, 8 if settings["spatial_dims"] == 2 else 4)
-        with closing(_examine([units[number] for number in left], settings, output, salt, workers)) as examined:
+        examine_one = partial(examine, settings=settings, output=output, salt=salt)
+        tasks = [partial(examine_one, units[number], keep_masks=kept[number]) for number in left]
+        with closing(_side_by_side(tasks, workers)) as examined:
             for number, found in examined:
                 outcomes[left[number]] = found
                 journal.add(names[left[number]], prints[left[number]], map(asdict, found))
         journal.compact(names)
-    write_settings(output, settings)
     remove_unnamed(output, {each.stored for found in outcomes.values() for each in found})
     return [outcomes[number] for number in range(len(units))]
 
 
-def _examine(
-    units: Sequence[Unit], settings: StoreSettings, output: Path, salt: str, workers: int
+def _side_by_side(
+    tasks: Sequence[Callable[[], list[Outcome]]], workers: int
 ) -> Generator[tuple[int, list[Outcome]], None, None]:
     """Number and outcomes of each unit, as they get ready."""
-    if not units:
+    if not tasks:
         return
     with _one_torch_thread(), ThreadPoolExecutor(workers) as pool:
-        running: dict[Future[list[Outcome]], int] = {
-            pool.submit(examine, unit, settings, output, salt): number for number, unit in enumerate(units)
-        }
+        running: dict[Future[list[Outcome]], int] = {pool.submit(task): number for number, task in enumerate(tasks)}
         try:
             done = as_completed(running)
             for future in tqdm(done, total=len(running), desc="preparing images", unit="image", disable=None):
