@@ -23,7 +23,7 @@ FAT = -50.0  # HU; what a CT holds besides is air, which is lower
 MOST_LABELS, HIGHEST_LABEL = 1000, 255
 MANY_LABELS = 33  # no drawn phantom has as many tissues
 FEW_LABELS = 4  # too few to tell a label map from a scan by its borders
-FLAT, FLAT_OF_FEW = 0.85, 0.95
+FLAT, VERY_FLAT = 0.85, 0.95
 """Share of neighbours within the structures of a map that are equal.
 
 Label maps have 0.98 and more, one of 62 labels at a quarter of its resolution 0.88; scans of 256 grey values have up to
@@ -71,7 +71,7 @@ def looks_like_hu(values: np.ndarray) -> bool:
 
 
 def _unlike_hu(values: np.ndarray) -> str:
-    low, high = float(values.min()), float(values.max())
+    low, high = float(values.min()) + 0.0, float(values.max())  # no -0
     said = f"values from {low:.4g} to {high:.4g}"
     if low >= -1.1 and high <= 1.1:  # interpolation overshoots
         return f"{said} are no HU: the volume was scaled, or is a map of probabilities"
@@ -115,11 +115,10 @@ def _label_map(values: np.ndarray, sample: np.ndarray, low: float) -> _Suspect |
     planes = volume[np.sort(fullest)]
     labels = np.unique(planes)
     flat, sharp = _borders(planes, labels)
-    few = len(labels) <= FEW_LABELS
-    if flat < (FLAT_OF_FEW if few else FLAT) or not np.array_equal(values, np.rint(values)):
+    if flat < (VERY_FLAT if len(labels) <= FEW_LABELS else FLAT) or not np.array_equal(values, np.rint(values)):
         return None
     words = f"holds {len(labels)} whole numbers from {labels[0]:g} to {labels[-1]:g} in flat regions"
-    is_sure = (few or sharp >= SHARP) and (labels[-1] <= HIGHEST_LABEL or len(labels) >= MANY_LABELS)
+    is_sure = (flat >= VERY_FLAT or sharp >= SHARP) and (labels[-1] <= HIGHEST_LABEL or len(labels) >= MANY_LABELS)
     return _Suspect("label map", words, is_sure)
 
 
@@ -145,7 +144,7 @@ def _distance_map(reading: Reading) -> _Suspect | None:
         return None
     sides = np.maximum(np.linalg.norm(reading.affine[:3, :3], axis=0), 1.0)  # they may count voxels
     planes = reading.values[:: -(-len(reading.values) // PLANES)]
-    if np.ptp(planes) < FEWEST_STEPS * sides.max():
+    if np.ptp(planes) < FEWEST_STEPS * sides.min():
         return None
     steps = (np.abs(np.diff(planes, axis=axis)).max() / sides[axis] for axis in (1, 2))
     if any(step > 2.001 for step in steps):  # 2 at the border, where signed ones go from -1 to 1
