@@ -1,7 +1,8 @@
 """From a file to an array and a note of what was put right: radiographs, volumes, DICOM series. No torch, no MONAI."""
 
+from .dicom_file import is_dicom
 from .dicom_series import SetAside, Stack, find_stacks, read_stack
-from .radiograph import is_dicom, read_radiograph
+from .radiograph import read_radiograph
 from .reading import Reading
 from .studies import examine_folder, studies_of
 from .study import Found, Refusal, Study

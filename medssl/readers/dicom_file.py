@@ -131,14 +131,14 @@ def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequenc
         stream.seek(pixels.start, 1)
         beginning = _peek(stream)
         syntax = _pixel_syntax(beginning, stated, written)
-        is_whole = _left(stream) >= (1 if is_encapsulated(beginning) else count_bytes(header))
+        is_whole = _left(stream) >= (1 if is_encapsulated(beginning) else _count_bytes(header))
         if not stop_before_pixels:
             dataset[pixels.tag] = _read_pixels(stream, pixels, stated)
     meta.TransferSyntaxUID = syntax
     return dataset, _notes(lacks, stated, syntax), is_whole
 
 
-def count_bytes(header: Dataset) -> int:
+def _count_bytes(header: Dataset) -> int:
     """How many bytes the uncompressed pixels that a header announces have."""
     sides = [_whole_number(header, tag) for tag in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
     bits = math.prod(sides) * _whole_number(header, "BitsAllocated")
@@ -218,7 +218,7 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
 
 
 def _encoding(syntax: UID) -> tuple[bool, bool]:
-    """Whether a data set is in implicit VR and whether it is little endian; one with compressed pixels is in explicit."""
+    """Whether a data set is in implicit VR and whether it is little endian; with compressed pixels it is explicit."""
     return syntax in (uid.ImplicitVRLittleEndian, GE_SYNTAX), syntax != uid.ExplicitVRBigEndian
 
 
@@ -226,9 +226,9 @@ def _data_set(stream: BinaryIO, stated: UID) -> tuple[BinaryIO, UID]:
     """The data set, inflated where it is deflated, and the uncompressed syntax in which its elements are written."""
     own = next(syntax for syntax in PLAIN if _encoding(syntax) == _encoding(stated))
     head, size = _peek(stream), _left(stream)
-    counts = {syntax: sum(1 for _ in _sensible(head, size, syntax)) for syntax in PLAIN}
-    if counts[own] and stated:
+    if stated and any(_sensible(head, size, own)):
         return stream, own
+    counts = {syntax: sum(1 for _ in _sensible(head, size, syntax)) for syntax in PLAIN}
     if any(counts.values()):
         return stream, max(counts, key=counts.__getitem__)
     place = stream.tell()

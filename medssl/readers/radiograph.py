@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from PIL import Image, ImageOps
-from pydicom import pixels
+from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from medssl.errors import MissingFileError, UnusableImageError
 
+from .dicom_display import Step, apply_palette, is_inverted, modality_step, padding_limits, voi_choices
+from .dicom_file import is_dicom, read_dataset
+from .dicom_numbers import text, written
+from .dicom_pixels import KEYWORDS, PixelFormat, pixel_format, read_frames
+from .grey_values import invert, is_padding, stored_range, to_grey
+from .pictures import read_picture
 from .reading import Reading
 
-DICOM_MAGIC_OFFSET = 128
+Notes = tuple[str, ...]
 SECTIONAL = ("CT", "MR", "PT", "NM", "US")
 """Modalities of DICOM files that are no radiographs."""
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601, which Pillow uses as well
+NO_PICTURES = ("Segmentation", "RT Dose", "Parametric Map")
+"""What the kinds (SOP classes) of DICOM files whose pixels are no picture have in their names."""
+NEARLY_ALL = 0.999  # of the pixels: a window that makes so many alike shows nothing
 
 
 def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
@@ -28,11 +36,14 @@ def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
 
     Args:
         path: of the file.
-        voi_lut: apply a DICOM's first VOI LUT or window.
+        voi_lut: apply a DICOM's first usable VOI LUT or window.
+
+    Returns:
+        The image, its modality where it is DICOM, and notes on everything that was put right or assumed.
 
     Raises:
         MissingFileError: there is no such file.
-        UnusableImageError: the file is empty, truncated, no radiograph, or holds several frames.
+        UnusableImageError: the file is empty, damaged, no radiograph, or holds several frames.
     """
     path = Path(path)
     if not path.is_file():
@@ -41,7 +52,7 @@ def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
         raise UnusableImageError(
             "empty file", f"{path} is empty (0 bytes): copy it again, or take it out of the datalist."
         )
-    reading = _read_dicom(path, voi_lut) if is_dicom(path) else Reading(_read_picture(path))
+    reading = _read_dicom(path, voi_lut) if is_dicom(path) else read_picture(path)
     grey = reading.values
     if grey.size == 0 or not np.isfinite(grey).all():
         raise UnusableImageError(
@@ -50,74 +61,97 @@ def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
     return replace(reading, values=np.require(grey, np.float32, ["C", "W"]))
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file begins as DICOM files do, whatever its name."""
-    with path.open("rb") as file:
-        return file.read(DICOM_MAGIC_OFFSET + 4)[DICOM_MAGIC_OFFSET:] == b"DICM"
-
-
-def _read_picture(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            if frames > 1:
-                raise _several_frames(path, frames)
-            upright = ImageOps.exif_transpose(picture)  # as every viewer shows it
-            # Modes of 16 and 32 bit are grey already, and "L" would cut them to 8 bit.
-            return np.asarray(upright if upright.mode.startswith(("I", "F")) else upright.convert("L"))
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise UnusableImageError(
-            "unreadable",
-            f"{path} cannot be read as PNG, JPEG, TIFF or DICOM ({error}): it is damaged or no image; "
-            "copy it again, or take it out of the datalist.",
-        ) from error
-
-
 def _read_dicom(path: Path, voi_lut: bool) -> Reading:
-    try:
-        dataset = pydicom.dcmread(path)
-        if "PixelData" not in dataset:
-            if "Image Storage" in UID(dataset.file_meta.get("MediaStorageSOPClassUID") or "").name:
-                raise EOFError("it ends before its pixels")
-            raise UnusableImageError("no pixels", f"{path} is DICOM without an image: take it out of the datalist.")
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        if frames > 1:
-            raise _several_frames(path, frames)
-        modality = str(dataset.get("Modality") or "")
-        if modality in SECTIONAL:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, on what the notes tell
+        dataset, notes = read_dataset(path)
+        _refuse_other_kinds(path, dataset)
+        form, form_notes = pixel_format(path, dataset)
+        if form.frames > 1:
             raise UnusableImageError(
-                "not a radiograph", f"The modality of {path} is {modality}: prepare volumes with --dims 3."
+                "several frames",
+                f"{path} holds {form.frames} frames, and a radiograph is one: save the frame you want as a file of "
+                "its own.",
             )
-        inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
-        notes = ("MONOCHROME1 was inverted",) if inverted else ()
-        return Reading(_grey(dataset, voi_lut), None, notes, modality)
-    except UnusableImageError:
-        raise
-    # pydicom and its decoders raise nearly anything on a damaged file; all of it means the same to the user.
-    except Exception as error:
+        stored, is_cut = next(read_frames(path, dataset, form, [0]))
+        if is_cut:
+            notes += (f"bits beside the {form.stored} that a value has were left out",)
+        grey, grey_notes = _grey(dataset, form, stored, voi_lut)
+        return Reading(grey, None, notes + form_notes + grey_notes, text(dataset, "Modality"))
+
+
+def _refuse_other_kinds(path: Path, dataset: FileDataset) -> None:
+    kind = UID(dataset.file_meta.get("MediaStorageSOPClassUID") or written(dataset, "SOPClassUID")).name
+    if not any(keyword in dataset for keyword in KEYWORDS):
+        if "Image Storage" in kind or "Rows" in dataset:
+            raise UnusableImageError("unreadable", f"{path} ends before its pixels: it was cut off; copy it again.")
+        raise UnusableImageError("no pixels", f"{path} is DICOM without an image: take it out of the datalist.")
+    if any(part in kind for part in NO_PICTURES):
+        raise UnusableImageError("not a radiograph", f"{path} is no picture but {kind}: take it out of the datalist.")
+    modality = text(dataset, "Modality")
+    if modality in SECTIONAL:
         raise UnusableImageError(
-            "unreadable",
-            f"{path} cannot be read as a DICOM image ({error}): copy it again, or take it out of the datalist.",
-        ) from error
+            "not a radiograph", f"The modality of {path} is {modality}: prepare volumes with --dims 3."
+        )
 
 
-def _grey(dataset: pydicom.Dataset, voi_lut: bool) -> np.ndarray:
-    stored = pixels.pixel_array(dataset)  # colour comes as RGB, YBR included
-    interpretation = str(dataset.PhotometricInterpretation)
-    if interpretation == "PALETTE COLOR":
-        stored = pixels.apply_color_lut(stored, dataset)
-        stored = stored / np.float32(2 ** (8 * stored.dtype.itemsize - 8))  # palettes may have 16 bit
+def _grey(dataset: FileDataset, form: PixelFormat, stored: np.ndarray, voi_lut: bool) -> tuple[np.ndarray, Notes]:
+    """Stored values to those that are shown, bright as high."""
+    inputs = stored_range(form.stored, bool(form.signed))
+    if form.photometric == "PALETTE COLOR":
+        stored = apply_palette(stored, dataset, inputs)
     if stored.ndim == 3:
-        return stored[..., :3].astype(np.float32) @ LUMA
-    image = pixels.apply_modality_lut(stored, dataset)
-    if voi_lut:
-        image = pixels.apply_voi_lut(image, dataset)
-    if interpretation == "MONOCHROME1":
-        image = image.astype(np.float64)
-        image = image.max() + image.min() - image
-    return image
+        return to_grey(stored), ("colour was turned to grey",) if np.ptp(stored[..., :3], axis=2).any() else ()
+    modality, notes = modality_step(dataset, (stored.min(), stored.max()) if form.is_float else inputs)
+    is_image = _where_image(dataset, form, stored)
+    grey, voi_notes = _shown(dataset, stored, modality, is_image) if voi_lut else (_through(stored, modality.apply), ())
+    inverted, polarity_notes = is_inverted(dataset, form.photometric)
+    own = grey if is_image is None else grey[is_image]
+    low, high = float(own.min()), float(own.max())
+    if inverted:
+        grey = invert(grey, low, high)
+    padding_notes: Notes = ()
+    if is_image is not None:
+        grey[~is_image] = low
+        padding_notes = ("padding was made black",)
+    return grey, notes + voi_notes + polarity_notes + padding_notes
 
 
-def _several_frames(path: Path, frames: int) -> UnusableImageError:
-    sentence = f"{path} holds {frames} frames, and a radiograph is one: save the frame you want as a file of its own."
-    return UnusableImageError("several frames", sentence)
+def _where_image(dataset: FileDataset, form: PixelFormat, stored: np.ndarray) -> np.ndarray | None:
+    """Where stored values are no padding; None if they are all alike in that."""
+    limits = padding_limits(dataset, bool(form.signed))
+    is_image = None if limits is None else ~is_padding(stored, *limits)
+    return None if is_image is None or is_image.all() or not is_image.any() else is_image
+
+
+def _shown(
+    dataset: FileDataset, stored: np.ndarray, modality: Step, is_image: np.ndarray | None
+) -> tuple[np.ndarray, Notes]:
+    """Stored values after the first VOI LUT or window that shows something of them, or without any."""
+    notes: list[str] = []
+    for choice in voi_choices(dataset, modality.outputs):
+        if isinstance(choice, str):
+            notes.append(choice)
+            continue
+        grey = _through(stored, modality.apply, choice.apply)
+        if not _is_flat(grey, is_image) or _is_flat(stored, is_image):
+            return grey, tuple(notes)
+        notes.append(f"{choice.name} left out: it shows nothing of the image")
+    return _through(stored, modality.apply), tuple(notes)
+
+
+def _is_flat(values: np.ndarray, is_image: np.ndarray | None) -> bool:
+    """Whether nearly all pixels are as dark, or as bright, as any."""
+    own = values if is_image is None else values[is_image]
+    return any(np.count_nonzero(own == end) > NEARLY_ALL * own.size for end in (own.min(), own.max()))
+
+
+def _through(stored: np.ndarray, *steps: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Stored values after some steps, float32; where there are fewer values than pixels, by a table of them."""
+    low, high = stored.min(), stored.max()
+    by_table = stored.dtype.kind != "f" and int(high) - int(low) < stored.size
+    values = np.arange(int(low), int(high) + 1) if by_table else stored
+    for step in steps:
+        values = step(values)
+    values = values.astype(np.float32)
+    return values[np.subtract(stored, low, dtype=np.intp)] if by_table else values

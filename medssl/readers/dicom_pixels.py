@@ -1,0 +1,227 @@
+"""The stored values of a DICOM file's frames, from every transfer syntax that an installed decoder reads."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import uid
+from pydicom.dataset import FileDataset
+from pydicom.pixels import get_decoder
+from pydicom.pixels.common import PhotometricInterpretation
+from pydicom.uid import UID
+
+from medssl.errors import UnusableImageError
+
+from .codestreams import is_encapsulated
+from .dicom_numbers import text, whole_number
+from .grey_values import stored_bits
+
+FLOATING = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
+KEYWORDS = ("PixelData", *FLOATING)
+GREY = ("MONOCHROME2", "MONOCHROME1", "PALETTE COLOR")  # of one sample; the first where nothing is stated
+COLOUR = ("RGB", *(name for name in map(str, PhotometricInterpretation) if name not in (*GREY, "RGB")))
+READ_AS = {
+    # pydicom's decoder refuses samples of 12 bits, which GDCM decodes when it is told that they are lossless.
+    uid.JPEGExtended12Bit: uid.JPEGLossless,
+    # OpenJPEG, in Pillow and GDCM, decodes these since 2.5, and pydicom does not ask it to.
+    **dict.fromkeys((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), uid.JPEG2000Lossless),
+}
+"""Transfer syntaxes, each with another by which pydicom's decoders read it."""
+OWN_BITS = (*uid.JPEG2000TransferSyntaxes, *uid.JPEGLSTransferSyntaxes, uid.HTJ2K, uid.HTJ2KLossless)
+"""Syntaxes whose images say themselves how wide a sample is."""
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a file's pixels lie (PS3.3 C.7.6.3).
+
+    Attributes:
+        keyword: one of `KEYWORDS`.
+        frames: how many.
+        rows: of a frame.
+        columns: of a frame.
+        samples: of a pixel; of colour 3.
+        photometric: ``MONOCHROME1``, ``MONOCHROME2``, ``PALETTE COLOR``, ``RGB``, ….
+        planar: 1 where all samples of one colour follow each other.
+        allocated: bits of a cell.
+        stored: bits of a value within it.
+        high_bit: the highest of them, counted from 0.
+        signed: 1 where that is a sign.
+    """
+
+    keyword: str
+    frames: int
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    planar: int
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: int
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the pixels are floating-point numbers."""
+        return self.keyword in FLOATING
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a frame: rows, columns and, of colour, samples."""
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
+
+    @property
+    def count_bytes(self) -> int:
+        """Bytes of all frames where they are not compressed."""
+        bits = self.frames * math.prod(self.shape) * self.allocated
+        return -(-(bits * 2 // 3 if self.photometric.endswith("_422") else bits) // 8)
+
+
+def pixel_format(path: Path, dataset: FileDataset) -> tuple[PixelFormat, tuple[str, ...]]:
+    """How the pixels of a data set lie, with a note on everything that it does not say or that cannot be.
+
+    Raises:
+        UnusableImageError: ``no pixels``; ``unreadable`` where rows and columns are not stated.
+    """
+    keyword = next((keyword for keyword in KEYWORDS if keyword in dataset), None)
+    if keyword is None:
+        raise UnusableImageError("no pixels", f"{path} is DICOM without an image: take it out of the datalist.")
+    notes: list[str] = []
+
+    def stated(tag: str, possible: Container[int], otherwise: int) -> int:
+        value = whole_number(dataset, tag)
+        if value is None or value not in possible:
+            notes.append(f"{tag} missing or impossible, taken as {otherwise}")
+            value = otherwise
+        return value
+
+    rows, columns = whole_number(dataset, "Rows") or 0, whole_number(dataset, "Columns") or 0
+    if rows < 1 or columns < 1:
+        sentence = f"{path} does not say how many rows and columns it has: correct its header, or take it away."
+        raise UnusableImageError("unreadable", sentence)
+    photometric = text(dataset, "PhotometricInterpretation")
+    samples = stated("SamplesPerPixel", (1, 3, 4), 3 if photometric in COLOUR else 1)
+    if photometric not in (possible := GREY if samples == 1 else COLOUR):
+        photometric = possible[0]
+        notes.append(f"PhotometricInterpretation missing or impossible, taken as {photometric}")
+    frames = max(whole_number(dataset, "NumberOfFrames") or 1, 1)
+    planar = stated("PlanarConfiguration", (0, 1), 0) if samples > 1 else 0
+    if keyword in FLOATING:
+        allocated = stored = FLOATING[keyword]
+        high_bit, signed = stored - 1, 1
+    else:
+        whole_bytes = len(dataset[keyword].value) // (frames * rows * columns * samples)
+        allocated = stated("BitsAllocated", range(1, 65), 8 * whole_bytes or 16)
+        stored = stated("BitsStored", range(1, allocated + 1), allocated)
+        high_bit = stated("HighBit", range(stored - 1, allocated), stored - 1)
+        signed = stated("PixelRepresentation", (0, 1), 0)
+    form = PixelFormat(
+        keyword, frames, rows, columns, samples, photometric, planar, allocated, stored, high_bit, signed
+    )
+    return form, tuple(notes)
+
+
+def read_frames(
+    path: Path, dataset: FileDataset, form: PixelFormat, indices: Sequence[int]
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """Decode frames.
+
+    Args:
+        path: of the file, for what is raised.
+        dataset: with its pixels, as `read_dataset` gives it.
+        form: how they lie.
+        indices: of the frames, from 0, ascending.
+
+    Yields:
+        For each frame its stored values [rows, columns], of colour [rows, columns, 3] as RGB, and whether bits above
+        those of a value were left out.
+
+    Raises:
+        UnusableImageError: ``unreadable``: no decoder knows the syntax, or the pixels are damaged or cut off.
+    """
+    syntax, value = dataset.file_meta.TransferSyntaxUID, dataset[form.keyword].value
+    readable = _readable(syntax)
+    if not readable:
+        sentence = (
+            f"{path} is compressed as {syntax.name}, which no installed decoder reads: save it uncompressed, for "
+            "example with gdcmconv --raw, or take it away."
+        )
+        raise UnusableImageError("unreadable", sentence)
+    if not is_encapsulated(value) and len(value) < form.count_bytes:
+        sentence = f"{path} ends before its pixels do ({len(value)} of {form.count_bytes} bytes): copy it again."
+        raise UnusableImageError("unreadable", sentence)
+    is_stream = syntax in uid.JPEGTransferSyntaxes  # of samples as they are, not of cells with gaps
+    high_bit = form.stored - 1 if is_stream else form.high_bit
+    try:
+        for raw in _decoded(dataset, value, readable, form, indices):
+            if form.is_float or syntax in OWN_BITS:
+                yield raw, False
+            else:
+                stored = stored_bits(raw, form.stored, high_bit, bool(form.signed))
+                yield stored, high_bit == form.stored - 1 and not np.array_equal(stored, raw)
+    except Exception as error:  # each decoder raises its own kind
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UnusableImageError(
+            "unreadable", f"{path} cannot be decoded ({words}): it is damaged; copy it again, or take it away."
+        ) from error
+
+
+def _readable(syntax: UID) -> tuple[UID, ...]:
+    """The syntaxes by which pydicom's decoders may be asked for pixels of this one, one after the other."""
+    found: list[UID] = []
+    for one in filter(None, (syntax, READ_AS.get(syntax))):
+        with contextlib.suppress(NotImplementedError):  # pydicom has never heard of it
+            found += [one] if get_decoder(one).is_available else []
+    return tuple(found)
+
+
+def _decoded(
+    dataset: FileDataset, value: bytes, syntaxes: Sequence[UID], form: PixelFormat, indices: Sequence[int]
+) -> Iterator[np.ndarray]:
+    if form.allocated not in (1, 8, 16, 32, 64) and not is_encapsulated(value):
+        yield from _unpacked(value, form, indices)
+        return
+    options: dict[str, Any] = {
+        "rows": form.rows,
+        "columns": form.columns,
+        "number_of_frames": form.frames,
+        "samples_per_pixel": form.samples,
+        "photometric_interpretation": form.photometric,
+        "planar_configuration": form.planar,
+        "bits_allocated": form.allocated,
+        "bits_stored": form.stored,
+        "pixel_representation": form.signed,
+        "pixel_keyword": form.keyword,
+        "pixel_vr": dataset[form.keyword].VR,
+        "correct_unused_bits": False,
+    }
+    if is_encapsulated(value) and "ExtendedOffsetTable" in dataset:
+        options["extended_offsets"] = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    for syntax in syntaxes:
+        frames = get_decoder(syntax).iter_array(value, indices=indices, **options)
+        try:
+            first, _ = next(frames)
+        except Exception:
+            if syntax == syntaxes[-1]:
+                raise
+            continue
+        yield first
+        yield from (frame for frame, _ in frames)
+        return
+
+
+def _unpacked(value: bytes, form: PixelFormat, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    """Frames of cells of any number of bits, one after the other (PS3.5 8.1.1); pydicom reads 1, 8, 16, 32, 64."""
+    count = math.prod(form.shape) * form.allocated
+    bits = np.unpackbits(np.frombuffer(value, np.uint8), bitorder="little")
+    for index in indices:
+        cells = bits[index * count : (index + 1) * count].reshape(-1, form.allocated)
+        wide = np.packbits(np.pad(cells, ((0, 0), (0, 64 - form.allocated))), axis=-1, bitorder="little")
+        yield wide.view("<u8").reshape(form.shape)
