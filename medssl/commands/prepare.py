@@ -54,7 +54,31 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--uncertain", choices=("unknown", "positive", "negative"), default="unknown", help="what -1 means in a CSV"
     )
     prepare.add_argument(
-        "--fractions", type=float, nargs=3, default=(0.7, 0.1, 0.2), metavar=("TRAIN", "VALIDATION", "TEST")
+        "--blank",
+        choices=("unknown", "negative"),
+        default="unknown",
+        help="what an empty cell of a label means in a CSV (default: unknown)",
+    )
+    prepare.add_argument(
+        "--views",
+        nargs="+",
+        default=["frontal"],
+        metavar="VIEW",
+        help="frontal (default: PA, AP, or no more than that), PA, AP, lateral, all: where a table knows the view, "
+        "rows of others are set aside",
+    )
+    prepare.add_argument(
+        "--modality",
+        default="",
+        help="what the images are, as DICOM calls it, such as DX, CT, MR (default: what most files state)",
+    )
+    prepare.add_argument(
+        "--fractions",
+        type=float,
+        nargs=3,
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        help="shares of the patients whom no table puts into a split (default: 0.7 0.1 0.2); if given, a validation "
+        "split that tables leave empty is taken out of training",
     )
     prepare.add_argument("--folds", type=int, default=0, help="also write a datalist for each of N folds")
     prepare.add_argument(
@@ -78,6 +102,8 @@ def _run(options: argparse.Namespace) -> None:
         size=options.size * 2 if len(options.size) == 1 else options.size,
         spacing=options.spacing,
         labels=options.labels,
+        views=options.views,
+        modality=options.modality,
         fractions=options.fractions,
         folds=options.folds,
         labelled_per_class=options.labelled_per_class,
@@ -98,7 +124,7 @@ def _sources(options: argparse.Namespace) -> "list[Source]":
             f"There are {len(options.images)} --images and {len(options.csv)} --csv: give each CSV its folder, in the "
             "same order; folders without labels go to --unlabeled."
         )
-    reading = {"classes": options.classes, "uncertain": options.uncertain}
+    reading = {"classes": options.classes, "uncertain": options.uncertain, "blank": options.blank}
     pairs = zip(options.images, options.csv or [None] * len(options.images), strict=True)
     sources = read_sources(options.sources) if options.sources else []
     sources += [Source(images=images, csv=csv, **reading if csv else {}) for images, csv in pairs]

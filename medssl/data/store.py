@@ -47,10 +47,12 @@ def check_settings(spatial_dims: int, size: Sequence[int], spacing: Sequence[flo
         raise UserError(f"spatial_dims (--dims) must be 2 (radiographs) or 3 (volumes), not {spatial_dims}.")
     if spatial_dims == 2:
         if len(size) != 2 or min(size) < 8:
-            raise UserError(f"size (--size) must be rows and columns of at least 8 pixels, such as 224 224, not {list(size)}.")
+            raise UserError(
+                f"size (--size) must be rows and columns of 8 pixels or more, such as 224 224, not {list(size)}."
+            )
         return {"spatial_dims": 2, "size": [int(side) for side in size]}
     if len(spacing) != 3 or not all(side > 0 or side == -1 for side in spacing):
-        raise UserError(f"spacing (--spacing) must be three sides in mm, or -1 for each file's own, not {list(spacing)}.")
+        raise UserError(f"spacing (--spacing) must be three sides in mm, -1 for each file's own, not {list(spacing)}.")
     return {"spatial_dims": 3, "spacing": [float(side) for side in spacing]}
 
 

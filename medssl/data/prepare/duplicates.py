@@ -23,7 +23,8 @@ def join_copies(rows: pd.DataFrame, values: np.ndarray) -> None:
     copies = rows[used & rows["content"].where(used).duplicated(keep=False)]
     if copies.empty:
         return
-    _join_patients(rows, copies)
+    names = names_in_common(copies["patient"], copies["content"])
+    rows["patient"] = rows["patient"].map(lambda name: names.get(name, name))
     for _content, group in copies.groupby("content", sort=False):
         here = group.index.to_numpy()
         files = group["file"].to_list()
@@ -41,14 +42,20 @@ def join_copies(rows: pd.DataFrame, values: np.ndarray) -> None:
         rows.loc[here[1:], ["reason", "detail"]] = ["same image twice", detail]
 
 
-def _join_patients(rows: pd.DataFrame, copies: pd.DataFrame) -> None:
-    patients, contents = pd.Index(copies["patient"].unique()), pd.Index(copies["content"].unique())
-    links = (patients.get_indexer(copies["patient"]), len(patients) + contents.get_indexer(copies["content"]))
-    size = len(patients) + len(contents)
-    _, group = connected_components(coo_array((np.ones(len(copies)), links), shape=(size, size)), directed=False)
-    first = pd.Series(patients).groupby(group[: len(patients)]).transform("first")
-    joined = dict(zip(patients, first, strict=True))
-    rows["patient"] = rows["patient"].map(lambda name: joined.get(name, name))
+def names_in_common(patients: pd.Series, keys: pd.Series) -> dict[str, str]:
+    """Patient → the name that stands for all who share a key with it, or with one who does, and so on.
+
+    Args:
+        patients: names [N].
+        keys: of the same rows [N]; what two patients have in common makes them one.
+    """
+    who, names = pd.factorize(patients)
+    what, _ = pd.factorize(keys)
+    size = len(names) + len(patients)
+    links = coo_array((np.ones(len(who)), (who, len(names) + what)), shape=(size, size))
+    _, group = connected_components(links, directed=False)
+    first = pd.Series(names).groupby(group[: len(names)]).transform("first")
+    return dict(zip(names, first, strict=True))
 
 
 def _listed(files: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,23 @@ import pandas as pd
 
 from medssl.readers import Unit, find_units
 
-from ..images import ImageIndex
+from ..images import ImageIndex, shared_folders
+from ..patients import normal_patient
 from ..sources import Source, merge_sources, read_tables
 from ..tables import Table, mark
 
-NOT_LISTED = ("not in the CSV", "no row names this image")
+NOT_LISTED = ("not in the CSV", "no row names this image; to pre-train on it, give its folder to --unlabeled, too")
 SEVERAL = ("several such images", "folders share the name: give the path below the folder of images")
-COLUMNS = ["unit", "slice", "file", "row", "place", "source", "patient", "split", "reason", "detail"]
+NO_IMAGE, OTHER_VIEW = "no such image", "other view"
+MOST_NEAREST = 50
+"""Rows of a source for which the nearest file is named; to look for it takes some 10 ms."""
+VIEWS = {"frontal": {"frontal", "PA", "AP"}, "PA": {"PA", "frontal"}, "AP": {"AP", "frontal"}, "lateral": {"lateral"}}
+"""What `prepare` may be asked for → what it means in a table, where a mere ``frontal`` may be PA or AP."""
+ALL_VIEWS = "all"
+KINDS = {2: "radiograph (PNG, JPEG, TIFF, BMP, DICOM)", 3: "volume (NIfTI, NRRD, MetaImage, DICOM slices, …)"}
+ABOUT = {"study": "", "age": np.nan, "sex": "", "view": ""}
+"""What tables may say of an image beside its labels, and what stands there where they do not."""
+COLUMNS = ["unit", "slice", "file", "row", "place", "source", "patient", "split", *ABOUT, "reason", "detail", "note"]
 
 
 @dataclass
@@ -52,9 +62,11 @@ class Gathered:
         rows: one for each row of the tables, then one for each input that none names: ``unit`` (number of the input, -1
             for none), ``slice`` (the file that the row names within it, if any), ``file`` (as the CSV names it, or the
             path below the source's folder), ``row`` (line of the CSV, or 0), ``place`` (number of the source),
-            ``source``, ``patient``, ``split``, ``reason``, ``detail``.
+            ``source``, ``patient`` (the number that a table gives, see `normal_patient`), ``split``, those of `ABOUT`,
+            ``reason``, ``detail``, and ``note`` (what was put right to find the image).
         values: float32 [N, K] of 1, 0, NaN.
         inventory: the inputs.
+        modalities: of each source what it or its table says; "" where it says nothing.
     """
 
     labels: list[str]
@@ -63,9 +75,32 @@ class Gathered:
     rows: pd.DataFrame
     values: np.ndarray
     inventory: Inventory
+    modalities: Sequence[str]
 
 
-def gather(sources: Sequence[Source], spatial_dims: int, labels: Sequence[str] | None, skip: Path) -> Gathered:
+def share_sites(sources: Sequence[Source]) -> list[Source]:
+    """Sources of one folder are of one hospital, so a number means the same patient in all their tables.
+
+    Args:
+        sources: named; whoever says its site keeps it.
+    """
+    first: dict[Path | None, str] = {}
+    for source in sources:
+        if source.csv:
+            first.setdefault(source.images and source.images.resolve(), source.site or source.name)
+    return [
+        replace(source, site=source.site or first[source.images and source.images.resolve()]) if source.csv else source
+        for source in sources
+    ]
+
+
+def gather(
+    sources: Sequence[Source],
+    spatial_dims: int,
+    labels: Sequence[str] | None,
+    skip: Path,
+    views: Sequence[str] = (ALL_VIEWS,),
+) -> Gathered:
     """Read the tables, look for the inputs, and match both.
 
     Args:
@@ -73,6 +108,7 @@ def gather(sources: Sequence[Source], spatial_dims: int, labels: Sequence[str] |
         spatial_dims: 2 or 3.
         labels: the labels to take; by default all.
         skip: a folder to pass over, the one that is written to.
+        views: of those in `VIEWS`, or ``all``; rows of other views are set aside, those of no known view are kept.
 
     Raises:
         MissingFileError: a folder or a CSV is missing.
@@ -84,7 +120,10 @@ def gather(sources: Sequence[Source], spatial_dims: int, labels: Sequence[str] |
         table = merge_sources(tables, labels)
     else:
         table = Table([], pd.DataFrame(columns=[*COLUMNS, "image", "table"]), np.empty((0, 0), np.float32))
-    matched = [_match(table.rows, place, source, inventory) for place, source in enumerate(sources) if source.csv]
+    _set_views_aside(table.rows, views)
+    matched = [
+        _match(table.rows, place, source, inventory, spatial_dims) for place, source in enumerate(sources) if source.csv
+    ]
     named = pd.concat([rows for rows, _ in matched]) if matched else pd.DataFrame(columns=COLUMNS)
     unclear = set[int]().union(*(several for _, several in matched))
     unlisted = _unlisted(set(named["unit"]), unclear, sources, inventory)
@@ -92,7 +131,8 @@ def gather(sources: Sequence[Source], spatial_dims: int, labels: Sequence[str] |
     values[: len(named)] = table.values[named.index.to_numpy(dtype=int)]
     rows = pd.concat([named, unlisted], ignore_index=True)
     _join_repeated(rows, values)
-    return Gathered(table.labels, table.exclusive, list(table.notes), rows, values, inventory)
+    modalities = [source.modality or (tables[source.name].modality if source.csv else "") for source in sources]
+    return Gathered(table.labels, table.exclusive, list(table.notes), rows, values, inventory, modalities)
 
 
 def _look_through(sources: Sequence[Source], spatial_dims: int, skip: Path) -> Inventory:
@@ -116,19 +156,65 @@ def _look_through(sources: Sequence[Source], spatial_dims: int, skip: Path) -> I
     return inventory
 
 
-def _match(table: pd.DataFrame, place: int, source: Source, inventory: Inventory) -> tuple[pd.DataFrame, set[int]]:
+def _set_views_aside(rows: pd.DataFrame, views: Sequence[str]) -> None:
+    if ALL_VIEWS in views:
+        return
+    wanted = {"", *(view for name in views for view in VIEWS[name])}
+    other = ((rows["reason"] == "") & ~rows["view"].isin(wanted)).to_numpy()
+    details = rows["view"] + f" is none of the views {', '.join(views)} (--views)"
+    mark(rows, other, OTHER_VIEW, details)
+
+
+def _match(
+    table: pd.DataFrame, place: int, source: Source, inventory: Inventory, spatial_dims: int
+) -> tuple[pd.DataFrame, set[int]]:
     """A source's rows of the table with their inputs, and the inputs that a row may mean among others."""
     assert source.images is not None
     index = ImageIndex(source.images, inventory.found[place])
     rows = table[table["table"] == source.name].rename(columns={"image": "file"}).assign(place=place)
-    hits = [index.find(image) if image else ([], "") for image in rows["file"]]
-    rows["unit"] = [inventory.number[found[0].path] if len(found) == 1 else -1 for found, _ in hits]
-    rows["slice"] = [named for _, named in hits]
-    counts = np.array([len(found) for found, _ in hits])
+    images = rows["file"].tolist()
+    # Folders that several patients share tell none of them apart.
+    shared = shared_folders(filter(None, images)) if rows["patient"].nunique() > 1 else 0
+    matches = index.find(images, shared)
+    start = source.patient("…")[:-1]
+    rows["patient"] = [normal_patient(patient.removeprefix(start)) for patient in rows["patient"]]
+    counts = np.array([len(match.units) for match in matches], dtype=int)
+    rows["unit"] = [inventory.number[match.units[0].path] if len(match.units) == 1 else -1 for match in matches]
+    rows["slice"] = [match.slice for match in matches]
+    rows["note"] = [match.note for match in matches]
     sound = (rows["reason"] == "").to_numpy()
-    mark(rows, sound & (counts == 0), "no such image", "it is not under the folder of images")
+    missing = sound & (counts == 0)
+    mark(rows, missing, NO_IMAGE, "it is not under the folder of images")
+    _name_nearest(rows, np.flatnonzero(missing)[:MOST_NEAREST], index, source, inventory, spatial_dims)
     mark(rows, sound & (counts > 1), *SEVERAL)
-    return rows[COLUMNS], {inventory.number[unit.path] for found, _ in hits if len(found) > 1 for unit in found}
+    several = {inventory.number[unit.path] for match in matches if len(match.units) > 1 for unit in match.units}
+    return rows.reindex(columns=COLUMNS, fill_value=""), several
+
+
+def _name_nearest(
+    rows: pd.DataFrame,
+    missing: np.ndarray,
+    index: ImageIndex,
+    source: Source,
+    inventory: Inventory,
+    spatial_dims: int,
+) -> None:
+    """Say in some rows that find no image what there is: that file of another kind, or a like name."""
+    assert source.images is not None
+    folder = source.images.resolve()
+    if not len(missing):
+        return
+    others = ImageIndex(folder, [Unit(path, (path,)) for path in inventory.others if path.is_relative_to(folder)])
+    details = []
+    for image, other in zip(images := rows["file"].iloc[missing], others.find(images.tolist()), strict=True):
+        if other.units:
+            file = other.units[0].name(folder)
+            details.append(f"{file} is there, and its name and first bytes are not those of a {KINDS[spatial_dims]}")
+        else:
+            near = index.nearest(image)
+            question = f". Did you mean {near!r}?" if near else f", which holds no {KINDS[spatial_dims]}"
+            details.append(f"it is not under the folder of images{question}")
+    rows.loc[rows.index[missing], "detail"] = details
 
 
 def _unlisted(listed: set[int], unclear: set[int], sources: Sequence[Source], inventory: Inventory) -> pd.DataFrame:
@@ -144,7 +230,7 @@ def _unlisted(listed: set[int], unclear: set[int], sources: Sequence[Source], in
         reason, detail = SEVERAL if unit in unclear else ("", "") if unit in inventory.free else NOT_LISTED
         split = (source.split or "unlabeled") if not reason else ""
         file = inventory.units[unit].name(source.images.resolve())
-        rows.append([unit, "", file, 0, place, source.name, "", split, reason, detail])
+        rows.append([unit, "", file, 0, place, source.name, "", split, *ABOUT.values(), reason, detail, ""])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -124,7 +124,10 @@ class _Line(NamedTuple):
 def _line(said: Mapping[str, Any], file: str = "") -> _Line:
     """What a row says of a file."""
     line = _Line(said["place"], file, said["row"], reason=said["reason"], detail=said["detail"])
-    return line if said["reason"] else line._replace(split=said["split"], stored=said["stored"])
+    if said["reason"]:
+        return line
+    detail = "; ".join(filter(None, (said["note"], said["detail"])))
+    return line._replace(split=said["split"], detail=detail, stored=said["stored"])
 
 
 def _below(folder: Path, file: Path) -> str:

@@ -20,7 +20,7 @@ def draw_labels(labels: Sequence[str], groups: Mapping[str, np.ndarray]) -> Figu
         groups: name → counts [K, 3].
     """
     down = -(-len(groups) // PANELS_A_ROW)
-    with matplotlib.rc_context({"font.size": 8}):
+    with matplotlib.rc_context({"font.size": 8, "text.parse_math": False}):  # a name may hold a $
         figure = Figure(figsize=(10, down * (0.9 + 0.22 * len(labels))), layout="constrained")
         axes = figure.subplots(down, PANELS_A_ROW, squeeze=False, sharey=True).flat
         for axis, (name, counts) in zip(axes, groups.items(), strict=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from medssl.files import whole_file, write_json
 
@@ -37,6 +38,7 @@ class Summary:
         sizes: pixels or voxels along each axis of every image in its file, [images, dims].
         spacings: sides of a voxel in the file in mm, [images, 3], of volumes; else [images, 0].
         set_aside: number of files or rows for each reason.
+        modality: of the images, as DICOM calls it; "" where nobody says.
         notes: what else the user should know, such as classes with too few images.
     """
 
@@ -50,10 +52,11 @@ class Summary:
     sizes: np.ndarray
     spacings: np.ndarray
     set_aside: dict[str, int]
+    modality: str
     notes: list[str]
 
     def __rich__(self) -> Group:
-        parts: list[Table | str] = [self._splits()]
+        parts: list[Table] = [self._splits()]
         if self.labels:
             parts.append(_label_table("Labels: positive / negative / unknown", self.labels, self.counts))
             if len(self.sources) > 1:
@@ -62,35 +65,32 @@ class Summary:
         if self.set_aside:
             parts.append(self._set_aside())
         missing = [split for split in SPLITS[:3] if self.labels and not self.images[split]]
-        if missing:
-            parts.append(f"There is no {' and no '.join(missing)} split: what needs it cannot run on this datalist.")
-        parts += self.notes
-        parts.append(
-            f"Datalist: {self.datalist}\nReport on every file: {self.report}\n"
-            f"Plots beside it: {f'{_LABELS}, ' if self.labels else ''}{_SIZES}"
-        )
-        return Group(*parts)
+        lines = [f"There is no {' and no '.join(missing)} split: what needs it cannot run on this datalist."]
+        lines = [
+            *(lines if missing else ()),
+            *self.notes,
+            f"Modality: {self.modality or 'not stated'}",
+            f"Datalist: {self.datalist}",
+            f"Report on every file: {self.report}",
+            f"Plots beside it: {f'{_LABELS}, ' if self.labels else ''}{_SIZES}",
+        ]
+        return Group(*parts, *map(Text, lines))
 
     def _splits(self) -> Table:
-        table = Table("split", "images", "patients", title="Images")
-        for split in SPLITS:
-            table.add_row(split, str(self.images[split]), str(self.patients[split]))
-        return table
+        return _table(
+            "Images",
+            ("split", "images", "patients"),
+            [(split, self.images[split], self.patients[split]) for split in SPLITS],
+        )
 
     def _sides(self) -> Table:
-        table = Table("in the files", "smallest", "median", "largest", title="Sizes and spacings")
         axes = ("rows", "columns") if self.sizes.shape[1] == 2 else ("x", "y", "z")
-        for axis, values in zip(axes, self.sizes.T, strict=True):
-            table.add_row(axis, *(f"{value:.0f}" for value in _range(values)))
-        for axis, values in zip(axes, self.spacings.T, strict=False):
-            table.add_row(f"{axis}, mm", *(f"{value:.2f}" for value in _range(values)))
-        return table
+        sides = [(axis, *_range(values, ".0f")) for axis, values in zip(axes, self.sizes.T, strict=True)]
+        sides += [(f"{axis}, mm", *_range(values, ".2f")) for axis, values in zip(axes, self.spacings.T, strict=False)]
+        return _table("Sizes and spacings", ("in the files", "smallest", "median", "largest"), sides)
 
     def _set_aside(self) -> Table:
-        table = Table("reason", "files or rows", title="Set aside or refused")
-        for reason, count in self.set_aside.items():
-            table.add_row(reason, str(count))
-        return table
+        return _table("Set aside or refused", ("reason", "files or rows"), self.set_aside.items())
 
     def write(self) -> None:
         """Write the numbers as ``summary.json`` and the plots beside the datalist."""
@@ -102,6 +102,7 @@ class Summary:
                 "labels": {split: _by_label(self.labels, counts) for split, counts in self.counts.items()},
                 "sources": {source: _by_label(self.labels, counts) for source, counts in self.sources.items()},
                 "set_aside": self.set_aside,
+                "modality": self.modality,
                 "notes": self.notes,
             },
         )
@@ -113,7 +114,9 @@ class Summary:
                 draw_labels(self.labels, groups).savefig(temporary, dpi=120)
 
 
-def summarise(gathered: Gathered, report: pd.DataFrame, datalist: Path, path: Path, notes: list[str]) -> Summary:
+def summarise(
+    gathered: Gathered, report: pd.DataFrame, datalist: Path, path: Path, modality: str, notes: list[str]
+) -> Summary:
     """Count what `prepare` has done.
 
     Args:
@@ -121,6 +124,7 @@ def summarise(gathered: Gathered, report: pd.DataFrame, datalist: Path, path: Pa
         report: the table of ``report.csv``.
         datalist: the file written.
         path: of the report.
+        modality: of the images.
         notes: sentences the user should read.
     """
     rows = gathered.rows
@@ -142,6 +146,7 @@ def summarise(gathered: Gathered, report: pd.DataFrame, datalist: Path, path: Pa
         sizes=np.array([outcome.shape for outcome in outcomes]),
         spacings=np.array([outcome.spacing for outcome in outcomes]),
         set_aside={str(k): int(n) for k, n in report.loc[report["reason"] != "", "reason"].value_counts().items()},
+        modality=modality,
         notes=notes,
     )
 
@@ -155,12 +160,22 @@ def _by_label(labels: Sequence[str], counts: np.ndarray) -> dict[str, dict[str, 
     return {name: dict(zip(STATES, row, strict=True)) for name, row in zip(labels, counts.tolist(), strict=True)}
 
 
-def _range(values: np.ndarray) -> tuple[float, float, float]:
-    return float(values.min()), float(np.median(values)), float(values.max())
+def _range(values: np.ndarray, form: str) -> list[str]:
+    return [format(float(value), form) for value in (values.min(), np.median(values), values.max())]
 
 
 def _label_table(title: str, labels: Sequence[str], counts: dict[str, np.ndarray]) -> Table:
-    table = Table("label", *counts, title=title)
-    for column, name in enumerate(labels):
-        table.add_row(name, *(" / ".join(map(str, each[column])) for each in counts.values()))
+    rows = [
+        (name, *(" / ".join(map(str, each[column])) for each in counts.values())) for column, name in enumerate(labels)
+    ]
+    return _table(title, ("label", *counts), rows)
+
+
+def _table(title: str, head: Iterable[object], rows: Iterable[Iterable[object]]) -> Table:
+    """Names of the user's may hold brackets, which rich would take for its markup."""
+    table = Table(title=title)
+    for name in head:
+        table.add_column(Text(str(name)))
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
     return table

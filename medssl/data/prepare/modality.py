@@ -1,0 +1,80 @@
+"""The modality of a store: one for all its images, as their files, their tables or the user state it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..modalities import are_of_one_kind
+from ..tables import mark
+
+OTHER_MODALITY = "other modality"
+STATES_NOTHING = ("", "OT", "SC")
+"""What files have for a modality that is none: nothing, "other", or a word for screenshots."""
+AIR = -200.0
+"""HU; volumes that reach lower are taken for CT, since other modalities have no values for air and fat below 0."""
+MOST_READ = 10
+"""Volumes that are looked at where no file states a modality."""
+
+
+def settle_modality(
+    rows: pd.DataFrame, wanted: str, of_sources: Sequence[str], spatial_dims: int, output: Path
+) -> tuple[str, list[str]]:
+    """Choose the modality of a store, and set aside images of another kind, in place.
+
+    Args:
+        rows: with their ``outcome``.
+        wanted: what the user says; "" takes the most frequent of those stated, or what the values of volumes show.
+        of_sources: what each source or its table says of images whose files state nothing.
+        spatial_dims: 2 or 3.
+        output: folder of the datalist.
+
+    Returns:
+        The modality, as DICOM calls it, "" where nobody knows it; and notes.
+    """
+    used = (rows["reason"] == "").to_numpy()
+    of_files = [outcome.modality.upper() if outcome else "" for outcome in rows["outcome"]]
+    stated = pd.Series(
+        [
+            of_sources[place].upper() if modality in STATES_NOTHING else modality
+            for modality, place in zip(of_files, rows["place"], strict=True)
+        ],
+        index=rows.index,
+        dtype=object,
+    )
+    known = used & (stated != "").to_numpy()
+    counts = stated[known].value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
+    modality = wanted.upper() or next(iter(counts.index), "")
+    notes = []
+    if not modality and spatial_dims == 3 and used.any():
+        modality, note = _judged_by_values([output / stored for stored in rows.loc[used, "stored"]])
+        return modality, [note]
+    others = [name for name in counts.index if not are_of_one_kind(name, modality)]
+    other = known & stated.isin(others).to_numpy()
+    if other.any():
+        mark(rows, other, OTHER_MODALITY, "it is " + stated + f", and the store's images are {modality}")
+        counted = ", ".join(f"{counts[name]} {name}" for name in others)
+        notes.append(
+            f"The store's images are {modality}, and {counted} {'is' if other.sum() == 1 else 'are'} set aside: "
+            "prepare other modalities apart, each with --modality."
+        )
+    silent = int((used & ~known).sum())
+    if silent and known.any() and not wanted:
+        notes.append(f"{silent} {'image states' if silent == 1 else 'images state'} no modality: taken for {modality}.")
+    return modality, notes
+
+
+def _judged_by_values(stored: Sequence[Path]) -> tuple[str, str]:
+    from medssl.transforms import StoredImage
+
+    some = stored[:: -(-len(stored) // MOST_READ)]
+    lowest = float(np.median([StoredImage(path).read().min() for path in some]))
+    if lowest < AIR:
+        return "CT", f"No file states its modality: taken for CT, for the values reach down to {lowest:.0f}."
+    return "", (
+        f"No file states its modality, and the values reach down to {lowest:.0f} only, which does not look like HU: "
+        "say what the volumes are with --modality, such as CT or MR."
+    )
