@@ -20,7 +20,7 @@ from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file, write_json, write_text
 
 from .sources import Source
-from .tables import MOST_CLASSES, SPLIT_WORDS
+from .tables import MOST_CLASSES, split_of
 
 REQUIRED = ("images", "labels", "label_names", "patient_id")
 MEDMNIST_SPLITS = ("train", "val", "test")
@@ -82,6 +82,25 @@ MEDMNIST_FINDING: dict[str, tuple[str, int]] = {  # one, and the number that say
     "nodulemnist3d": ("malignant", 1),
     "vesselmnist3d": ("aneurysm", 1),
 }
+MEDMNIST_MODALITIES: dict[str, str] = {  # as DICOM calls them (PS3.3 C.7.3.1.1.1)
+    "chestmnist": "DX",
+    "pneumoniamnist": "DX",
+    "breastmnist": "US",
+    "octmnist": "OPT",
+    "retinamnist": "OP",
+    "dermamnist": "DMS",
+    "pathmnist": "SM",
+    "bloodmnist": "GM",
+    "tissuemnist": "GM",
+    "organamnist": "CT",
+    "organcmnist": "CT",
+    "organsmnist": "CT",
+    "organmnist3d": "CT",
+    "nodulemnist3d": "CT",
+    "adrenalmnist3d": "CT",
+    "fracturemnist3d": "CT",
+    "vesselmnist3d": "MR",
+}
 Header = tuple[tuple[int, ...], np.dtype]  # shape and kind of an array
 STATE, CSV, IMAGES, CLASS = "unpacked.json", "labels.csv", "images", "class"
 
@@ -93,6 +112,7 @@ class _Content:
     images: Mapping[str, Header]
     rows: pd.DataFrame
     classes: list[str] = field(default_factory=list)  # names of what the column ``class`` holds, when there is one
+    modality: str = ""
 
 
 def unpack_npz(path: str | Path, output: str | Path, spacing: float | tuple[float, float, float] = 2.0) -> Source:
@@ -111,7 +131,8 @@ def unpack_npz(path: str | Path, output: str | Path, spacing: float | tuple[floa
         spacing: side of a voxel in mm, or the three sides.
 
     Returns:
-        Images and CSV, and how to read it: ``classes`` is set where each image has exactly one of several.
+        Images and CSV, and how to read it: ``classes`` is set where each image has exactly one of several, ``modality``
+        for MedMNIST's sets by their name, and to CT for our own form.
 
     Raises:
         MissingFileError: there is no such npz.
@@ -125,17 +146,18 @@ def unpack_npz(path: str | Path, output: str | Path, spacing: float | tuple[floa
     stat = path.stat()
     file = {"name": path.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "spacing": sides}
     state = _read_state(output / STATE)
-    if state.get("file") != file or "classes" not in state or not (output / CSV).is_file():
+    if state.get("file") != file or "modality" not in state or not (output / CSV).is_file():
         content = _read(path)
         _clear(output, keep=state.get("file") == file)
         write_json(output / STATE, {"file": file})
         _write_images(path, content, output / IMAGES, sides)
         write_text(output / CSV, content.rows.to_csv(index=False))
-        state = {"file": file, "classes": content.classes}
+        state = {"file": file, "classes": content.classes, "modality": content.modality}
         write_json(output / STATE, state)
     classes = {name: name for name in state["classes"]}
     kind = CLASS if classes else ""
-    return Source(output / IMAGES, output / CSV, name=path.stem, labels=classes, classes=kind)
+    modality = state["modality"]
+    return Source(output / IMAGES, output / CSV, name=path.stem, labels=classes, classes=kind, modality=modality)
 
 
 def unpack_source(source: Source, output: str | Path, spacing: float | tuple[float, float, float] = 2.0) -> Source:
@@ -151,6 +173,7 @@ def unpack_source(source: Source, output: str | Path, spacing: float | tuple[flo
         name=source.name or unpacked.name,
         labels=source.labels or unpacked.labels,
         classes=source.classes or unpacked.classes,
+        modality=source.modality or unpacked.modality,
     )
 
 
@@ -245,14 +268,14 @@ def _own(path: Path, images: Mapping[str, Header], arrays: dict[str, np.ndarray]
     if not np.isin(known, (0, 1)).all():
         raise UserError(f"{path}: labels holds values other than 1, 0 and NaN (unknown).")
     rows = pd.DataFrame({"image": _numbered("", count, "nii"), "patient": arrays["patient_id"].astype(str)})
-    splits = [SPLIT_WORDS.get(str(word).lower()) for word in arrays.get("split", ())]
-    if None in splits:
-        raise UserError(f"{path}: split holds {str(arrays['split'][splits.index(None)])!r}: use train, val or test.")
+    splits = [split_of(str(word)) for word in arrays.get("split", ())]
+    if "" in splits:
+        raise UserError(f"{path}: split holds {str(arrays['split'][splits.index('')])!r}: use train, val or test.")
     if splits:
         rows["split"] = splits
     names = [str(name) for name in arrays["label_names"]]
     labels = pd.DataFrame(arrays["labels"], columns=names).astype("Int64")  # NaN becomes an empty cell
-    return _Content(images, pd.concat([rows, labels], axis=1))
+    return _Content(images, pd.concat([rows, labels], axis=1), modality="CT")
 
 
 def _medmnist(path: Path, images: Mapping[str, Header], arrays: dict[str, np.ndarray]) -> _Content:
@@ -271,15 +294,16 @@ def _medmnist(path: Path, images: Mapping[str, Header], arrays: dict[str, np.nda
             )
         files = _numbered(f"{split}_", shape[0], "png" if flat else "nii")
         patients = [Path(file).stem for file in files]
-        parts.append(pd.DataFrame({"image": files, "patient": patients, "split": SPLIT_WORDS[split]}))
+        parts.append(pd.DataFrame({"image": files, "patient": patients, "split": split_of(split)}))
         labels.append(numbers.reshape(shape[0], -1))
     columns, classes = _medmnist_labels(path, np.concatenate(labels))
-    return _Content(images, pd.concat([pd.concat(parts, ignore_index=True), columns], axis=1), classes)
+    rows = pd.concat([pd.concat(parts, ignore_index=True), columns], axis=1)
+    return _Content(images, rows, classes, MEDMNIST_MODALITIES.get(_dataset(path), ""))
 
 
 def _medmnist_labels(path: Path, numbers: np.ndarray) -> tuple[pd.DataFrame, list[str]]:
     """The columns of labels, and the names of the classes where there is a column ``class``."""
-    dataset = re.sub(r"_\d+$", "", path.stem.lower())
+    dataset = _dataset(path)
     lowest, highest, width = int(numbers.min(initial=0)), int(numbers.max(initial=0)), numbers.shape[1]
     if lowest < 0 or highest >= MOST_CLASSES or (width > 1 and highest > 1):
         raise UserError(f"{path}: the labels hold {min(lowest, 0) or highest}, which is no class.")
@@ -294,6 +318,11 @@ def _medmnist_labels(path: Path, numbers: np.ndarray) -> tuple[pd.DataFrame, lis
     names = MEDMNIST_CLASSES.get(dataset) or [f"class {number}" for number in range(highest + 1)]
     _check_names(path, names, highest + 1)
     return pd.DataFrame({CLASS: np.array(names)[numbers[:, 0]]}), names
+
+
+def _dataset(path: Path) -> str:
+    """The name of a set of MedMNIST's, whose files may say a size behind it."""
+    return re.sub(r"_\d+$", "", path.stem.lower())
 
 
 def _check_names(path: Path, names: list[str], needed: int) -> None:

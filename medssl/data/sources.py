@@ -10,6 +10,7 @@
       - images: chexpert
         csv: chexpert/train.csv
         uncertain: positive
+        blank: negative
       - {npz: pneumoniamnist.npz, split: test}
 """
 
@@ -30,7 +31,16 @@ import yaml
 from medssl.errors import MissingFileError, UserError
 
 from .datalist import SPLITS
-from .tables import ROLES, UNCERTAIN, Blank, Table, Uncertain, mark, near_miss, read_table
+from .tables import BLANK, ROLES, UNCERTAIN, Blank, Table, Uncertain, mark, near_miss, read_table, table_name
+
+_PLAIN = """
+    all annotation annotations case cases csv data dataset datasets dcm dev dicom dicoms entry file files final finding
+    findings ground image images img imgs index info jpeg jpg label labels list meta metadata patient patients png raw
+    report reports sheet split splits stage table tables test testing train training trainval truth tsv unlabeled val
+    valid validate validation
+"""
+PLAIN_WORDS = frozenset(_PLAIN.split())
+"""Words of file and folder names that tell no hospital from another."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,12 @@ class Source:
         npz: instead of both, one file of images and labels, see `medssl.data.unpack_npz`.
         name: unique among the sources; "" until `name_sources` gives it one.
         site: whose patient numbers they are: sources of one site share patients. By default the name.
-        columns: role (``image``, ``patient``, ``split``, ``source``) → name of the column, where they differ.
-        labels: label → name of its column (of the finding in ChestX-ray14; with ``classes`` the text in the cells).
-            Empty: all labels, under their own names.
+        columns: role (see `ROLES`: ``image``, ``patient``, ``split`` …) → name of the column, where they differ.
+        labels: label → name of its column (of the finding where a column lists them; with ``classes`` the text in the
+            cells). Empty: all labels, under their own names.
         classes: a column whose text is the one class of each image (multi-class).
         uncertain: what -1 means, as in CheXpert.
-        blank: what an empty cell of a label means, ``unknown`` or ``negative``.
+        blank: what an empty cell of a label means, ``unknown`` or ``negative``, see `read_table`.
         split: puts every image into this split, such as an external test set into ``test``.
         modality: of the images, as DICOM calls it (``DX``, ``CT``, ``MR``); "" takes what the table knows.
 
@@ -78,6 +88,10 @@ class Source:
             raise UserError("A source needs images (a folder), or an npz.")
         if self.uncertain not in UNCERTAIN:
             raise UserError(f"uncertain must be {', '.join(UNCERTAIN)}, not {self.uncertain!r}.")
+        if self.blank not in BLANK:
+            raise UserError(f"blank must be {' or '.join(BLANK)}, not {self.blank!r}.")
+        if not re.fullmatch("([A-Z]{2,})?", self.modality):
+            raise UserError(f"modality must be one of DICOM's, such as CR, DX, CT, MR or US, not {self.modality!r}.")
         if self.split and self.split not in SPLITS:
             raise UserError(f"split must be {', '.join(SPLITS)}, not {self.split!r}.{near_miss(self.split, SPLITS)}")
         for role in self.columns:
@@ -90,9 +104,10 @@ class Source:
 
 
 def name_sources(sources: Sequence[Source]) -> list[Source]:
-    """Give each source without a name that of its CSV, npz or folder.
+    """Give each source without a name that of its CSV, npz or folder, or of the next folder where that says nothing.
 
-    Where two are alike, the folder above stands in front, and where they still are, a number behind.
+    Names such as ``labels.csv``, ``train`` or ``images`` say nothing. Where two names are alike, the file's stands
+    behind or the folder's in front, and where they still are, a number behind.
 
     Raises:
         UserError: two sources were given one name; the message says which.
@@ -101,13 +116,18 @@ def name_sources(sources: Sequence[Source]) -> list[Source]:
     for name, count in given.items():
         if count > 1:
             raise UserError(f"{count} sources are called {name!r}: give each a name of its own with name.")
-    times = Counter(source.name or _file_name(source) for source in sources)
+    defaults = [source.name or _default_name(source) for source in sources]
+    for default, count in Counter(defaults).items():
+        alike = [place for place, name in enumerate(defaults) if name == default and not sources[place].name]
+        for parts in ("{name}_{file}", "{folder}_{name}") if count > 1 else ():
+            longer = [parts.format(name=default, **_parts(sources[place])) for place in alike]
+            if len(set(longer)) == len(longer) > 1:
+                for place, name in zip(alike, longer, strict=True):
+                    defaults[place] = name
+                break
     taken = set(given)
     named = []
-    for source in sources:
-        default = _file_name(source)
-        if times[default] > 1:
-            default = f"{_file(source).parent.name}_{default}"
+    for source, default in zip(sources, defaults, strict=True):
         numbered = (f"{default}_{number}" if number > 1 else default for number in count_from(1))
         name = source.name or next(name for name in numbered if name not in taken)
         taken.add(name)
@@ -210,17 +230,29 @@ def merge_sources(tables: Mapping[str, Table], labels: Sequence[str] | None = No
         mark(rows, other, "not a label", f"its class is none of {', '.join(names)}")
         values[(values == 0).all(axis=1)] = np.nan
     notes = [f"{name}: {note}" for name, table in tables.items() for note in table.notes]
-    return Table(names, rows, values, exclusive, notes + _look_alike(tables, names))
+    modalities = {table.modality for table in tables.values()}
+    modality = modalities.pop() if len(modalities) == 1 else ""
+    added = {f"{name}: {rule}": counts for name, table in tables.items() for rule, counts in table.added.items()}
+    return Table(names, rows, values, exclusive, notes + _look_alike(tables, names), modality, added)
 
 
-def _file(source: Source) -> Path:
-    file = source.csv or source.npz or source.images
-    assert file is not None  # a source without any is refused
-    return file.absolute()
+def _parts(source: Source) -> dict[str, str]:
+    """The name of the source's file (or folder), and that of the folder above."""
+    file = source.csv or source.npz
+    path = (file or source.images or Path()).absolute()
+    return {"file": table_name(path) if file else path.name, "folder": path.parent.name}
 
 
-def _file_name(source: Source) -> str:
-    return _file(source).stem if source.csv or source.npz else _file(source).name
+def _default_name(source: Source) -> str:
+    """The first telling one of the names of file, folder, folder of images, and the folder above each."""
+    parts = _parts(source)
+    folders = [path.absolute() for path in (source.csv and source.csv.parent, source.images) if path]
+    names = [*parts.values(), *(path.name for path in folders), *(path.parent.name for path in folders)]
+    return next((name for name in names if not _is_plain(name)), parts["file"])
+
+
+def _is_plain(name: str) -> bool:
+    return PLAIN_WORDS.issuperset(re.findall(r"[^\W\d_]+", name.casefold()))
 
 
 def _table(source: Source, labels: Sequence[str] | None = None) -> Table:
@@ -238,7 +270,7 @@ def _table(source: Source, labels: Sequence[str] | None = None) -> Table:
         require_labels=False,
     )
     table.rows["patient"] = table.rows["patient"].map(source.patient)
-    return table
+    return replace(table, modality=source.modality or table.modality)
 
 
 def _source(entry: Any, folder: Path) -> Source:

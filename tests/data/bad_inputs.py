@@ -253,7 +253,7 @@ def _copies_and_splits(given: Hospital) -> None:
             given.file(f"{split} {value}.png", png(), labels=f"{split},{value}")
     given.file("test.png", png(), patient="G-test", labels="test,1")
     given.file("its unlabelled.png", png(), "patient in test", patient="G-test", labels="train,")
-    given.file("holdout.png", png(), "no split", labels="holdout,1")
+    given.file("later.png", png(), "no split", labels="later,1")
     given.file("no split.png", png(), "no split", labels=",1")
     given.file("unknown.png", png(), "no label", labels="val,")
     for split in ("train", "test"):

@@ -57,6 +57,7 @@ def test_images_labels_and_unknowns_are_kept(tmp_path: Path, order: str) -> None
     assert table.labels == ["bone", "air"]
     assert not table.exclusive
     np.testing.assert_array_equal(table.values, stored["labels"])
+    assert source.modality == table.modality == "CT"
     patients = [source.patient(str(patient)) for patient in stored["patient_id"]]
     assert table.rows["patient"].tolist() == patients
     assert table.rows["split"].tolist() == ["training"] * 8 + ["validation"] * 2 + ["test"] * 2
@@ -66,6 +67,8 @@ def test_images_labels_and_unknowns_are_kept(tmp_path: Path, order: str) -> None
         np.testing.assert_array_equal(nifti.dataobj, image)
         assert nifti.header.get_zooms() == (1, 2, 3)
         assert nifti.header.get_xyzt_units()[0] == "mm"
+    named = Source(npz=tmp_path / "set.npz", modality="MR")
+    assert unpack_source(named, tmp_path / "again").modality == "MR"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,8 @@ def test_medmnist_is_known_by_its_name(
     stored = medmnist(shape, classes, columns)
     source = unpack_npz(save(tmp_path / f"{name}.npz", stored), tmp_path / "out")
     assert source.name == name
+    modalities = {"chest": "DX", "pneumonia": "DX", "breast": "US", "ours": ""}
+    assert source.modality == next((each for start, each in modalities.items() if name.startswith(start)), "CT")
     table = read_tables([source])[name]
     assert (table.labels, table.exclusive) == (labels, exclusive)
     assert table.rows["split"].tolist() == ["training"] * 9 + ["validation"] + ["test"] * 2

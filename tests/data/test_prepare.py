@@ -167,9 +167,7 @@ def test_given_splits_are_kept_and_no_patient_leaks_into_pretraining(tmp_path: P
     )
     site = write(tmp_path / "site.csv", table)
     sources = [Source(tmp_path / "images", site), Source(tmp_path / "more")]
-    with pytest.raises(ValueError, match=r"column 'age' holds values such as '50'"):
-        prepare(sources, tmp_path / "out")
-    summary = prepare(sources, tmp_path / "out", labels=["Edema"], size=(16, 16))
+    summary = prepare(sources, tmp_path / "out", size=(16, 16))
     splits = {split: list(items_by_file(summary, split)) for split in SPLITS}
     assert splits == {
         "training": ["t.png"],
@@ -382,19 +380,18 @@ def test_no_patient_can_be_found_in_what_is_written(tmp_path: Path, capfd: pytes
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,patient,A\na.png,1,1\n", "no column 'image'"),
+        ("pixels,patient,A\na.png,1,1\n", "no column 'image'"),
         ("image,A\na.png,1\n", "no column 'patient'"),
         ("image,patient,A\n", "no rows"),
         ("", "cannot be read as a CSV"),
         ('image,patient,A\na.png,1,1,1,1\na.png,"', "cannot be read as a CSV"),
         ("image,patient,A\nb.png,1,1\n", "No image can be used"),
         ("image,patient,A\na.png,1,1\n", r"1 patient\(s\) cannot fill 3 splits"),
-        ("image,patient,M\xfcdigkeit\na.png,1,1\n", "UTF-8"),
     ],
 )
 def test_hopeless_tables_are_refused(tmp_path: Path, table: str, message: str) -> None:
     draw(tmp_path / "images" / "a.png")
-    (tmp_path / "site.csv").write_bytes(table.encode("latin-1"))
+    (tmp_path / "site.csv").write_text(table)
     with pytest.raises(ValueError, match=message):
         prepare([Source(tmp_path / "images", tmp_path / "site.csv")], tmp_path / "out")
     assert not (tmp_path / "out" / "datalist.json").exists()

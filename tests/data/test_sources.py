@@ -1,9 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medssl.data import Source, merge_sources, name_sources, read_sources, read_tables
+from medssl.errors import UserError
 
 NORTH = "file,pid,oedema,Mass\na.png,1,1,\nb.png,2,-1,0\n"
 SOUTH = "image,patient,source,Mass,TB\na.png,1,ward,1,0\nb.png,,ward,1,1\n"
@@ -33,7 +35,7 @@ def test_sources_are_read_and_merged(tmp_path: Path, monkeypatch: pytest.MonkeyP
     sources = read_sources("sources.yaml")
     assert sources == read_sources(path)  # paths are relative to the file, wherever one stands
     north, south, more = sources
-    assert [source.name for source in sources] == ["labels", "south", "more"]
+    assert [source.name for source in sources] == ["north", "south", "more"]
     assert north.images == tmp_path / "north" / "images"
     assert (north.uncertain, south.uncertain, south.split, more.csv) == ("positive", "unknown", "test", None)
     assert more.patient("1") == south.patient("1") != north.patient("1")
@@ -44,12 +46,12 @@ def test_sources_are_read_and_merged(tmp_path: Path, monkeypatch: pytest.MonkeyP
     rows = table.rows
     assert rows.index.tolist() == [0, 1, 2, 3]
     assert rows["row"].tolist() == [2, 3, 2, 3]
-    assert rows["table"].tolist() == ["labels", "labels", "south", "south"]
-    assert rows["source"].tolist() == ["labels", "labels", "ward", "ward"]
+    assert rows["table"].tolist() == ["north", "north", "south", "south"]
+    assert rows["source"].tolist() == ["north", "north", "ward", "ward"]
     assert rows["split"].tolist() == ["", "", "test", "test"]
     assert rows["patient"].tolist() == [*(north.patient(number) for number in "12"), south.patient("1"), ""]
     assert rows["reason"].tolist() == ["", "", "", "no patient"]
-    assert table.notes == ["labels: 1 uncertain entry (-1) of Edema: positive."]
+    assert table.notes == ["north: 1 uncertain entry (-1) of Edema: positive."]
     chosen = merge_sources(read_tables(sources, ["TB", "Edema"]), ["TB", "Edema"])
     np.testing.assert_equal(chosen.values, [[np.nan, 1], [np.nan, 1], [0, np.nan], [1, np.nan]])
     with pytest.raises(ValueError, match=r"'Edma': there are Edema, Mass, TB.* Did you mean 'Edema'"):
@@ -87,16 +89,57 @@ def test_labels_that_look_alike_are_named(tmp_path: Path) -> None:
     assert "'Pleural_Thickening' (a) and 'pleural thickening' (b)" in table.notes[0]
 
 
-def test_names_are_unique(tmp_path: Path) -> None:
-    files = [tmp_path / name / "train.csv" for name in ("north", "south")]
-    sources = [Source(file.parent, file) for file in files] + [
-        Source(npz=tmp_path / "set.npz"),
-        Source(tmp_path / "x.y"),
-    ]
-    names = [source.name for source in name_sources(sources)]
-    assert names == ["north_train", "south_train", "set", "x.y"]
-    with pytest.raises(ValueError, match="2 sources are called 'x'"):
-        name_sources([Source(tmp_path, name="x"), Source(tmp_path, name="x")])
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["north/train.csv", "south/train.csv"], ["north", "south"]),
+        (["north/labels.csv"], ["north"]),
+        (["north/tables/labels.csv", "images of north"], ["north", "images of north"]),
+        (["CheXpert-v1.0/train.csv", "CheXpert-v1.0/valid.csv"], ["CheXpert-v1.0_train", "CheXpert-v1.0_valid"]),
+        (["nih_cxr/Data_Entry_2017.csv.gz", "nih_64/Data_Entry_2017.csv"], ["nih_cxr", "nih_64"]),
+        (["north/site.csv", "south/site.csv"], ["north_site", "south_site"]),
+        (["north/site.csv", "north/site.csv", "other.csv"], ["site", "site_2", "other"]),
+        (["a/north/images", "a/south/images", "x.y"], ["north", "south", "x.y"]),
+        (["a.csv", "b.csv", "set.npz", "test.npz"], ["a", "b", "set", "test"]),
+    ],
+)
+def test_names_say_which_hospital(files: list[str], names: list[str]) -> None:
+    home = Path("/DATA")
+
+    def source(file: str) -> Source:
+        path = home / file
+        if path.suffix == ".npz":
+            return Source(npz=path)
+        return Source(path.parent / "images", path) if ".csv" in file else Source(path)
+
+    assert [each.name for each in name_sources([source(file) for file in files])] == names
+
+
+def test_the_folder_of_images_names_a_table_that_lies_elsewhere() -> None:
+    sources = [Source(Path(f"/data/{name}/png"), Path("/data/tables/labels.csv")) for name in ("north", "south")]
+    assert [source.name for source in name_sources(sources)] == ["north", "south"]
+    named = [Source(Path("/x"), name="north"), Source(Path("/data/north"))]
+    assert [source.name for source in name_sources(named)] == ["north", "north_2"]
+    with pytest.raises(UserError, match="2 sources are called 'x'"):
+        name_sources([Source(Path("/a"), name="x"), Source(Path("/b"), name="x")])
+
+
+def test_modalities_and_rules_go_with_the_tables(tmp_path: Path) -> None:
+    labels = "No Finding,Cardiomegaly,Edema,Pneumonia,Fracture"
+    text = f"Path,{labels}\ntrain/patient00001/study1/view1_frontal.jpg,1.0,,,,\n"
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(text)
+    chexpert = Source(tmp_path, tmp_path / "a.csv", name="a", labels={"Oedema": "Edema"})
+    absent = Source(tmp_path, tmp_path / "b.csv", name="b", blank="negative")
+    tables = read_tables([chexpert, absent])
+    assert [table.modality for table in tables.values()] == ["DX", "DX"]
+    merged = merge_sources(tables)
+    assert merged.modality == "DX"
+    blanks = {"No Finding": 0, "Cardiomegaly": 1, "Edema": 1, "Pneumonia": 1, "Fracture": 1}
+    assert merged.added == {"a: No Finding": {"Oedema": 1}, "b: blank": blanks}
+    other = read_tables([chexpert, replace(absent, modality="CR")])
+    assert other["b"].modality == "CR"
+    assert merge_sources(other).modality == ""
 
 
 @pytest.mark.parametrize(
@@ -105,6 +148,8 @@ def test_names_are_unique(tmp_path: Path) -> None:
         ("{images: north/images, cvs: north/labels.csv}", "source 2: there is no key 'cvs'.* Did you mean 'csv'"),
         ("{images: north/images, columns: {imege: file}}", "source 2: columns maps .* Did you mean 'image'"),
         ("{images: north/images, uncertain: ignore}", "uncertain must be unknown, positive, negative, not 'ignore'"),
+        ("{images: north/images, blank: positive}", "blank must be unknown or negative, not 'positive'"),
+        ("{images: north/images, modality: x-ray}", "such as CR, DX, CT, MR or US, not 'x-ray'"),
         ("{images: north/images, split: tests}", "Did you mean 'test'"),
         ("{images: north/images, labels: {No: 1}}", "must be text, not False: put it in quotes"),
         ("{images: north/images, labels: Edema}", "labels must map names"),

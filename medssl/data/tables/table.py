@@ -1,71 +1,37 @@
-"""A site's CSV, recognised by its columns, as one table of images, patients and labels.
-
-Known by their columns are ChestX-ray14's ``Data_Entry_2017.csv`` and CheXpert's ``train.csv``, ``valid.csv`` and
-``test.csv``. Everything else is the generic form: ``image``, ``patient``, optionally ``split`` and ``source``, then a
-column for each label: 1, 0, empty for unknown, -1 for uncertain. Other column names are mapped.
-"""
+"""A site's CSV as one table of images, patients and labels, whichever form it has."""
 
 from __future__ import annotations
 
-import difflib
-import re
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medssl.errors import MissingFileError, UserError
+from medssl.errors import UserError
 
-from ..datalist import SPLITS
-
-CHESTXRAY14_LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
+from .cells import Coded, read_cells, table_name, texts_of
+from .form import Column, Form, Listed
+from .forms import FORMS, patient_in_path
+from .generic import ALIASES, NEEDED, ROLES
+from .labels import (
+    BLANK,
+    UNCERTAIN,
+    Blank,
+    Uncertain,
+    apply_healthy,
+    classes_of,
+    findings_of,
+    holds_labels,
+    listed_findings,
+    one_class,
+    read_label_columns,
 )
-CHESTXRAY14_COLUMNS = {"image": "Image Index", "patient": "Patient ID"}
-FINDINGS, NO_FINDING = "Finding Labels", "No Finding"
-CHEXPERT_LABELS = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-)
-CHEXPERT_PATIENT = re.compile(r"patient\d+")  # CheXpert names the patient only in the path of the image
-ROLES = ("image", "patient", "split", "source")
-SPLIT_WORDS = {"train": "training", "val": "validation", "valid": "validation", **{split: split for split in SPLITS}}
-TRAIN_OR_VALIDATION = "training or validation"  # ChestX-ray14's official list says no more than that
-UNKNOWN_WORDS = ("na", "n/a", "nan", "null")  # what other programs write for an empty cell
-MOST_CLASSES = 200  # a column with more different texts holds no classes
+from .words import age_of, is_unknown, near_miss, sex_of, split_of, squash, view_of
 
-Uncertain = Literal["unknown", "positive", "negative"]
-Blank = Literal["unknown", "negative"]
-UNCERTAIN: dict[str, float] = {"unknown": np.nan, "positive": 1, "negative": 0}
+MOST_SOURCES = 50  # a column with more different texts says where each image is from, not which hospital's it is
 
 
 @dataclass(frozen=True)
@@ -74,14 +40,15 @@ class Table:
 
     Attributes:
         labels: names of the K labels.
-        rows: a row for each row of the CSV: ``row`` (its line, the header being 1), ``image``, ``patient``, ``split``
-            ("" where not given; `TRAIN_OR_VALIDATION` where the table leaves that open), ``source``, ``study`` (text),
-            ``age`` (years), ``sex`` (F, M), ``view`` (PA, AP, frontal, lateral, other), "" or NaN where not known; and
-            ``reason`` with ``detail``, empty when the row is in order.
+        rows: a row for each image that the CSV names: ``row`` (its row there, the header being 1; the first where
+            several are of one image), ``image``, ``patient``, ``study``, ``split`` ("" where not given,
+            `TRAIN_OR_VALIDATION` where the data set leaves that open), ``source``, ``age`` (years, NaN), ``sex`` (F, M,
+            ""), ``view`` (one of `VIEWS`, or ""); and ``reason`` with ``detail``, empty when the row is in order.
         values: float32 [N, K] of 1, 0, NaN (unknown).
         exclusive: each image has exactly one of the labels (multi-class); a row is one-hot, or NaN throughout.
         notes: sentences the user should read, such as how many uncertain entries there are.
-        modality: as DICOM calls it (``DX``, ``CT``), "" where the table does not say.
+        modality: of the images as DICOM calls it (``DX``, ``CT``), "" where the table does not say.
+        added: rule (``No Finding``, ``blank``) → label → number of unknown cells that it made known.
     """
 
     labels: list[str]
@@ -90,10 +57,11 @@ class Table:
     exclusive: bool = False
     notes: list[str] = field(default_factory=list)
     modality: str = ""
+    added: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def read_table(
-    csv: Path,
+    csv: str | Path,
     labels: Sequence[str] | None = None,
     *,
     columns: Mapping[str, str] | None = None,
@@ -105,17 +73,21 @@ def read_table(
     source: str = "",
     require_labels: bool = True,
 ) -> Table:
-    """Read a CSV in one of the forms.
+    """Read a CSV in one of the forms; see `medssl.data.tables` for what each takes from it.
 
     Args:
-        csv: the file, separated by comma, semicolon or tab.
+        csv: the file, separated by comma, semicolon or tab; it may be gzipped.
         labels: the labels to take, in this order; by default all there are.
-        columns: names of the columns that hold ``image``, ``patient``, ``split``, ``source``, where they differ.
-        label_columns: the labels there are, each with what the CSV calls it: a column, a finding of ChestX-ray14, or
-            with ``classes`` the text in the cells. By default all, under their own names.
+        columns: role (see `ROLES`) → its column, where it is not called as usual.
+        label_columns: the labels there are, each with what the CSV calls it: a column, a finding that a column lists,
+            or with ``classes`` the text in the cells. By default all, under their own names. A column that is named
+            here or by ``labels`` must hold labels; of the others those that hold none are left out, with a note.
         classes: a column whose text is the one class of each image (multi-class).
         uncertain: what -1 means.
-        blank: what an empty cell of a label means.
+        blank: what an empty cell of a label's column means. In CheXpert and MIMIC-CXR it means that the report does not
+            mention the finding. That is ``unknown`` by default: reports do not list all that is absent, partial labels
+            need no guess, and No Finding, which makes the other findings 0, brings sure negatives enough (Lung Lesion
+            of CheXpert: 1 270 stated, 22 004 so). ``negative`` makes of two thirds of its cells 0, some of them wrong.
         split: puts every row into this split, whatever a column says.
         source: the source of rows for which no column names one; by default the CSV's name.
         require_labels: refuse a CSV that lacks one of ``labels``; otherwise take those it has.
@@ -125,24 +97,44 @@ def read_table(
         UserError: it is no CSV of a known form, or lacks a column or label that was named. A mistake in single rows
             raises nothing: those rows carry their ``reason``.
     """
+    csv = Path(csv)
     if uncertain not in UNCERTAIN:
-        raise UserError(f"uncertain must be {', '.join(get_args(Uncertain))}, not {uncertain!r}.")
-    cells = _read_cells(csv)
-    places = _places(cells, columns or {}, csv)
+        raise UserError(f"uncertain must be {', '.join(UNCERTAIN)}, not {uncertain!r}.")
+    if blank not in BLANK:
+        raise UserError(f"blank must be {', '.join(BLANK)}, not {blank!r}.")
+    cells, notes = read_cells(csv)
+    form = next(form for form in FORMS if form.recognises(cells))
+    cells, said = form.complete(cells, csv)
+    notes += said
+    named = {*(labels or ()), *(label_columns or {}).values(), classes} - {""}
+    places, said = _places(cells, form, columns or {}, named, csv)
+    notes += said
     if classes:
         _require_columns([classes], cells, csv)
-        own = _choose(labels, label_columns or _classes(cells[classes], classes, csv), csv, require_labels)
-        values, mistakes, notes = _one_class(cells[classes], own)
-    elif _is_chestxray14(cells):
-        names = label_columns or dict(zip(CHESTXRAY14_LABELS, CHESTXRAY14_LABELS, strict=True))
-        own = _choose(labels, names, csv, require_labels)
-        values, mistakes, notes = _findings(cells[FINDINGS], own)
+        own = _choose(labels, label_columns or classes_of(cells[classes], csv), csv, require_labels)
+        read = one_class(cells[classes], own)
+    elif isinstance(form.labels, Listed):
+        column = cells[form.labels.column]
+        own = _choose(labels, label_columns or findings_of(column, form.labels), csv, require_labels)
+        read = listed_findings(column, form.labels, own, csv)
     else:
-        own = _choose(labels, label_columns or _label_names(cells, places), csv, require_labels)
+        free = [name for name in cells.columns if name not in places.values()]
+        there = [name for name in form.labels if name in cells] or free
+        if not (named or form.labels):
+            there = [name for name in free if holds_labels(texts_of(cells[name]))]
+            left = ", ".join(name for name in free if name not in there)
+            notes += [f"left out, for they hold no labels: {left}."] if left else []
+        own = _choose(labels, label_columns or dict(zip(there, there, strict=True)), csv, require_labels)
         _require_columns(own.values(), cells, csv)
-        values, mistakes, notes = _label_columns(cells, own, uncertain, csv)
-    rows = _rows(cells, places, source or csv.stem, mistakes, split)
-    return Table(list(own), rows, values, exclusive=bool(classes), notes=notes)
+        read = read_label_columns(cells, own, uncertain, blank, csv)
+        if form.healthy in cells:
+            apply_healthy(read, own, form, cells[form.healthy])
+        if form.unmentioned and blank == "unknown":
+            notes.append("empty cells, findings that a report does not mention, are unknown (blank: unknown).")
+    if not (own or named):
+        notes.append("it holds no labels: its images are unlabelled.")
+    rows = _rows(cells, places, source or table_name(csv), read.mistakes, split)
+    return Table(list(own), rows, read.values, bool(classes), notes + read.notes, form.modality, read.added)
 
 
 def mark(rows: pd.DataFrame, where: pd.Series | np.ndarray, reason: str, detail: str | pd.Series) -> None:
@@ -151,91 +143,72 @@ def mark(rows: pd.DataFrame, where: pd.Series | np.ndarray, reason: str, detail:
     rows.loc[where, "detail"] = detail if isinstance(detail, str) else detail[where]
 
 
-def near_miss(name: str, there: Iterable[str]) -> str:
-    """A question to add to an error about a wrong name, or nothing when none of the right ones is alike."""
-    close = difflib.get_close_matches(name, there, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def _places(
+    cells: pd.DataFrame, form: Form, columns: Mapping[str, str], named: Collection[str], csv: Path
+) -> tuple[dict[str, Column], list[str]]:
+    """The column of each role that the table tells, and what the user should know of the choice.
 
-
-def _read_cells(csv: Path) -> pd.DataFrame:
-    """All cells as text, empty ones as NaN; the index counts the lines from 2, and empty lines are left out."""
-    if not csv.is_file():
-        raise MissingFileError(f"There is no CSV {csv}: check its path.")
-    try:
-        with csv.open(encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = max(",;\t", key=header.count)
-        names = pd.read_csv(csv, sep=separator, dtype=str, encoding="utf-8-sig", header=None, nrows=1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
-            cells = pd.read_csv(
-                csv,
-                sep=separator,
-                dtype=str,
-                encoding="utf-8-sig",
-                skipinitialspace=True,
-                keep_default_na=False,
-                na_values=[""],
-                index_col=False,  # or pandas takes rows that end in a comma to begin with an index
-                skip_blank_lines=False,  # to count the lines as the user's editor does
-            )
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
-        raise UserError(f"{csv} cannot be read as a CSV ({error}): save it as UTF-8 with commas.") from error
-    titles = [str(title).strip() for title in names.iloc[0].dropna()]
-    twice = [title for title in titles if titles.count(title) > 1]
-    if twice:
-        raise UserError(f"{csv} has the column {twice[0]!r} twice: rename one.")
-    cells.columns = [str(name).strip() for name in cells.columns]
-    # ChestX-ray14's own file ends its lines with a comma, which pandas takes for an empty column.
-    cells = cells.loc[:, [not (name.startswith("Unnamed:") and cells[name].isna().all()) for name in cells.columns]]
-    cells.index = pd.RangeIndex(2, len(cells) + 2)
-    cells = cells[cells.notna().any(axis=1)]
-    if cells.empty:
-        raise UserError(f"{csv} has no rows: it must name at least one image.")
-    return cells
-
-
-def _texts(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """A column as codes [N] into its different texts, without the blanks around them; -1 where it is empty.
-
-    Labels have few different texts, so that what is done for each of them takes no time.
+    A column that is called like a role comes before the form's own, and that before other usual names; those that are
+    ``named`` as labels have no role.
     """
-    codes, texts = pd.factorize(column.str.strip())
-    empty = np.array([text == "" for text in texts] + [False])
-    return np.where(empty[codes], -1, codes), [str(text) for text in texts]
-
-
-def _is_chestxray14(cells: pd.DataFrame) -> bool:
-    return {*CHESTXRAY14_COLUMNS.values(), FINDINGS} <= set(cells.columns)
-
-
-def _is_chexpert(cells: pd.DataFrame) -> bool:
-    named = set(cells.columns)
-    return "Path" in named and ("Frontal/Lateral" in named or set(CHEXPERT_LABELS) <= named)
-
-
-def _places(cells: pd.DataFrame, columns: Mapping[str, str], csv: Path) -> dict[str, str]:
-    """The column of each role; CheXpert has none for the patient."""
     strange = [role for role in columns if role not in ROLES]
     if strange:
         raise UserError(f"columns maps {', '.join(ROLES)}, not {strange[0]!r}.{near_miss(strange[0], ROLES)}")
     _require_columns(columns.values(), cells, csv)
-    places: dict[str, str] = {}
-    for name in cells.columns:
-        if name.lower() in ROLES and (name.lower() not in places or name in ROLES):
-            places[name.lower()] = name
-    if _is_chestxray14(cells):
-        places |= CHESTXRAY14_COLUMNS
-    elif _is_chexpert(cells):
-        places |= {"image": "Path"}
-    places |= columns
-    for role in ("image", "patient"):
-        if role not in places and not (role == "patient" and _is_chexpert(cells)):
+    places: dict[str, Column] = dict(columns)
+    notes = []
+    free = [name for name in cells.columns if name not in named and name not in columns.values()]
+    for role in (role for role in ROLES if role not in places):
+        own = form.columns.get(role)
+        called_so = sorted((name for name in free if name.lower() == role), reverse=True)  # small letters first
+        if called_so:
+            places[role] = called_so[0]
+        elif own and (not isinstance(own, str) or own in cells):
+            places[role] = own
+        elif alias := _alias(role, [name for name in free if name not in places.values()], cells, csv):
+            places[role] = alias
+            if role in NEEDED or role == "split":
+                notes.append(f"the column {alias!r} is taken for the {role}.")
+    if "image" in places and "patient" not in places and _patients(_column(places["image"], cells)).all():
+        places["patient"] = lambda cells: _patients(_column(places["image"], cells))
+        notes.append("it has no column patient: the patients are those that the paths of the images name.")
+    for role in NEEDED:
+        if role not in places:
             raise UserError(
                 f"{csv} has no column {role!r} but {', '.join(cells.columns)}: name the columns image, patient, "
                 "optionally split and source, then one for each label, or map their names with columns."
+                f"{near_miss(role, cells.columns)}"
             )
-    return places
+    if "source" not in columns and "source" in places and not _names_hospitals(_column(places["source"], cells)):
+        del places["source"]
+    return places, notes
+
+
+def _alias(role: str, free: Sequence[str], cells: pd.DataFrame, csv: Path) -> str:
+    """The column that is called as those of the role usually are; "" where there is none."""
+    found = ([name for name in free if squash(name) in names] for names in ALIASES[role])
+    called_so = next(filter(None, found), [])
+    if role == "split":  # words such as set mean other things, too
+        called_so = [name for name in called_so if all(split_of(text) for text in texts_of(cells[name])[1])]
+    if role in NEEDED and len(called_so) > 1:
+        raise UserError(
+            f"{csv} has several columns that may be the {role}, {', '.join(called_so)}: call the right one {role}, or "
+            "name it with columns."
+        )
+    return called_so[0] if called_so else ""
+
+
+def _column(place: Column, cells: pd.DataFrame) -> pd.Series:
+    return cells[place] if isinstance(place, str) else place(cells)
+
+
+def _patients(images: pd.Series) -> pd.Series:
+    return images.fillna("").map(patient_in_path)
+
+
+def _names_hospitals(column: pd.Series) -> bool:
+    texts = texts_of(column)[1]
+    return len(texts) <= MOST_SOURCES and not any("://" in text for text in texts)
 
 
 def _require_columns(names: Iterable[str], cells: pd.DataFrame, csv: Path) -> None:
@@ -243,14 +216,6 @@ def _require_columns(names: Iterable[str], cells: pd.DataFrame, csv: Path) -> No
         if name not in cells:
             there = ", ".join(cells.columns)
             raise UserError(f"{csv} has no column {name!r}: it has {there}.{near_miss(name, cells.columns)}")
-
-
-def _label_names(cells: pd.DataFrame, places: Mapping[str, str]) -> dict[str, str]:
-    if _is_chexpert(cells):
-        names = [name for name in CHEXPERT_LABELS if name in cells]
-    else:
-        names = [name for name in cells.columns if name.lower() not in ROLES and name not in places.values()]
-    return {name: name for name in names}
 
 
 def _choose(wanted: Sequence[str] | None, there: Mapping[str, str], csv: Path, required: bool) -> dict[str, str]:
@@ -266,136 +231,47 @@ def _choose(wanted: Sequence[str] | None, there: Mapping[str, str], csv: Path, r
 
 
 def _rows(
-    cells: pd.DataFrame, places: Mapping[str, str], source: str, mistakes: np.ndarray, split: str
+    cells: pd.DataFrame, places: Mapping[str, Column], source: str, mistakes: np.ndarray, split: str
 ) -> pd.DataFrame:
-    text = {role: cells[name].fillna("").str.strip() for role, name in places.items()}
+    coded = {role: texts_of(_column(place, cells)) for role, place in places.items()}
     rows = pd.DataFrame(
         {
             "row": cells.index,
-            "image": text["image"].to_numpy(),
-            "patient": text["patient"].to_numpy() if "patient" in text else _patients(text["image"]),
-            "split": text["split"].to_numpy() if "split" in text else "",
-            "source": text["source"].replace("", source).to_numpy() if "source" in text else source,
-            "study": "",
-            "age": np.nan,
-            "sex": "",
-            "view": "",
+            "image": _meant(coded.get("image"), _known),
+            "patient": _meant(coded.get("patient"), _number),
+            "study": _meant(coded.get("study"), _number),
+            "split": _meant(coded.get("split"), split_of),
+            "source": _meant(coded.get("source"), lambda text: text, source),
+            "age": _meant(coded.get("age"), age_of, np.nan),
+            "sex": _meant(coded.get("sex"), sex_of),
+            "view": _meant(coded.get("view"), view_of),
             "reason": np.where(mistakes != "", "not a label", ""),
             "detail": mistakes,
         }
     )
     if split:
         rows["split"] = split
-    elif "split" in text:
-        words = rows["split"].str.lower()
-        unknown = ~words.isin(list(SPLIT_WORDS))
-        mark(rows, unknown, "no split", "the column split must say training, validation, test or unlabeled")
-        rows["split"] = words.map(SPLIT_WORDS).fillna("")
-    nobody = rows["patient"].str.lower().isin(["", *UNKNOWN_WORDS])
-    mark(rows, nobody, "no patient", "without a patient the image might be in two splits")
+    elif "split" in places:
+        words = "the column split must say training, validation, test or unlabeled"
+        mark(rows, rows["split"] == "", "no split", words)
+    mark(rows, rows["patient"] == "", "no patient", "without a patient the image might be in two splits")
     mark(rows, rows["image"] == "", "no image", "the row names no image")
     return rows
 
 
-def _patients(images: pd.Series) -> list[str]:
-    found = (CHEXPERT_PATIENT.search(image) for image in images)
-    return [match.group() if match else "" for match in found]
+def _meant(coded: Coded | None, meaning: Callable[[str], Any], empty: Any = "") -> np.ndarray | Any:
+    """What a role's cells mean [N]; ``empty`` for empty ones, and for all where no column has the role."""
+    if coded is None:
+        return empty
+    codes, texts = coded
+    return np.array([*map(meaning, texts), empty], dtype=object if isinstance(empty, str) else float)[codes]
 
 
-def _findings(findings: pd.Series, own: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """ChestX-ray14 is fully labelled: a finding that is not listed is absent."""
-    strange = [name for name in own.values() if name not in CHESTXRAY14_LABELS]
-    if strange:
-        close = near_miss(strange[0], CHESTXRAY14_LABELS)
-        raise UserError(f"ChestX-ray14 has no finding {strange[0]!r}: it has {', '.join(CHESTXRAY14_LABELS)}.{close}")
-    codes, texts = _texts(findings)
-    found = [set(text.split("|")) for text in texts]
-    mistakes = []
-    for names in found:
-        wrong = sorted(names - {*CHESTXRAY14_LABELS, NO_FINDING})
-        both = NO_FINDING in names and len(names) > 1
-        mistakes.append(
-            f"{FINDINGS} has {wrong[0]!r}, which is none of the 14"
-            if wrong
-            else f"{FINDINGS} has {NO_FINDING} beside a finding"
-            if both
-            else ""
-        )
-    states = np.full((len(texts) + 1, len(own)), np.nan, dtype=np.float32)  # the last is that of an empty cell
-    for row, names in enumerate(found):
-        if not mistakes[row]:
-            states[row] = [name in names for name in own.values()]
-    return (
-        states[codes],
-        _spread([*mistakes, f"{FINDINGS} is empty; write {NO_FINDING} where there is none"], codes),
-        [],
-    )
+def _known(text: str) -> str:
+    return "" if is_unknown(text) else text
 
 
-def _label_columns(
-    cells: pd.DataFrame, own: Mapping[str, str], uncertain: Uncertain, csv: Path
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    values = np.full((len(cells), len(own)), np.nan, dtype=np.float32)
-    mistakes = np.full(len(cells), "", dtype=object)
-    notes = []
-    for column, (label, name) in enumerate(own.items()):
-        codes, texts = _texts(cells[name])
-        numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(dtype=np.float64)
-        unsure = np.append(numbers == -1, False)
-        known = np.isin(numbers, (0, 1))
-        wrong = np.array([text.lower() not in UNKNOWN_WORDS for text in texts], dtype=bool) & ~known & ~unsure[:-1]
-        details = [
-            f"{name} is {text!r}: write 1, 0, or nothing for unknown"
-            for text, bad in zip(texts, wrong, strict=True)
-            if bad
-        ]
-        here = np.append(wrong, False)[codes]
-        if here.sum() > len(cells) / 2:
-            example = texts[codes[here][0]]
-            raise UserError(
-                f"{csv}: the column {name!r} holds values such as {example!r}, and a label is 1, 0 or empty: "
-                "name the label columns with labels."
-            )
-        if here.any():
-            texts_of_wrong = np.full(len(texts) + 1, "", dtype=object)
-            texts_of_wrong[:-1][wrong] = details
-            mistakes[here] = texts_of_wrong[codes[here]]
-        states = np.append(np.where(known, numbers, np.nan), np.nan)
-        states[unsure] = UNCERTAIN[uncertain]
-        values[:, column] = states[codes]
-        count = int(unsure[codes].sum())
-        if count:
-            notes.append(f"{count} uncertain {'entry' if count == 1 else 'entries'} (-1) of {label}: {uncertain}.")
-    return values, mistakes, notes
-
-
-def _classes(column: pd.Series, name: str, csv: Path) -> dict[str, str]:
-    texts = sorted({text for text in column.dropna().str.strip().unique() if text}, key=_natural)
-    if len(texts) > MOST_CLASSES:
-        raise UserError(
-            f"{csv}: the column {name!r} holds {len(texts)} different texts such as {texts[0]!r}: "
-            "is it the one of the classes? If so, name the classes to take with labels."
-        )
-    return {text: text for text in texts}
-
-
-def _natural(text: str) -> list[tuple[bool, int, str]]:
-    """Order by numbers where there are some: class 2 before class 10."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", text)]
-
-
-def _one_class(column: pd.Series, own: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    codes, texts = _texts(column)
-    place = {text: index for index, text in enumerate(own.values())}
-    states = np.full((len(texts) + 1, len(own)), np.nan, dtype=np.float32)  # the last is that of an empty cell
-    mistakes = [""] * (len(texts) + 1)
-    for row, text in enumerate(texts):
-        if text in place:
-            states[row] = np.arange(len(own)) == place[text]
-        elif text:
-            mistakes[row] = f"{column.name} is {text!r}, which is none of {', '.join(own)}"
-    return states[codes], _spread(mistakes, codes), []
-
-
-def _spread(texts: Sequence[str], codes: np.ndarray) -> np.ndarray:
-    return np.array(texts, dtype=object)[codes]
+def _number(text: str) -> str:
+    """A number as pandas writes it in a column with empty cells is the same number: 12.0 is 12."""
+    whole = text.removesuffix(".0")
+    return whole if whole.isdigit() else _known(text)
