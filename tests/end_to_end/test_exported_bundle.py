@@ -66,7 +66,8 @@ def radiographs(folder: Path) -> dict[str, str]:
         shutil.copytree(SHARED / "cxr_dicom", folder / "real")
     for name in ("damaged.png", "damaged.dcm", "table.txt", "none.png"):
         (folder / name).write_bytes(b"none" if name != "none.png" else b"")
-    return {"damaged.png": "unreadable", "damaged.dcm": "unreadable", "table.txt": "no image", "none.png": "empty file"}
+    tables = dict.fromkeys(("table.txt", "png/labels.csv", "dicom/labels.csv"), "no image")
+    return {"damaged.png": "unreadable", "damaged.dcm": "unreadable", "none.png": "empty file", **tables}
 
 
 def volumes(folder: Path) -> dict[str, str]:
@@ -80,7 +81,8 @@ def volumes(folder: Path) -> dict[str, str]:
     (folder / "damaged.nii.gz").write_bytes(b"none")
     (folder / "radiograph.png").write_bytes(b"none")
     damaged = {"series/cut/cut09.dcm": "damaged", "damaged.nii.gz": "unreadable"}
-    return {"series/uneven": "uneven slices", "radiograph.png": "no image", **damaged}
+    others = dict.fromkeys(("radiograph.png", "nifti/labels.csv"), "no image")
+    return {"series/uneven": "uneven slices", **damaged, **others}
 
 
 @pytest.mark.parametrize("kind", ["cxr", "ct"])
@@ -115,7 +117,9 @@ def test_inference_without_medssl_gives_the_probabilities_of_the_run(
     closing = f"{len(own.images)} studies predicted, {len(reasons)} rows with the reason why not: "
     assert closing + str(tmp_path / "results" / "predictions.csv") in done.stdout
 
-    # The same images, some of them labelled; in this process, for imports take seconds.
+    # The same images, some of them labelled; in this process, for imports take seconds. A series that a datalist names
+    # and that lacks a slice is refused.
+    own = without(own, "series/cut")
     datalist, labels = labelled(own, images, tmp_path / "labelled.json")
     options = {"datalist": str(datalist), "output_dir": str(tmp_path / "results"), "workers": 0}
     with own_scripts(moved):
@@ -137,6 +141,13 @@ def rows(path: Path) -> list[tuple[str, str, str]]:
     """Image, reason and note of every row."""
     with path.open(newline="", encoding="utf-8") as stream:
         return [(row["image"], row["reason"], row["note"]) for row in csv.DictReader(stream)]
+
+
+def without(own: Predictions, image: str) -> Predictions:
+    """All but one image."""
+    kept = [number for number, name in enumerate(own.images) if name != image]
+    images = [own.images[number] for number in kept]
+    return Predictions(images, images, own.names, own.scores[kept], own.labels[kept])
 
 
 def labelled(own: Predictions, images: Path, path: Path) -> tuple[Path, np.ndarray]:

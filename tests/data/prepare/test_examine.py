@@ -1,16 +1,33 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_inputs import grey, save_radiograph, save_series, volume, voxels
+from bad_inputs import (
+    grey,
+    save_radiograph,
+    save_series,
+    volume,
+    voxels,
+    write_bad_radiographs,
+    write_bad_volumes,
+)
 from monai.transforms import Compose, Orientation, Spacing
 from PIL import Image
 
 from medssl.data.prepare.examine import Outcome, examine, fingerprint
 from medssl.data.store import StoreSettings, check_settings
-from medssl.readers import Unit, find_units
-from medssl.transforms import LoadRadiograph, LoadStored, LoadVolume, ResizeRadiograph
+from medssl.readers import Unit, examine_folder, find_units
+from medssl.transforms import (
+    Accounted,
+    LoadRadiograph,
+    LoadStored,
+    LoadVolume,
+    ResampleVolumed,
+    ResizeRadiograph,
+    ResizeRadiographd,
+)
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")
@@ -78,6 +95,32 @@ def test_a_full_disk_is_no_fault_of_the_image(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert examined(tmp_path / "a.png", tmp_path / "out", settings).stored
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("write", "settings"), [(write_bad_radiographs, TWO), (write_bad_volumes, THREE)])
+def test_inference_says_of_every_file_what_prepare_says(
+    tmp_path: Path, write: Callable[[Path], object], settings: StoreSettings
+) -> None:
+    folder, dims = tmp_path / "images", settings["spatial_dims"]
+    write(folder)
+    prepared = {}
+    units, others = find_units(folder, dims)
+    for unit in units:
+        for outcome in examine(unit, settings, tmp_path / "out", "salt", keep_masks=True):
+            place = unit.path if unit.path.is_dir() else unit.path.parent
+            prepared |= {place / name: (outcome.reason, outcome.detail) for name in outcome.files}
+    found = examine_folder(folder, dims)
+    seen = ResizeRadiographd("image", settings["size"]) if dims == 2 else ResampleVolumed("image", settings["spacing"])
+    done = [Accounted(Compose([seen]), [1] * dims)(item) for item in found.items()]
+    inferred = {
+        path: (item["reason"], item["note"])
+        for item, study in zip(done, found.studies, strict=True)
+        for path in study.files
+    } | {path: (one.reason, one.detail) for one in found.refusals for path in one.files}
+    assert {path: inferred.pop(path)[0] for path in others} == dict.fromkeys(others, "no image")
+    assert inferred == prepared
+    assert len({reason for reason, _ in prepared.values()}) > 7
 
 
 @pytest.mark.filterwarnings("ignore")
