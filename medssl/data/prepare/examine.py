@@ -19,7 +19,7 @@ from medssl.files import whole_file
 from medssl.readers import Reading, Study, Unit, is_slice, studies_of
 from medssl.readers.dicom_file import read_dataset
 
-from ..images import hash_patient
+from ..patients import hash_patient
 from ..store import STORE, StoreSettings
 
 READER_VERSION = 2
@@ -53,9 +53,10 @@ class Outcome:
     modality: str = ""
 
 
-def fingerprint(unit: Unit, settings: StoreSettings, salt: str) -> str:
-    """Tells whether an input was looked at already: the state of its files, the settings and the salt."""
-    return _digest(json.dumps([READER_VERSION, settings, hash_patient(salt, ""), *map(_state, unit.files)]).encode())
+def fingerprint(unit: Unit, settings: StoreSettings, salt: str, keep_masks: bool = False) -> str:
+    """Tells whether an input was looked at already: the state of its files, and all that `examine` is told."""
+    told = [READER_VERSION, settings, hash_patient(salt, ""), keep_masks]
+    return _digest(json.dumps([*told, *map(_state, unit.files)]).encode())
 
 
 def _state(path: Path) -> tuple[str, int, int, bool]:
@@ -66,7 +67,7 @@ def _state(path: Path) -> tuple[str, int, int, bool]:
         return path.name, 0, 0, False
 
 
-def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> list[Outcome]:
+def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str, keep_masks: bool = False) -> list[Outcome]:
     """Decode an input and write what can be used into the store.
 
     Args:
@@ -74,6 +75,7 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
         settings: of the store.
         output: folder of the datalist; the images go to ``store`` below it.
         salt: for the hash of a patient.
+        keep_masks: use what looks like a mask, with a note, for somebody labelled it as an image.
 
     Returns:
         One outcome, or of a folder one for each volume and one for each file that belongs to none. Every file of the
@@ -84,17 +86,17 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str) -> lis
     """
     found = studies_of(unit, settings["spatial_dims"])
     folder = unit.path if unit.path.is_dir() else unit.path.parent
-    outcomes = [_keep(study, folder, settings, output, salt) for study in found.studies]
+    outcomes = [_keep(study, folder, settings, output, salt, keep_masks) for study in found.studies]
     refused = [(file, refusal) for refusal in found.refusals for file in refusal.files]
     return outcomes + [Outcome(_names([file], folder), one.reason, one.detail) for file, one in refused]
 
 
-def _keep(study: Study, folder: Path, settings: StoreSettings, output: Path, salt: str) -> Outcome:
+def _keep(study: Study, folder: Path, settings: StoreSettings, output: Path, salt: str, keep_masks: bool) -> Outcome:
     from medssl.transforms import write_stored
 
     names = _names(study.files, folder)
     try:
-        original = study.read()
+        original = study.read(keep_masks)
         content = _content(original)
         stored = f"{STORE}/{content[:2]}/{_digest((content + json.dumps(settings)).encode())}.b2nd"
         image, spacing = _prepared(original, study.path, settings)
