@@ -2,14 +2,14 @@
 
 The file is a ``.b2nd`` array of blosc2 of 16-bit integers; a value is ``offset + step × stored``. The step is a power
 of two, the smallest that covers the image's range, so integers (HU, 8-bit or 12-bit pixels) are kept exactly, and a
-resampled value is off by less than 1/65 535 of the range. Why blosc2: a random 96³ box of a 512×512×300 volume takes
-7 ms; zarr takes 30 ms with the same compressor and needs a file for each chunk (``benchmarks/store_crops.py``).
+resampled value is off by less than 1/65 535 of the range, which `medssl.readers.plausibility.judge` keeps free of lone
+extremes. Why blosc2: a random 96³ box of a 512×512×300 volume takes 7 ms; zarr takes 30 ms with the same compressor and
+needs a file for each chunk (``benchmarks/store_crops.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from monai.transforms import MapTransform, Randomizable, Transform
 from torch import Tensor
 
 from medssl.errors import MissingFileError, UserError
+from medssl.readers.extreme_values import storage_step
 
 from .apply_to_keys import ApplyToKeys
 
 STORED_SUFFIX = ".b2nd"
 AIR = -1024.0
 """HU of what lies outside a volume."""
-LEVELS = 2**16 - 1
 CHUNK_SIDE, BLOCK_SIDE = 64, 16  # of a volume: what is read from disk at once, what is decompressed at once
 
 
@@ -40,7 +40,7 @@ def write_stored(path: Path, image: np.ndarray, spacing: Sequence[float] | None 
         spacing: sides of a voxel in mm, of a volume.
     """
     offset = float(image.min())
-    step = _step(float(image.max()) - offset)
+    step = storage_step(float(image.max()) - offset)
     stored = np.rint((image.astype(np.float64) - offset) / step).astype(np.uint16)
     sides = (CHUNK_SIDE, BLOCK_SIDE) if image.ndim == 3 else (max(image.shape), max(image.shape))
     array = blosc2.asarray(
@@ -52,10 +52,6 @@ def write_stored(path: Path, image: np.ndarray, spacing: Sequence[float] | None 
         cparams={"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1},
     )
     array.schunk.vlmeta["image"] = {"offset": offset, "step": step, "spacing": spacing and list(map(float, spacing))}
-
-
-def _step(span: float) -> float:
-    return 2.0 ** ceil(log2(span / LEVELS)) if span > 0 else 1.0
 
 
 class StoredImage:

@@ -1,7 +1,8 @@
 """How the slices of one stack lie in space, and how crooked ones are put onto an even, straight grid.
 
-Two faults can be put right: slices shifted evenly within their planes (gantry tilt), each of which is moved back; and
-uneven distances with small gaps, between which is interpolated. Nothing is extrapolated; what is worse is refused.
+Two faults can be put right: uneven distances with small gaps, between which is interpolated; and slices shifted evenly
+within their planes (gantry tilt), which are resampled by SimpleITK. Nothing is extrapolated; what is worse is refused,
+which SimpleITK's own reader would stack in silence.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import SimpleITK
 
 from medssl.errors import UnusableImageError
 
@@ -20,6 +21,7 @@ SPACING_TOLERANCE = 0.05  # of a step; scanners round positions to 0.01 mm or so
 LARGEST_GAP = 2.5  # median steps: one missing slice, or irregular ones
 SHIFT_TOLERANCE = 0.5  # of a pixel, over the whole stack
 LARGEST_TILT = 45.0  # degrees; gantries tilt by 30 at most, so more is no tilt
+ROUNDING = 1e-3  # of a pixel, by which a box need not be larger
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class Geometry:
         order: [N] which slice comes first, second, … along the normal.
         places: [N] where the ordered slices lie along the normal, in mm.
         grid: [M] where those of the box lie.
-        offsets: [N, 2] rows and columns by which each ordered slice is moved into the box.
+        shear: [2] rows and columns by which each slice on the grid is moved further into the box than the one before.
         shape: rows and columns of the box.
         affine: [4, 4] from the box's voxel (column, row, slice) to RAS mm.
         notes: what is put right, in words.
@@ -39,7 +41,7 @@ class Geometry:
     order: np.ndarray
     places: np.ndarray
     grid: np.ndarray
-    offsets: np.ndarray
+    shear: np.ndarray
     shape: tuple[int, int]
     affine: np.ndarray
     notes: tuple[str, ...]
@@ -74,13 +76,15 @@ def arrange(corners: np.ndarray, cosines: np.ndarray, spacing: np.ndarray, shape
     places, corners = places[order], corners[order]
     grid, notes = _even_grid(places)
     shifts = (corners - corners[0]) @ np.stack([down_columns, along_rows], axis=1) / spacing
-    offsets, tilt_notes = _straightening(places, shifts, spacing)
+    slope, tilt_notes = _tilt(places, shifts, spacing)
+    shear = slope * (grid[-1] - grid[0]) / (len(grid) - 1)
+    first_offset, most_offset = _first_offset(shear, len(grid)), np.abs(shear) * (len(grid) - 1)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = along_rows * spacing[1], down_columns * spacing[0]
     affine[:3, 2] = np.cross(along_rows, down_columns) * (grid[-1] - grid[0]) / (len(grid) - 1)
-    affine[:3, 3] = corners[0] + affine[:3, :2] @ -offsets[0, ::-1]
-    rows, columns = np.ceil(offsets.max(axis=0)).astype(int) + shape
-    return Geometry(order, places, grid, offsets, (int(rows), int(columns)), LPS_TO_RAS @ affine, tilt_notes + notes)
+    affine[:3, 3] = corners[0] + affine[:3, :2] @ -first_offset[::-1]
+    rows, columns = np.ceil(most_offset - ROUNDING).astype(int) + shape
+    return Geometry(order, places, grid, shear, (int(rows), int(columns)), LPS_TO_RAS @ affine, tilt_notes + notes)
 
 
 def put_right(slices: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -88,14 +92,11 @@ def put_right(slices: np.ndarray, geometry: Geometry) -> np.ndarray:
 
     Both ways linear; what no slice covers gets the lowest value of all.
     """
-    if geometry.offsets.any():
-        straight = np.empty((len(slices), *geometry.shape), dtype=np.float32)
-        lowest = slices.min()
-        for source, offset, target in zip(slices, geometry.offsets, straight, strict=True):
-            ndimage.affine_transform(
-                source, np.ones(2), -offset, output=target, order=1, mode="grid-constant", cval=lowest
-            )
-        slices = straight
+    even = _on_grid(slices, geometry)
+    return _straightened(even, geometry) if geometry.shear.any() else even
+
+
+def _on_grid(slices: np.ndarray, geometry: Geometry) -> np.ndarray:
     if np.array_equal(geometry.grid, geometry.places):
         return slices
     below = np.clip(np.searchsorted(geometry.places, geometry.grid, side="right") - 1, 0, len(slices) - 2)
@@ -108,6 +109,29 @@ def put_right(slices: np.ndarray, geometry: Geometry) -> np.ndarray:
     box *= parts.astype(np.float32)
     box += slices[below]
     return box
+
+
+def _straightened(slices: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Sheared slices [M, rows, columns] in the straight box: one resampling of an image whose third axis leans.
+
+    In pixels and slices, so that SimpleITK's world is the box.
+    """
+    (down, right), count = geometry.shear, len(slices)
+    length = float(np.hypot(np.hypot(down, right), 1))
+    first_down, first_right = _first_offset(geometry.shear, count)
+    leaning = SimpleITK.GetImageFromArray(slices)
+    leaning.SetOrigin((first_right, first_down, 0))
+    leaning.SetSpacing((1, 1, length))
+    leaning.SetDirection((1, 0, right / length, 0, 1, down / length, 0, 0, 1 / length))
+    resample = SimpleITK.ResampleImageFilter()
+    resample.SetSize((geometry.shape[1], geometry.shape[0], count))
+    resample.SetDefaultPixelValue(float(slices.min()))
+    return SimpleITK.GetArrayFromImage(resample.Execute(leaning))
+
+
+def _first_offset(shear: np.ndarray, count: int) -> np.ndarray:
+    """Rows and columns [2] by which the first of so many slices is moved into the box, so that none goes below zero."""
+    return np.maximum(-shear * (count - 1), 0)
 
 
 def is_even(places: np.ndarray) -> bool:
@@ -139,14 +163,14 @@ def _even_grid(places: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     return grid, (f"{note} (after number {where} of {len(places)})",)
 
 
-def _straightening(places: np.ndarray, shifts: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Pixels [N, 2] by which slices are moved, none below zero, and the note; shifts [N, 2] are those they have."""
+def _tilt(places: np.ndarray, shifts: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pixels a mm [2] by which slices [N] are to be moved, against the shifts [N, 2] that they have, and the note."""
     shifted = np.ptp(shifts, axis=0) > SHIFT_TOLERANCE
     if not shifted.any():
-        return np.zeros_like(shifts), ()
-    offsets = np.where(shifted, shifts - shifts.min(axis=0), 0.0)
-    slope, start = np.polyfit(places - places[0], offsets, 1)
-    residual = np.abs(offsets - np.outer(places - places[0], slope) - start).max()
+        return np.zeros(2), ()
+    moves = np.where(shifted, shifts, 0.0)
+    slope, start = np.polyfit(places - places[0], moves, 1)
+    residual = np.abs(moves - np.outer(places - places[0], slope) - start).max()
     angle = np.degrees(np.arctan(np.linalg.norm(slope * spacing)))
     if residual > SHIFT_TOLERANCE or angle > LARGEST_TILT:
         most = np.linalg.norm(np.ptp(shifts, axis=0) * spacing)
@@ -154,4 +178,4 @@ def _straightening(places: np.ndarray, shifts: np.ndarray, spacing: np.ndarray) 
             f"Its slices are shifted against each other by up to {most:.1f} mm, and not evenly as by a gantry tilt."
         )
         raise UnusableImageError("shifted slices", detail)
-    return offsets, (f"gantry tilt of {angle:.1f}° straightened",)
+    return slope, (f"gantry tilt of {angle:.1f}° straightened",)
