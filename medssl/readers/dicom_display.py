@@ -27,7 +27,7 @@ class Step:
     """One thing that is done to grey values.
 
     Attributes:
-        name: what asks for it, for notes.
+        name: what asks for it, for notes; empty where nothing is done.
         apply: [...] → [...].
         outputs: the lowest and the highest value that may come out.
     """

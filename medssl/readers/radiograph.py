@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,7 +63,10 @@ def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
 def _read_dicom(path: Path, voi_lut: bool) -> Reading:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, on what the notes tell
-        dataset, notes = read_dataset(path)
+        try:
+            dataset, notes = read_dataset(path)
+        except UnusableImageError as error:  # one word for all radiographs that cannot be read
+            raise UnusableImageError("unreadable", str(error)) from error
         _refuse_other_kinds(path, dataset)
         form, form_notes = pixel_format(path, dataset)
         if form.frames > 1:
@@ -104,7 +106,7 @@ def _grey(dataset: FileDataset, form: PixelFormat, stored: np.ndarray, voi_lut: 
         return to_grey(stored), ("colour was turned to grey",) if np.ptp(stored[..., :3], axis=2).any() else ()
     modality, notes = modality_step(dataset, (stored.min(), stored.max()) if form.is_float else inputs)
     is_image = _where_image(dataset, form, stored)
-    grey, voi_notes = _shown(dataset, stored, modality, is_image) if voi_lut else (_through(stored, modality.apply), ())
+    grey, voi_notes = _shown(dataset, stored, modality, is_image) if voi_lut else (_through(stored, modality), ())
     inverted, polarity_notes = is_inverted(dataset, form.photometric)
     own = grey if is_image is None else grey[is_image]
     low, high = float(own.min()), float(own.max())
@@ -133,11 +135,11 @@ def _shown(
         if isinstance(choice, str):
             notes.append(choice)
             continue
-        grey = _through(stored, modality.apply, choice.apply)
+        grey = _through(stored, modality, choice)
         if not _is_flat(grey, is_image) or _is_flat(stored, is_image):
             return grey, tuple(notes)
         notes.append(f"{choice.name} left out: it shows nothing of the image")
-    return _through(stored, modality.apply), tuple(notes)
+    return _through(stored, modality), tuple(notes)
 
 
 def _is_flat(values: np.ndarray, is_image: np.ndarray | None) -> bool:
@@ -146,12 +148,13 @@ def _is_flat(values: np.ndarray, is_image: np.ndarray | None) -> bool:
     return any(np.count_nonzero(own == end) > NEARLY_ALL * own.size for end in (own.min(), own.max()))
 
 
-def _through(stored: np.ndarray, *steps: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _through(stored: np.ndarray, *steps: Step) -> np.ndarray:
     """Stored values after some steps, float32; where there are fewer values than pixels, by a table of them."""
+    needed = [step.apply for step in steps if step.name]
     low, high = stored.min(), stored.max()
-    by_table = stored.dtype.kind != "f" and int(high) - int(low) < stored.size
+    by_table = needed and stored.dtype.kind != "f" and int(high) - int(low) < stored.size
     values = np.arange(int(low), int(high) + 1) if by_table else stored
-    for step in steps:
-        values = step(values)
+    for apply in needed:
+        values = apply(values)
     values = values.astype(np.float32)
     return values[np.subtract(stored, low, dtype=np.intp)] if by_table else values
