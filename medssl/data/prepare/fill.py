@@ -55,8 +55,7 @@ def fill_store(
                 outcomes[number] = known
         left = [number for number in range(len(units)) if number not in outcomes]
         workers = workers or min(os.cpu_count() or 1, 8 if settings["spatial_dims"] == 2 else 4)
-        examine_one = partial(examine, settings=settings, output=output, salt=salt)
-        tasks = [partial(examine_one, units[number], keep_masks=kept[number]) for number in left]
+        tasks = [partial(examine, units[number], settings, output, salt, kept[number]) for number in left]
         with closing(_side_by_side(tasks, workers)) as examined:
             for number, found in examined:
                 outcomes[left[number]] = found
