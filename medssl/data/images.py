@@ -97,21 +97,25 @@ class ImageIndex:
         """The path of the image whose name, and of several whose path, is most like what a row says; "" if none is."""
         path = "/".join(_loose_parts(image))
         name = _alike_without_suffix(path).rpartition("/")[2]
-        near: dict[str, str] = {}
+        near = set()
         for names, key in zip(self._in_order, (name, name[::-1]), strict=True):
             place = bisect_left(names, (key,))
-            near |= {
-                self._units[number].path: alike
-                for alike, number in names[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
-            }
-        return max(near, key=lambda other: (_likeness(name, near[other]), _likeness(path, other)), default="")
+            near |= {number for _, number in names[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]}
+        likeness = {
+            self._units[number].path: (_likeness(name, self._names[number]), _likeness(path, self._units[number].path))
+            for number in sorted(near)
+        }
+        return max(likeness, key=likeness.__getitem__, default="")
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [_alike_without_suffix(file.path).rpartition("/")[2] for file in self._units]
 
     @cached_property
     def _in_order(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-        """The names of all units in order, and the same from behind (then each name runs backwards, too)."""
-        names = [_alike_without_suffix(file.path).rpartition("/")[2] for file in self._units]
-        backwards = (name[::-1] for name in names)
-        return sorted(zip(names, count(), strict=False)), sorted(zip(backwards, count(), strict=False))
+        """The names of all units in order, and the same of names that run backwards."""
+        backwards = (name[::-1] for name in self._names)
+        return sorted(zip(self._names, count(), strict=False)), sorted(zip(backwards, count(), strict=False))
 
     def _files_of(self, unit: Unit) -> Iterator[_File]:
         start = len(self._starts[0])

@@ -8,7 +8,9 @@ from medssl.data.prepare.assign import assign_splits, forget_labels, keep_patien
 def table(*rows: tuple[str, str]) -> pd.DataFrame:
     """Rows of patient and split."""
     frame = pd.DataFrame(rows, columns=["patient", "split"])
-    return frame.assign(reason="", detail="", row=range(2, len(frame) + 2), person=frame["patient"])
+    return frame.assign(
+        reason="", detail="", row=range(2, len(frame) + 2), known_as=[[name] for name in frame["patient"]]
+    )
 
 
 def test_images_follow_their_patient_where_one_was_put() -> None:
