@@ -1,8 +1,9 @@
 """From files and CSVs to datalists and datasets: preparing, splitting, partial labels."""
 
+from medssl.readers.modalities import are_of_one_kind, image_word
+
 from .datalist import read_datalist, read_exclusive, read_labels, write_datalist
 from .labelled import read_labelled
-from .modalities import are_of_one_kind, image_word
 from .npz import unpack_npz, unpack_source
 from .partial_labels import is_auroc_defined, label_counts, simulate_partial_labels
 from .phantoms import write_phantoms

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..modalities import are_of_one_kind
+from medssl.readers.modalities import STATES_NOTHING, are_of_one_kind
+
 from ..tables import mark
 
 OTHER_MODALITY = "other modality"
-STATES_NOTHING = ("", "OT", "SC")
-"""What files have for a modality that is none: nothing, "other", or a word for screenshots."""
 AIR = -200.0
 """HU; volumes that reach lower are taken for CT, since other modalities have no values for air and fat below 0."""
 MOST_READ = 10
