@@ -79,8 +79,8 @@ def table_name(path: Path) -> str:
 def beside(path: Path, *patterns: str) -> Path | None:
     """The first file of such a name in the folder of ``path``, in the one above, or in one directly below."""
     folder = path.absolute().parent
-    for place, start in ((folder, ""), (folder.parent, ""), (folder, "*/")):
-        for pattern in patterns:
+    for pattern in patterns:
+        for place, start in ((folder, ""), (folder.parent, ""), (folder, "*/")):
             for found in sorted(place.glob(start + pattern)):
                 if found.is_file():
                     return found

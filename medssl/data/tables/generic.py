@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from .form import Form
+from .words import squash
 
 ROLES = ("image", "patient", "study", "split", "source", "age", "sex", "view")
 """What a column may tell besides labels."""
@@ -23,12 +26,18 @@ ALIASES = {
         ("participant", "participantid", "case", "caseid", "mrn"),
     ),
     "study": (("study", "studyid", "studyuid", "studyinstanceuid"), ("accession", "accessionnumber", "exam", "examid")),
-    "split": (("split", "partition", "subset", "set", "datasplit"),),
-    "source": (("source",),),
-    "age": (("age", "patientage", "ageyears", "ageatstudy", "alter"),),
-    "sex": (("sex", "gender", "patientsex", "patientgender", "geschlecht", "sexe", "sexo"),),
-    "view": (("view", "viewposition", "projection"),),
+    "split": (("split", "partition", "subset", "set", "datasplit"), ()),
+    "source": ((), ()),
+    "age": (("age", "patientage", "patientsage", "ageyears", "ageatstudy", "alter"), ()),
+    "sex": (("sex", "gender", "patientsex", "patientssex", "patientgender", "geschlecht", "sexe", "sexo"), ()),
+    "view": (("view", "viewposition", "projection"), ()),
 }
-"""How columns of a role are usually called, without case, blanks and marks; the second names only where no first is."""
+"""How columns of a role are usually called, and how they are called at times, without case, blanks and marks."""
+
+
+def names_images(cells: pd.DataFrame) -> bool:
+    """Whether a column is called as those of images usually are."""
+    return not {squash(str(name)) for name in cells.columns}.isdisjoint(ALIASES["image"][0])
+
 
 FORM = Form(name="generic", recognises=lambda cells: True)

@@ -17,6 +17,7 @@ from medssl.errors import UserError
 from .cells import beside, read_cells
 from .chexpert import CHEXPERT_LABELS, DEVICES, HEALTHY, has_findings
 from .form import Form
+from .generic import names_images
 from .words import squash
 
 IMAGE, STUDY, PATIENT = "dicom_id", "study_id", "subject_id"
@@ -25,7 +26,8 @@ SPLIT = ("mimic-cxr-*-split.csv*", "*split.csv", "*split.csv.gz")
 
 
 def _recognises(cells: pd.DataFrame) -> bool:
-    return STUDY in cells and "Path" not in cells and ((IMAGE in cells and PATIENT in cells) or has_findings(cells))
+    studies = has_findings(cells) and not names_images(cells)
+    return STUDY in cells and (studies or (IMAGE in cells and PATIENT in cells))
 
 
 def _with_images(cells: pd.DataFrame, csv: Path) -> tuple[pd.DataFrame, list[str]]:

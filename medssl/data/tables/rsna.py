@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .form import Form
+from .generic import names_images
 
 IMAGE, TARGET, CLASS = "patientId", "Target", "class"
 PNEUMONIA, OPACITY, NORMAL, NEITHER = "Pneumonia", "Lung Opacity", "Normal", "No Lung Opacity / Not Normal"
@@ -18,7 +19,7 @@ STATES = {OPACITY: ("1", "0"), NORMAL: ("0", "1"), NEITHER: ("0", "0")}
 
 
 def _recognises(cells: pd.DataFrame) -> bool:
-    return IMAGE in cells and (TARGET in cells or set(cells.columns) == {IMAGE, CLASS})
+    return IMAGE in cells and not names_images(cells) and (TARGET in cells or set(cells.columns) == {IMAGE, CLASS})
 
 
 def _one_row_each(cells: pd.DataFrame, csv: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -118,13 +118,9 @@ def read_table(
         own = _choose(labels, label_columns or findings_of(column, form.labels), csv, require_labels)
         read = listed_findings(column, form.labels, own, csv)
     else:
-        free = [name for name in cells.columns if name not in places.values()]
-        there = [name for name in form.labels if name in cells] or free
-        if not (named or form.labels):
-            there = [name for name in free if holds_labels(texts_of(cells[name]))]
-            left = ", ".join(name for name in free if name not in there)
-            notes += [f"left out, for they hold no labels: {left}."] if left else []
-        own = _choose(labels, label_columns or dict(zip(there, there, strict=True)), csv, require_labels)
+        there, said = _label_columns(cells, form.labels, places, chosen=bool(named))
+        notes += said
+        own = _choose(labels, label_columns or {name: name for name in there}, csv, require_labels)
         _require_columns(own.values(), cells, csv)
         read = read_label_columns(cells, own, uncertain, blank, csv)
         if form.healthy in cells:
@@ -148,8 +144,7 @@ def _places(
 ) -> tuple[dict[str, Column], list[str]]:
     """The column of each role that the table tells, and what the user should know of the choice.
 
-    A column that is called like a role comes before the form's own, and that before other usual names; those that are
-    ``named`` as labels have no role.
+    Columns that are ``named`` as labels have no role.
     """
     strange = [role for role in columns if role not in ROLES]
     if strange:
@@ -157,21 +152,18 @@ def _places(
     _require_columns(columns.values(), cells, csv)
     places: dict[str, Column] = dict(columns)
     notes = []
-    free = [name for name in cells.columns if name not in named and name not in columns.values()]
-    for role in (role for role in ROLES if role not in places):
+    for role in (role for role in ROLES if role not in columns):
+        free = [name for name in cells.columns if name not in named and name not in places.values()]
         own = form.columns.get(role)
-        called_so = sorted((name for name in free if name.lower() == role), reverse=True)  # small letters first
-        if called_so:
-            places[role] = called_so[0]
-        elif own and (not isinstance(own, str) or own in cells):
-            places[role] = own
-        elif alias := _alias(role, [name for name in free if name not in places.values()], cells, csv):
-            places[role] = alias
-            if role in NEEDED or role == "split":
-                notes.append(f"the column {alias!r} is taken for the {role}.")
-    if "image" in places and "patient" not in places and _patients(_column(places["image"], cells)).all():
-        places["patient"] = lambda cells: _patients(_column(places["image"], cells))
-        notes.append("it has no column patient: the patients are those that the paths of the images name.")
+        if place := _place(role, own, free, cells, csv):
+            places[role] = place
+            if isinstance(place, str) and place != own and place.lower() != role and role in (*NEEDED, "split"):
+                notes.append(f"the column {place!r} is taken for the {role}.")
+    if "image" in places and "patient" not in places:
+        patients = _column(places["image"], cells).fillna("").map(patient_in_path)
+        if (patients != "").all():
+            places["patient"] = lambda _: patients
+            notes.append("it has no column patient: the patients are those that the paths of the images name.")
     for role in NEEDED:
         if role not in places:
             raise UserError(
@@ -184,31 +176,48 @@ def _places(
     return places, notes
 
 
-def _alias(role: str, free: Sequence[str], cells: pd.DataFrame, csv: Path) -> str:
-    """The column that is called as those of the role usually are; "" where there is none."""
-    found = ([name for name in free if squash(name) in names] for names in ALIASES[role])
-    called_so = next(filter(None, found), [])
-    if role == "split":  # words such as set mean other things, too
-        called_so = [name for name in called_so if all(split_of(text) for text in texts_of(cells[name])[1])]
-    if role in NEEDED and len(called_so) > 1:
-        raise UserError(
-            f"{csv} has several columns that may be the {role}, {', '.join(called_so)}: call the right one {role}, or "
-            "name it with columns."
-        )
-    return called_so[0] if called_so else ""
+def _place(role: str, own: Column | None, free: Sequence[str], cells: pd.DataFrame, csv: Path) -> Column | None:
+    """The column of a role: called like it, or the form's ``own``, or with a usual name, or with a rarer one."""
+    called_so = sorted((name for name in free if name.lower() == role), reverse=True)  # small letters first
+    if called_so:
+        return called_so[0]
+    if isinstance(own, str) and own in cells:
+        return own
+    for names in ALIASES[role]:
+        found = [name for name in free if squash(name) in names]
+        if role == "split":  # words such as set mean other things, too
+            found = [name for name in found if all(split_of(text) for text in texts_of(cells[name])[1])]
+        if role in NEEDED and len(found) > 1:
+            raise UserError(
+                f"{csv} has several columns that may be the {role}, {', '.join(found)}: call the right one {role}, or "
+                "name it with columns."
+            )
+        if found:
+            return found[0]
+        if callable(own):
+            return own
+    return None
 
 
 def _column(place: Column, cells: pd.DataFrame) -> pd.Series:
     return cells[place] if isinstance(place, str) else place(cells)
 
 
-def _patients(images: pd.Series) -> pd.Series:
-    return images.fillna("").map(patient_in_path)
-
-
 def _names_hospitals(column: pd.Series) -> bool:
     texts = texts_of(column)[1]
     return len(texts) <= MOST_SOURCES and not any("://" in text for text in texts)
+
+
+def _label_columns(
+    cells: pd.DataFrame, names: Sequence[str], places: Mapping[str, Column], chosen: bool
+) -> tuple[list[str], list[str]]:
+    """The columns that may be labels: the form's; or all without a role, those that hold some where nobody chose."""
+    if names:
+        return [name for name in names if name in cells], []
+    free = [name for name in cells.columns if name not in places.values()]
+    there = [name for name in free if chosen or holds_labels(texts_of(cells[name]))]
+    left = ", ".join(name for name in free if name not in there)
+    return there, [f"left out, for they hold no labels: {left}."] if left else []
 
 
 def _require_columns(names: Iterable[str], cells: pd.DataFrame, csv: Path) -> None:

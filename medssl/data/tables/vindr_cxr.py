@@ -15,6 +15,7 @@ import pandas as pd
 
 from .cells import spread, texts_of
 from .form import Form
+from .generic import ALIASES, names_images
 from .words import squash, state_of
 
 IMAGE, READER, NAME = "image_id", "rad_id", "class_name"
@@ -24,8 +25,8 @@ SAME = {"Other disease": "Other diseases"}
 
 def _recognises(cells: pd.DataFrame) -> bool:
     names = {squash(str(name)) for name in cells.columns}
-    patients = names & {"patient", "patientid", "subject", "subjectid"}
-    return IMAGE in cells and not patients and (NAME in cells or READER in cells or "nofinding" in names)
+    others = names.isdisjoint(ALIASES["patient"][0]) and not names_images(cells)
+    return IMAGE in cells and others and (NAME in cells or READER in cells or "nofinding" in names)
 
 
 def _one_row_each(cells: pd.DataFrame, csv: Path) -> tuple[pd.DataFrame, list[str]]:

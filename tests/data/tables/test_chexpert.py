@@ -69,6 +69,11 @@ def test_the_test_set_has_labels_only(write) -> None:
     assert (table.values == 0).all()
 
 
+def test_a_column_of_patients_counts_before_the_path(write) -> None:
+    csv = write(f"Path,Patient ID,{','.join(CHEXPERT_LABELS)}\ntrain/patient00001/study1/v.jpg,7{',' * 14}\n")
+    assert read_table(csv).rows["patient"].tolist() == ["7"]
+
+
 @pytest.mark.parametrize(
     ("path", "patient", "study"),
     [

@@ -116,3 +116,10 @@ def test_the_test_set_names_studies_only(write) -> None:
 )
 def test_paths_name_the_patient(path: str, patient: str, study: str) -> None:
     assert (patient_in_path(path), study_in_path(path)) == (patient, study)
+
+
+def test_other_tables_with_such_labels_and_studies_are_read_as_they_stand(write) -> None:
+    own = f"filename,patient_id,study_id,{','.join(FINDINGS)}\na.png,p1,s1{',1' * 14}\n"
+    table = read_table(write(own))
+    assert table.rows.loc[0, ["image", "patient", "study", "reason"]].tolist() == ["a.png", "p1", "s1", ""]
+    assert table.modality == ""
