@@ -14,13 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from pydicom import pixels
 
-from medssl.errors import UnusableImageError, UserError
+from medssl.errors import UnusableImageError
 
+from .dicom_display import modality_step
+from .dicom_file import read_dataset
 from .dicom_geometry import COSINE_TOLERANCE, SAME_PLACE, Geometry, arrange, is_even, places_along_normal, put_right
-from .dicom_slices import SEPARATING_TAGS, Slice, one_line, read_slices
+from .dicom_pixels import pixel_format, read_frames
+from .dicom_slices import SEPARATING_TAGS, Slice, read_slices
+from .grey_values import rescale, stored_range
 from .reading import Reading
 
 FEWEST_SLICES = 3  # of one orientation, beside a larger one; fewer are a localiser
@@ -35,7 +37,7 @@ class Stack:
         files: every file it is read from, in order along the normal; a multi-frame file once.
         series: its SeriesInstanceUID; empty where the files have none.
         notes: what is put right, and what else a report should say.
-        modality: ``CT``, ``MR``, …
+        modality: ``CT``, ``MR``, …; empty where the files state none.
         slices: the slices, ordered along their normal.
         geometry: how they become an even, straight box.
     """
@@ -67,8 +69,8 @@ class SetAside:
         file: where it is.
         reason: in a word or three, one of ``damaged``, ``no image``, ``localiser``, ``secondary capture``,
             ``colour image``, ``segmentation``, ``dose``, ``frames without position``, ``missing tags``, ``wrong tags``,
-            ``modality LUT``, ``unreadable``, ``duplicate slice``, ``single slice``, ``other matrix``, ``slices that
-            overlap``, ``uneven slices``, ``shifted slices``, ``skewed axes`` and ``several volumes``.
+            ``unreadable``, ``duplicate slice``, ``single slice``, ``other matrix``, ``slices that overlap``, ``uneven
+            slices``, ``shifted slices``, ``skewed axes`` and ``several volumes``.
         detail: the same in a sentence, without the file's name.
         series: its SeriesInstanceUID; empty where it has none, or could not be read.
     """
@@ -116,8 +118,8 @@ def read_stack(stack: Stack) -> Reading:
     """Decode a stack and put it right.
 
     Returns:
-        The volume [X, Y, Z] after each slice's rescale (HU for CT), with the stack's notes. X runs along the slices'
-        rows, Y down their columns, Z along their normal.
+        The volume [X, Y, Z] after each slice's rescale or LUT (HU for CT), with the stack's notes. X runs along the
+        slices' rows, Y down their columns, Z along their normal.
 
     Raises:
         UnusableImageError: a file does not decode; the sentence names it.
@@ -126,28 +128,41 @@ def read_stack(stack: Stack) -> Reading:
     numbers: dict[Path, list[int]] = {file: [] for file in stack.files}
     for number, one in enumerate(stack.slices):
         numbers[one.file].append(number)
-    for file, own in numbers.items():
+    notes: list[str] = []
+    for own in numbers.values():
         own.sort(key=lambda number: stack.slices[number].frame)  # decoders read frames as they come
-        frames = [stack.slices[number].frame for number in own]
-        for number, stored in zip(own, _decoded(file, frames, values.shape[1:]), strict=True):
-            one = stack.slices[number]
-            values[number] = stored.astype(np.float64) * one.slope + one.intercept
+        for number, slice_values in zip(own, _decoded([stack.slices[number] for number in own], notes), strict=True):
+            values[number] = slice_values
     box = put_right(values, stack.geometry)
     volume = np.ascontiguousarray(box.transpose(2, 1, 0))
-    return Reading(volume, stack.geometry.affine.copy(), stack.notes, stack.modality)
+    return Reading(volume, stack.geometry.affine.copy(), (*stack.notes, *_counted(notes, len(numbers))), stack.modality)
 
 
-def _decoded(file: Path, frames: Sequence[int], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    try:
-        # From the whole dataset: given a path, pydicom 3.0 cannot decode deflated files.
-        for stored in pixels.iter_pixels(pydicom.dcmread(file), indices=frames):
-            if stored.shape != shape:
-                raise UserError(f"its pixels have the shape {stored.shape} where {shape} is announced")
-            yield stored
-    except Exception as error:  # each decoder raises its own kind
-        raise UnusableImageError(
-            "unreadable", f"{file} cannot be decoded ({one_line(error)}): copy it again."
-        ) from error
+def _decoded(slices: Sequence[Slice], notes: list[str]) -> Iterator[np.ndarray]:
+    """The values of slices of one file after rescale or modality LUT; what had to be assumed goes to the notes.
+
+    Raises:
+        UnusableImageError: ``unreadable``; the sentence names the file.
+    """
+    file = slices[0].file
+    dataset, _ = read_dataset(file)
+    form, form_notes = pixel_format(file, dataset)
+    notes += form_notes
+    table = None
+    if slices[0].has_table:
+        table, table_notes = modality_step(dataset, stored_range(form.stored, bool(form.signed)))
+        notes += table_notes
+    frames = read_frames(file, dataset, form, [one.frame for one in slices])
+    for one, (stored, _) in zip(slices, frames, strict=True):
+        if stored.shape != one.shape:
+            sentence = f"{file} has pixels of the shape {stored.shape} where {one.shape} is announced: copy it again."
+            raise UnusableImageError("unreadable", sentence)
+        yield table.apply(stored) if table else rescale(stored, one.slope, one.intercept)
+
+
+def _counted(notes: Sequence[str], count: int) -> tuple[str, ...]:
+    """Each note once, with how many of so many slices or files it is about, where not all."""
+    return tuple(f"{note} ({of} of {count})" if of < count else note for note, of in Counter(notes).items())
 
 
 def _from_series(slices: list[Slice], notes: tuple[str, ...]) -> Found:
@@ -183,9 +198,10 @@ def _from_group(slices: list[Slice], notes: tuple[str, ...]) -> Found:
             aside += _set_aside(part, error.reason, str(error))
             continue
         ordered = tuple(part[index] for index in geometry.order)
-        modality = () if first.modality == "CT" else (f"modality {first.modality}: values are not HU",)
+        modality = () if first.modality == "CT" else (f"modality {first.modality or 'unknown'}: values are not HU",)
+        headers = _counted([said for one in ordered for said in one.notes], len(ordered))
         files = tuple(dict.fromkeys(one.file for one in ordered))
-        said = (*geometry.notes, *note, *notes, *modality)
+        said = (*geometry.notes, *note, *notes, *headers, *modality)
         stacks.append(Stack(files, first.series, said, first.modality, ordered, geometry))
     return stacks, aside
 
@@ -209,8 +225,8 @@ def _without_copies(slices: list[Slice]) -> tuple[list[Slice], list[SetAside]]:
 
 
 def _fingerprint(one: Slice) -> tuple[object, ...]:
-    stored = next(_decoded(one.file, [one.frame], one.shape))
-    return hashlib.sha256(stored.tobytes()).digest(), one.slope, one.intercept, *np.round(one.corner, 2)
+    values = next(_decoded([one], []))
+    return hashlib.sha256(values.tobytes()).digest(), *np.round(one.corner, 2)
 
 
 def _separated(slices: list[Slice]) -> list[tuple[list[Slice], tuple[str, ...]]]:

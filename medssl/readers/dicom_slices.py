@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,9 @@ import pydicom
 from pydicom.uid import UID
 
 from medssl.errors import UnusableImageError
+
+from .dicom_file import read_header
+from .dicom_numbers import numbers, text, whole_number, written
 
 # What tells volumes of one series and one place apart, the most telling first; the names on the right of a pair are
 # those of enhanced multi-frame files.
@@ -27,11 +28,15 @@ SEPARATING_TAGS = (
 )
 PLACE_TAGS = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 RESCALE_TAGS = ("RescaleSlope", "RescaleIntercept")
-KIND_TAGS = ("SOPClassUID", "Modality", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "ModalityLUTSequence")
+KIND_TAGS = (
+    *("SOPClassUID", "Modality", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation"),
+    *("ModalityLUTSequence", "RescaleType"),
+)
 GROUP_TAGS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 HEADER_TAGS = ["SeriesInstanceUID", *KIND_TAGS, *PLACE_TAGS, *RESCALE_TAGS, *SEPARATING_TAGS, *GROUP_TAGS]
 LENGTHS = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}  # of others one
 OVERVIEWS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
+MODALITY_OF_CLASS = {"CT Image": "CT", "MR Image": "MR", "Positron": "PT", "Nuclear Medicine": "NM"}
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,16 @@ class Slice:
         file: where it is.
         frame: which frame of the file, from 0.
         series: its SeriesInstanceUID; may be empty.
-        modality: ``CT``, ``MR``, …
+        modality: ``CT``, ``MR``, …; empty where the file states none.
         corner: centre of the first pixel in LPS mm.
         cosines: directions in which the columns (first three) and the rows (last three) are counted.
         spacing: distance of rows and of columns in mm.
         shape: rows and columns.
         slope: with ``intercept``, from stored values to HU or the modality's own units.
         intercept: see ``slope``.
+        has_table: a modality LUT takes the place of slope and intercept.
         tags: its values of `SEPARATING_TAGS`, empty where it has none.
+        notes: what was assumed or put right in its header.
     """
 
     file: Path
@@ -62,7 +69,9 @@ class Slice:
     shape: tuple[int, int]
     slope: float
     intercept: float
+    has_table: bool
     tags: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def read_slices(file: Path) -> list[Slice]:
@@ -73,12 +82,12 @@ def read_slices(file: Path) -> list[Slice]:
             the file "it".
     """
     try:
-        header, is_whole = _read_header(file)
+        header, notes, is_whole = read_header(file, HEADER_TAGS)
         _refuse_other_kinds(header, is_whole)
-        frames = _frames(header)
-        return [_slice(file, number, frame) for number, frame in enumerate(frames)]
-    except UnusableImageError:
-        raise
+        notes += _state_modality(header)
+        return [_slice(file, number, frame, notes) for number, frame in enumerate(_frames(header))]
+    except UnusableImageError as error:
+        raise UnusableImageError(error.reason, str(error).replace(str(file), "It", 1)) from error
     except Exception as error:  # pydicom raises nearly anything on a damaged file
         raise UnusableImageError("damaged", f"It cannot be read as DICOM ({one_line(error)}).") from error
 
@@ -88,50 +97,42 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _read_header(file: Path) -> tuple[pydicom.FileDataset, bool]:
-    """The tags that matter here, and whether pixels follow them; uncompressed ones are counted by the file's size."""
-    size = file.stat().st_size
-    if size == 0:
-        raise UnusableImageError("damaged", "It is empty (0 bytes).")
-    with file.open("rb") as stream:
-        header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
-        left = size - stream.tell()  # the stream stands at the pixels, or at or beyond the end where there are none
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax and syntax.is_deflated:
-        return header, True  # read in one piece
-    if not syntax or syntax.is_encapsulated:
-        return header, left > 0
-    values = [int(header.get(tag) or 1) for tag in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
-    expected = math.prod(values) * int(header.get("BitsAllocated") or 8) // 8
-    return header, left >= expected + (8 if syntax.is_implicit_VR else 12)  # their tag and length come first
-
-
 def _refuse_other_kinds(header: pydicom.FileDataset, is_whole: bool) -> None:
-    meta = header.file_meta
-    name = UID(meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or "").name
-    modality = str(header.get("Modality") or "")
+    name, modality = _class_name(header), text(header, "Modality")
     if "Segmentation" in name or modality == "SEG":
         raise UnusableImageError("segmentation", f"It is a segmentation ({name}), no scan.")
     if name.startswith("RT Dose") or modality == "RTDOSE":
         raise UnusableImageError("dose", "It is a distribution of dose, no scan.")
-    # The syntax comes last in the meta header: without it the file ends there, and the name may be cut.
-    if meta.get("TransferSyntaxUID") and "Image Storage" not in name and header.get("Rows") is None:
-        raise UnusableImageError("no image", f"It is no image but of the kind {name}.")
+    if "Image Storage" not in name and "Rows" not in header:
+        raise UnusableImageError("no image", f"It is no image but of the kind {name or 'that it does not state'}.")
     if not is_whole:
         raise UnusableImageError("damaged", "It ends before its pixels do: it was cut off.")
     if "Secondary Capture" in name:
         raise UnusableImageError(
             "secondary capture", "It is a secondary capture (a screenshot or a conversion), no scan."
         )
-    if int(header.get("SamplesPerPixel") or 1) > 1:
+    if (whole_number(header, "SamplesPerPixel") or 1) > 1 or text(header, "PhotometricInterpretation")[:7] == "PALETTE":
         raise UnusableImageError("colour image", "It is a colour image, and a volume is grey.")
-    if any(word in str(part).upper() for part in _values(header.get("ImageType")) for word in OVERVIEWS):
+    if any(word in written(header, "ImageType").upper() for word in OVERVIEWS):
         raise UnusableImageError("localiser", "It is a localiser (scout), no slice of a volume.")
+
+
+def _state_modality(header: pydicom.FileDataset) -> tuple[str, ...]:
+    """Put the modality of its SOP class into a header without one, and say so."""
+    if text(header, "Modality"):
+        return ()
+    name = _class_name(header)
+    header.Modality = next((modality for words, modality in MODALITY_OF_CLASS.items() if words in name), "")
+    return (f"Modality missing, {header.Modality} by its SOP class",) if header.Modality else ()
+
+
+def _class_name(header: pydicom.FileDataset) -> str:
+    return UID(header.file_meta.get("MediaStorageSOPClassUID") or written(header, "SOPClassUID")).name
 
 
 def _frames(header: pydicom.FileDataset) -> list[pydicom.Dataset]:
     """The tags of every frame, those of its functional groups among them (PS3.3 C.7.6.16)."""
-    count = int(header.get("NumberOfFrames") or 1)
+    count = whole_number(header, "NumberOfFrames") or 1
     own = header.get("PerFrameFunctionalGroupsSequence") or []
     if not own and count == 1:
         return [header]
@@ -156,51 +157,55 @@ def _add_groups(frame: pydicom.Dataset, groups: pydicom.Dataset) -> None:
             frame.update(group.value[0])
 
 
-def _slice(file: Path, number: int, header: pydicom.Dataset) -> Slice:
-    own = {element.keyword: _values(element.value) for element in header}
-    modality = str(*own.get("Modality", [])[:1]) or "unknown"
-    if own.get("ModalityLUTSequence"):
-        raise UnusableImageError("modality LUT", "Its values go through a table, and here only a rescale is applied.")
-    # Without their rescale the values of CT are not HU; other modalities may go without.
-    needed = [*PLACE_TAGS, *RESCALE_TAGS] if modality == "CT" else PLACE_TAGS
-    if missing := [tag for tag in needed if not own.get(tag)]:
+def _slice(file: Path, number: int, header: pydicom.Dataset, notes: tuple[str, ...]) -> Slice:
+    modality, has_table = text(header, "Modality"), bool(header.get("ModalityLUTSequence"))
+    place = {tag: numbers(header, tag) for tag in PLACE_TAGS}
+    rescale = {tag: numbers(header, tag) for tag in RESCALE_TAGS if written(header, tag)}
+    if missing := [tag for tag in PLACE_TAGS if not written(header, tag)]:
         raise UnusableImageError("missing tags", f"It lacks {', '.join(missing)}, so it cannot be put into a volume.")
-    numbers = _numbers(own)
+    # The values of CT are HU only after their rescale; other modalities may go without.
+    if modality == "CT" and not has_table and len(rescale) < len(RESCALE_TAGS):
+        missing = [tag for tag in RESCALE_TAGS if tag not in rescale]
+        raise UnusableImageError("missing tags", f"It lacks {', '.join(missing)}, so nobody knows its values in HU.")
+    if wrong := [tag for tag, values in (place | rescale).items() if not _is_possible(tag, values)]:
+        raise UnusableImageError(
+            "wrong tags", f"Its {', '.join(wrong)} cannot be right, so it cannot be put into a volume."
+        )
+    exact = {tag: tuple(float(value) for value in values if value is not None) for tag, values in place.items()}
+    slope, intercept = (rescale.get(tag, (otherwise,))[0] for tag, otherwise in zip(RESCALE_TAGS, (1, 0), strict=True))
     return Slice(
         file=file,
         frame=number,
-        series="".join(map(str, own.get("SeriesInstanceUID", []))),
+        series=written(header, "SeriesInstanceUID"),
         modality=modality,
-        corner=numbers["ImagePositionPatient"],
-        cosines=numbers["ImageOrientationPatient"],
-        spacing=numbers["PixelSpacing"],
-        shape=(int(numbers["Rows"][0]), int(numbers["Columns"][0])),
-        slope=numbers["RescaleSlope"][0],
-        intercept=numbers["RescaleIntercept"][0],
-        tags=tuple("\\".join(map(str, own.get(tag, []))) for tag in SEPARATING_TAGS),
+        corner=exact["ImagePositionPatient"],
+        cosines=exact["ImageOrientationPatient"],
+        spacing=exact["PixelSpacing"],
+        shape=(int(exact["Rows"][0]), int(exact["Columns"][0])),
+        slope=float(slope or 0),
+        intercept=float(intercept or 0),
+        has_table=has_table,
+        tags=tuple(written(header, tag) for tag in SEPARATING_TAGS),
+        notes=(*notes, *_notes(header, modality, has_table)),
     )
 
 
-def _numbers(own: dict[str, list[object]]) -> dict[str, tuple[float, ...]]:
-    """The values of place and rescale, checked."""
-    values = {"RescaleSlope": [1], "RescaleIntercept": [0]} | {tag: value for tag, value in own.items() if value}
-    numbers = {tag: tuple(float(str(value)) for value in values[tag]) for tag in (*PLACE_TAGS, *RESCALE_TAGS)}
-    wrong = [
-        tag
-        for tag, own_numbers in numbers.items()
-        if len(own_numbers) != LENGTHS.get(tag, 1)
-        or not all(map(math.isfinite, own_numbers))
-        or (tag in ("Rows", "Columns", "PixelSpacing") and min(own_numbers) <= 0)
-        or (tag == "RescaleSlope" and own_numbers[0] == 0)
-    ]
-    if wrong:
-        tags = ", ".join(wrong)
-        raise UnusableImageError("wrong tags", f"Its {tags} cannot be right, so it cannot be put into a volume.")
-    return numbers
+def _is_possible(tag: str, values: tuple[float | None, ...]) -> bool:
+    """Whether a tag has as many numbers as it should, and such as may be; an intercept may be any."""
+    if len(values) != LENGTHS.get(tag, 1) or None in values:
+        return False
+    sound = [value for value in values if value is not None]
+    if tag in ("Rows", "Columns", "PixelSpacing"):
+        return min(sound) > 0
+    return tag != "RescaleSlope" or sound[0] != 0
 
 
-def _values(value: object) -> list[object]:
-    """A tag's values: none, one or several."""
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+def _notes(header: pydicom.Dataset, modality: str, has_table: bool) -> list[str]:
+    commas = [tag for tag in (*PLACE_TAGS, *RESCALE_TAGS) if "," in written(header, tag)]
+    notes = [f"decimal commas in {', '.join(commas)} read as points"] if commas else []
+    unit = text(header, "RescaleType")
+    if modality == "CT" and unit not in ("", "HU"):
+        notes.append(f"RescaleType is {unit}: values may be no HU")
+    if has_table:
+        notes.append("values went through its modality LUT")
+    return notes
