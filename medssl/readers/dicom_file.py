@@ -32,7 +32,7 @@ from .codestreams import codestream_syntaxes, is_encapsulated
 HEAD = 4096  # bytes that are looked at to tell how a file is written
 PREAMBLE, MARK = 128, b"DICM"
 FEWEST_ELEMENTS = 3  # that make sense in a row, for a file without its mark to be DICOM
-FIRST_GROUPS = (0x0002, 0x0008)  # one of these comes first
+LAST_FIRST_GROUP = 0x0028  # of the tag that a file begins with
 UNDEFINED = 0xFFFFFFFF
 PIXELS = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}  # float, double and integer ones
 EXPLICIT, DEFLATED = uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian
@@ -162,16 +162,18 @@ def _notes(lacks: Sequence[str], stated: UID, syntax: UID) -> tuple[str, ...]:
 
 def _start(head: bytes, size: int) -> int | None:
     """Where the meta header begins, or the data set where there is none; None of a file that is not DICOM."""
-    if head[PREAMBLE : PREAMBLE + len(MARK)] == MARK:
-        return PREAMBLE + len(MARK)
-    places = (0, len(MARK), PREAMBLE, PREAMBLE + len(MARK))
+    behind = PREAMBLE + len(MARK)
+    if head[PREAMBLE:behind] == MARK:
+        return behind
+    places = [0] if not head.startswith(MARK) else [len(MARK)]
+    places += [place for place in (PREAMBLE, behind) if head[place : place + 2] == b"\2\0"]  # the mark is damaged
     return next((place for place in places if _is_beginning(head[place:], size - place)), None)
 
 
 def _is_beginning(head: bytes, size: int) -> bool:
     for syntax in PLAIN:
         first = list(islice(_sensible(head, size, syntax), FEWEST_ELEMENTS))
-        if len(first) == FEWEST_ELEMENTS and first[0].tag >> 16 in FIRST_GROUPS:
+        if len(first) == FEWEST_ELEMENTS and first[0].tag >> 16 <= LAST_FIRST_GROUP:
             return True
     return False
 
@@ -180,7 +182,8 @@ def _sensible(head: bytes, size: int, syntax: UID) -> Iterator[_Element]:
     """Elements from the first on, as long as they are such as a data set may have (PS3.5 7.1)."""
     last = -1
     for element in _elements(head, *_encoding(syntax)):
-        is_known = element.tag >> 16 & 1 or element.tag & 0xFFFF == 0 or _in_dictionary(element.tag)
+        is_length = element.tag & 0xFFFF == 0 and element.length == 4  # of a group, retired
+        is_known = is_length or element.tag >> 16 & 1 or _in_dictionary(element.tag)
         fits = element.length == UNDEFINED or element.start + element.length <= size
         if element.tag <= last or not is_known or not fits or (element.vr and element.vr not in STANDARD_VR):
             return
