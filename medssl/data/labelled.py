@@ -45,7 +45,7 @@ def read_labelled(
     if split not in LABELLED:
         raise UserError(f"{datalist} has no labelled split {split!r}: use {', '.join(LABELLED)}.")
     labels, items = read_labels(datalist), read_datalist(datalist, split)
-    _check_labels(datalist, labels, classes)
+    _check_labels(datalist, split, labels, classes)
     if read_exclusive(datalist) != exclusive:
         raise UserError(_exclusiveness(datalist, labels, classes, exclusive))
     if not items and not may_be_empty:
@@ -56,7 +56,7 @@ def read_labelled(
     return items
 
 
-def _check_labels(datalist: str | Path, labels: Sequence[str], classes: Sequence[str]) -> None:
+def _check_labels(datalist: str | Path, split: str, labels: Sequence[str], classes: Sequence[str]) -> None:
     if not labels:
         raise UserError(f"{datalist} has no labels: prepare the images again with a table (--csv).")
     unknown, lacking = (
@@ -68,9 +68,9 @@ def _check_labels(datalist: str | Path, labels: Sequence[str], classes: Sequence
             f"{', '.join(classes)}."
         )
     if unknown:
-        logger.warning("%s of %s left out: the network does not know them.", ", ".join(unknown), datalist)
+        logger.warning("Of %s in %s the network knows no %s: left out.", split, datalist, ", ".join(unknown))
     if lacking:
-        logger.warning("%s unknown throughout: %s does not have them.", ", ".join(lacking), datalist)
+        logger.warning("In %s of %s there is no %s: unknown throughout.", split, datalist, ", ".join(lacking))
 
 
 def _exclusiveness(datalist: str | Path, labels: Sequence[str], classes: Sequence[str], exclusive: bool) -> str:

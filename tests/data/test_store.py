@@ -5,6 +5,7 @@ import pytest
 
 from medssl.data import store_settings
 from medssl.data.store import check_settings, remove_unnamed, write_settings
+from medssl.errors import UserError
 
 
 def test_settings_are_kept_beside_the_datalist(tmp_path: Path) -> None:
@@ -18,6 +19,17 @@ def test_settings_are_kept_beside_the_datalist(tmp_path: Path) -> None:
         write_settings(tmp_path, settings)
         assert store_settings(datalist) == settings
     assert settings == {"spatial_dims": 3, "spacing": [1.0, -1.0, 2.0]}
+
+
+def test_images_of_other_axes_and_a_folder_for_a_datalist_are_named(tmp_path: Path) -> None:
+    datalist = tmp_path / "datalist.json"
+    datalist.write_text(json.dumps({"labels": []}))
+    write_settings(tmp_path, check_settings(2, [224, 200], []))
+    assert store_settings(datalist, 2)["size"] == [224, 200]
+    with pytest.raises(UserError, match=r"is of 2D images, and volumes are needed.*--dims 3"):
+        store_settings(datalist, 3)
+    with pytest.raises(UserError, match=r"is a folder: .*/datalist\.json"):
+        store_settings(tmp_path)
 
 
 @pytest.mark.parametrize(
