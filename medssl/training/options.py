@@ -15,6 +15,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from medssl.errors import UserError
 from medssl.networks import ARCHITECTURES
 
@@ -50,8 +52,16 @@ def _is_window(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
 
 
+def _is_device(value: Any) -> bool:
+    try:
+        device = torch.device(value)
+    except (RuntimeError, TypeError):
+        return False
+    return device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
+
+
 POSITIVE = Rule("a number above 0, such as 0.001", lambda value: _is_number(value) and value > 0)
-TRUTH = Rule("True or False", lambda value: value in (True, False))
+TRUTH = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("text", lambda value: isinstance(value, str))
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
@@ -67,6 +77,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("split", "schedule", "experiment", "tracking_uri"), TEXT),
     "cache_rate": Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "similarity_weight": Rule("a number from 0", lambda value: _is_number(value) and value >= 0),
+    "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
     "window": Rule("two numbers, the lower first, such as [-200,300]", _is_window),
     "architecture": Rule(f"one of {', '.join(ARCHITECTURES)}", lambda value: value in list(ARCHITECTURES)),
 }
@@ -138,8 +149,8 @@ def check_typed(options: Mapping[str, str], stray: Sequence[str], config: Mappin
         is_text = name in PATHS or RULES.get(name) is TEXT
         if is_text and config[name] != text and not _is_quoted(text):
             raise UserError(
-                f"--{name} {text} arrives as {config[name]!r}, for MONAI's command line reads values as Python: write "
-                f"./{text.strip()}, or take another name."
+                f"--{name} {text} is read by MONAI's command line as Python, {type(config[name]).__name__} "
+                f"{config[name]!r}, not as a name: write ./{text.strip()}, or take another name."
             )
 
 
