@@ -23,7 +23,7 @@ from bad_inputs import Said, grey, save_radiograph, save_series, write_bad_radio
 from PIL import Image
 
 from medssl.__main__ import main
-from medssl.data import Source, read_datalist, read_exclusive, read_labels, read_sources
+from medssl.data import Source, read_datalist, read_exclusive, read_labels, read_sources, store_settings
 from medssl.data.prepare import Summary, prepare
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -366,14 +366,15 @@ def test_no_patient_can_be_found_in_what_is_written(tmp_path: Path, capfd: pytes
     patients = [{item["patient"] for split in SPLITS for item in content[split]} for content in (first, other)]
     assert not patients[0] & patients[1]
     same = prepare(
-        [Source(tmp_path / "dicom", table), Source(tmp_path / "dicom", name="all")],
+        [
+            Source(tmp_path / "dicom", table, name=first["training"][0]["source"]),
+            Source(tmp_path / "dicom", name="all"),
+        ],
         tmp_path / "third",
         size=(16, 16),
         salt=salt,
     )
-    assert json.loads(same.datalist.read_text())["training"] == [
-        {**item, "source": "labels"} for item in first["training"]
-    ]
+    assert json.loads(same.datalist.read_text())["training"] == first["training"]
     assert not (tmp_path / "third" / "patient_salt.txt").exists()
 
 
@@ -404,11 +405,12 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     for values, message in (
         ({"labels": ["B"]}, "'B'"),
         ({"spatial_dims": 4}, "spatial_dims"),
-        ({"size": (4, 4)}, "size must be"),
-        ({"spatial_dims": 3, "spacing": (1, 0, 1)}, "spacing must be"),
-        ({"folds": 1}, "folds must be"),
+        ({"size": (4, 4)}, "--size"),
+        ({"spatial_dims": 3, "spacing": (1, 0, 1)}, "--spacing"),
+        ({"folds": 1}, "--folds"),
+        ({"views": ["oblique"]}, "--views"),
         ({"fractions": (0.5, 0.1, 0.1)}, "fractions must be"),
-        ({"spatial_dims": 3}, "No image can be used"),
+        ({"spatial_dims": 3}, r"No image can be used .* a\.png is there, .* --dims \(now 3\)"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(good, tmp_path / "out", **values)  # type: ignore[arg-type]
@@ -535,11 +537,13 @@ def test_volumes_of_several_kinds_without_a_table(tmp_path: Path, capsys: pytest
     summary = prepare(sources, tmp_path / "out", spatial_dims=3, spacing=(4, 4, 5))
     report = report_of(tmp_path / "out").set_index("file")
     used = report[report["status"] == "used"]
-    kinds = {"head_tilted", "trunk_20slices", *(f"compressed_syntaxes/{kind}" for kind in ("rle", "jls"))}
-    assert used["stored"].nunique() == summary.images["unlabeled"] >= 3, kinds
+    assert used["stored"].nunique() == summary.images["unlabeled"] == 2  # head_tilted, trunk_20slices
+    assert summary.modality == store_settings(summary.datalist)["modality"] == "CT"
+    assert summary.set_aside["other modality"] > 0  # compressed_syntaxes is MR
     tilted = report[[file.startswith("head_tilted/") for file in report.index]]
     assert tilted["detail"].str.contains("gantry tilt").all()
     assert "NaN" in report.loc["nan.nii.gz", "detail"]
     assert prepare(sources, tmp_path / "out", spatial_dims=3, spacing=(4, 4, 5)).set_aside == summary.set_aside
     rich.print(summary)
     assert "not finite" in capsys.readouterr().out
+    assert prepare(sources, tmp_path / "out", spatial_dims=3, spacing=(4, 4, 5), modality="mr").images["unlabeled"] == 1

@@ -67,6 +67,7 @@ class Gathered:
         values: float32 [N, K] of 1, 0, NaN.
         inventory: the inputs.
         modalities: of each source what it or its table says; "" where it says nothing.
+        added: rule of a table (such as ``blank``) → label → number of values that it made known.
     """
 
     labels: list[str]
@@ -76,6 +77,7 @@ class Gathered:
     values: np.ndarray
     inventory: Inventory
     modalities: Sequence[str]
+    added: Mapping[str, Mapping[str, int]]
 
 
 def share_sites(sources: Sequence[Source]) -> list[Source]:
@@ -132,7 +134,7 @@ def gather(
     rows = pd.concat([named, unlisted], ignore_index=True)
     _join_repeated(rows, values)
     modalities = [source.modality or (tables[source.name].modality if source.csv else "") for source in sources]
-    return Gathered(table.labels, table.exclusive, list(table.notes), rows, values, inventory, modalities)
+    return Gathered(table.labels, table.exclusive, list(table.notes), rows, values, inventory, modalities, table.added)
 
 
 def _look_through(sources: Sequence[Source], spatial_dims: int, skip: Path) -> Inventory:

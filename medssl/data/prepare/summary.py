@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Summary:
         spacings: sides of a voxel in the file in mm, [images, 3], of volumes; else [images, 0].
         set_aside: number of files or rows for each reason.
         modality: of the images, as DICOM calls it; "" where nobody says.
+        added: rule of a table (such as ``blank``) → label → number of values that it made known.
         notes: what else the user should know, such as classes with too few images.
     """
 
@@ -53,6 +54,7 @@ class Summary:
     spacings: np.ndarray
     set_aside: dict[str, int]
     modality: str
+    added: Mapping[str, Mapping[str, int]]
     notes: list[str]
 
     def __rich__(self) -> Group:
@@ -63,7 +65,10 @@ class Summary:
                 parts.append(_label_table("The same by source", self.labels, self.sources))
         parts.append(self._sides())
         if self.set_aside:
-            parts.append(self._set_aside())
+            parts.append(_table("Set aside or refused", ("reason", "files or rows"), self.set_aside.items()))
+        if self.added:
+            added = [(rule, name, count) for rule, counts in self.added.items() for name, count in counts.items()]
+            parts.append(_table("Unknown labels that a rule made known", ("rule", "label", "rows"), added))
         missing = [split for split in SPLITS[:3] if self.labels and not self.images[split]]
         lines = [f"There is no {' and no '.join(missing)} split: what needs it cannot run on this datalist."]
         lines = [
@@ -89,9 +94,6 @@ class Summary:
         sides += [(f"{axis}, mm", *_range(values, ".2f")) for axis, values in zip(axes, self.spacings.T, strict=False)]
         return _table("Sizes and spacings", ("in the files", "smallest", "median", "largest"), sides)
 
-    def _set_aside(self) -> Table:
-        return _table("Set aside or refused", ("reason", "files or rows"), self.set_aside.items())
-
     def write(self) -> None:
         """Write the numbers as ``summary.json`` and the plots beside the datalist."""
         write_json(
@@ -103,6 +105,7 @@ class Summary:
                 "sources": {source: _by_label(self.labels, counts) for source, counts in self.sources.items()},
                 "set_aside": self.set_aside,
                 "modality": self.modality,
+                "added": self.added,
                 "notes": self.notes,
             },
         )
@@ -147,6 +150,7 @@ def summarise(
         spacings=np.array([outcome.spacing for outcome in outcomes]),
         set_aside={str(k): int(n) for k, n in report.loc[report["reason"] != "", "reason"].value_counts().items()},
         modality=modality,
+        added=gathered.added,
         notes=notes,
     )
 
