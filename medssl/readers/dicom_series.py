@@ -131,15 +131,21 @@ def read_stack(stack: Stack) -> Reading:
     notes: list[str] = []
     for own in numbers.values():
         own.sort(key=lambda number: stack.slices[number].frame)  # decoders read frames as they come
-        for number, slice_values in zip(own, _decoded([stack.slices[number] for number in own], notes), strict=True):
+        for number, slice_values in zip(
+            own, decode_slices([stack.slices[number] for number in own], notes), strict=True
+        ):
             values[number] = slice_values
     box = put_right(values, stack.geometry)
     volume = np.ascontiguousarray(box.transpose(2, 1, 0))
     return Reading(volume, stack.geometry.affine.copy(), (*stack.notes, *_counted(notes, len(numbers))), stack.modality)
 
 
-def _decoded(slices: Sequence[Slice], notes: list[str]) -> Iterator[np.ndarray]:
-    """The values of slices of one file after rescale or modality LUT; what had to be assumed goes to the notes.
+def decode_slices(slices: Sequence[Slice], notes: list[str]) -> Iterator[np.ndarray]:
+    """Slices of one file, ordered by frame, after their rescale or modality LUT (HU for CT).
+
+    Args:
+        slices: of the file.
+        notes: to which is added what had to be assumed.
 
     Raises:
         UnusableImageError: ``unreadable``; the sentence names the file.
@@ -225,7 +231,7 @@ def _without_copies(slices: list[Slice]) -> tuple[list[Slice], list[SetAside]]:
 
 
 def _fingerprint(one: Slice) -> tuple[object, ...]:
-    values = next(_decoded([one], []))
+    values = next(decode_slices([one], []))
     return hashlib.sha256(values.tobytes()).digest(), *np.round(one.corner, 2)
 
 

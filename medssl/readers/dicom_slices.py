@@ -89,12 +89,8 @@ def read_slices(file: Path) -> list[Slice]:
     except UnusableImageError as error:
         raise UnusableImageError(error.reason, str(error).replace(str(file), "It", 1)) from error
     except Exception as error:  # pydicom raises nearly anything on a damaged file
-        raise UnusableImageError("damaged", f"It cannot be read as DICOM ({one_line(error)}).") from error
-
-
-def one_line(error: Exception) -> str:
-    """An error's own words in one line, or its name where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UnusableImageError("damaged", f"It cannot be read as DICOM ({words}).") from error
 
 
 def _refuse_other_kinds(header: pydicom.FileDataset, is_whole: bool) -> None:

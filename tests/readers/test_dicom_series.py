@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
+from pydicom.dataelem import RawDataElement
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_dataset
 from pydicom.uid import (
     BasicTextSRStorage,
     CTImageStorage,
@@ -14,12 +18,15 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
+    UltrasoundImageStorage,
     generate_uid,
 )
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medssl.readers.dicom_series import SetAside, Stack, find_stacks, read_stack
+from medssl.errors import UnusableImageError
+from medssl.readers.dicom_series import SetAside, Stack, decode_slices, find_stacks, read_stack
+from medssl.readers.dicom_slices import read_slices
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")) / "ct_dicom"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real series at {SHARED}")
@@ -325,6 +332,141 @@ def test_other_modalities_need_no_rescale_and_are_noted(tmp_path: Path) -> None:
     (stack,), _ = found(tmp_path / "series")
     assert stack.notes == ("modality MR: values are not HU",)
     assert_is_blob(stack, 0.3, add=1000)
+
+
+def rewritten(file: Path, **changes: str) -> Path:
+    """A file with some elements' values replaced as text, whatever their kind allows."""
+    dataset = pydicom.dcmread(file)
+    for keyword, value in changes.items():
+        tag = pydicom.tag.Tag(keyword)
+        padded = value.encode() + b" " * (len(value) % 2)
+        dataset[tag] = RawDataElement(tag, pydicom.datadict.dictionary_VR(tag), len(padded), padded, 0, False, True)
+    dataset.save_as(file)
+    return file
+
+
+def test_files_without_preamble_or_meta_header_are_slices_too(tmp_path: Path) -> None:
+    files = save_series(tmp_path / "series", FEW)
+    files[0].write_bytes(files[0].read_bytes()[132:])
+    bare = pydicom.dcmread(files[2])
+    with files[2].open("wb") as stream:
+        write_dataset(DicomFileLike(stream), bare)
+    (stack,), aside = found(tmp_path / "series")
+    assert not aside
+    assert len(stack.notes) == 2
+    assert all("missing, read as" in note and note.endswith("(1 of 5)") for note in stack.notes)
+    assert_is_blob(stack, 0.3)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_what_is_written_oddly_is_read_and_noted(tmp_path: Path) -> None:
+    for file in save_series(tmp_path / "series", FEW):
+        rewritten(file, PixelSpacing="1,1\\0,9", RescaleIntercept="-1000,0", AcquisitionNumber="", NumberOfFrames="")
+    (stack,), _ = found(tmp_path / "series")
+    assert stack.notes == ("decimal commas in PixelSpacing, RescaleIntercept read as points",)
+    assert_is_blob(stack, 0.3)
+
+
+def test_a_modality_that_is_not_stated_is_that_of_the_class(tmp_path: Path) -> None:
+    save_series(tmp_path / "ct", FEW, Modality=None)
+    (stack,), _ = found(tmp_path / "ct")
+    assert stack.notes == ("Modality missing, CT by its SOP class",)
+    assert (stack.modality, read_stack(stack).modality) == ("CT", "CT")
+    save_series(tmp_path / "without", FEW, Modality="", RescaleIntercept=None)
+    _, aside = found(tmp_path / "without")
+    assert {one.reason for one in aside.values()} == {"missing tags"}
+    save_series(tmp_path / "other", FEW, Modality=None, SOPClassUID=UltrasoundImageStorage)
+    (stack,), _ = found(tmp_path / "other")
+    assert (stack.modality, stack.notes) == ("", ("modality unknown: values are not HU",))
+
+
+def test_other_units_than_hu_are_noted(tmp_path: Path) -> None:
+    for kind, notes in (("HU", ()), ("OD", ("RescaleType is OD: values may be no HU",))):
+        save_series(tmp_path / kind, FEW, RescaleType=kind)
+        assert found(tmp_path / kind)[0][0].notes == notes
+
+
+def test_a_modality_lut_takes_the_place_of_the_rescale(tmp_path: Path) -> None:
+    """PS3.3 C.11.1.1: entry number (stored − first) of the table, its ends beyond."""
+    first, entries = 1000, (np.arange(3000) * 7 % 4001).astype(np.uint16)
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.LUTData, table.ModalityLUTType = [len(entries), first, 16], entries.tobytes(), "US"
+    table["LUTDescriptor"].VR, table["LUTData"].VR = "US", "OW"
+    for file in save_series(tmp_path / "series", FEW, RescaleIntercept=None):
+        dataset = pydicom.dcmread(file)
+        del dataset.RescaleSlope
+        dataset.ModalityLUTSequence = [table]
+        dataset.save_as(file)
+    (stack,), _ = found(tmp_path / "series")
+    reading = read_stack(stack)
+    assert reading.notes == ("values went through its modality LUT",)
+    for number, file in enumerate(stack.files):
+        stored = np.frombuffer(pydicom.dcmread(file).PixelData, "<i2").reshape(SHAPE).astype(int)
+        expected = entries[(stored - first).clip(0, len(entries) - 1)]
+        np.testing.assert_array_equal(reading.values[:, :, number].T, expected)
+
+
+@pytest.mark.parametrize("high_bit", [11, 13])
+def test_only_the_stored_bits_count(tmp_path: Path, high_bit: int) -> None:
+    """12 bits below or above others, which hold an overlay (PS3.5 8.1.1)."""
+    stored = np.random.default_rng(0).integers(0, 4096, (5, *SHAPE))
+    noise = np.random.default_rng(1).integers(0, 2**16, stored.shape)
+    mask = 0xFFF << (high_bit - 11)
+    cells = ((stored << (high_bit - 11)) | (noise & ~mask)).astype("<u2")
+    files = save_series(tmp_path / "series", FEW, BitsStored=12, HighBit=high_bit, PixelRepresentation=0)
+    for file, own in zip(files, cells, strict=True):
+        dataset = pydicom.dcmread(file)
+        dataset.PixelData = own.tobytes()
+        dataset.save_as(file)
+    (stack,), _ = found(tmp_path / "series")
+    np.testing.assert_array_equal(read_stack(stack).values, stored.transpose(2, 1, 0) * 0.5 - 1000)
+
+
+# Grey files of pydicom's that SimpleITK reads and that are no slices.
+NO_SLICES = {
+    "JPEG-lossy.dcm": "secondary capture",
+    "JPEG2000.dcm": "secondary capture",
+    "JPEGLSNearLossless_08.dcm": "secondary capture",
+    "JPEGLSNearLossless_16.dcm": "secondary capture",
+    "JPGExtended.dcm": "secondary capture",
+    "image_dfl.dcm": "secondary capture",
+    "badVR.dcm": "dose",
+    "rtdose.dcm": "dose",
+    "rtdose_expb.dcm": "dose",
+    "rtdose_rle.dcm": "dose",
+    "liver_1frame.dcm": "segmentation",
+    "liver_expb_1frame.dcm": "segmentation",
+    "6154": "missing tags",  # three computed radiographs
+    "6247": "missing tags",
+    "6278": "missing tags",
+    "6293": "localiser",
+    "6924": "localiser",
+}
+
+
+def test_slices_have_the_values_that_simpleitk_reads() -> None:
+    compared, refused = 0, {}
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            reader = SimpleITK.ImageFileReader()
+            reader.SetImageIO("GDCMImageIO")
+            reader.SetFileName(str(file))
+            reader.ReadImageInformation()
+            if reader.GetNumberOfComponents() > 1:
+                continue  # a volume is grey
+            expected = SimpleITK.GetArrayFromImage(reader.Execute())
+        except RuntimeError:
+            continue
+        try:
+            slices = read_slices(file)
+        except UnusableImageError as error:
+            refused[file.name] = error.reason
+            continue
+        np.testing.assert_allclose(np.stack(list(decode_slices(slices, []))), expected, atol=1e-3, err_msg=str(file))
+        compared += 1
+    assert refused == NO_SLICES
+    assert compared > 35
 
 
 def test_deflated_files_are_read(tmp_path: Path) -> None:
