@@ -62,6 +62,20 @@ def test_a_fault_that_only_the_chain_finds_is_a_reason() -> None:
     assert torch.equal(done["image"], torch.zeros(1, 2, 3, 4))
 
 
+def test_another_modality_than_the_networks_is_refused() -> None:
+    for modality, trained, reason in (
+        ("DX", "CR", ""),
+        ("US", "CR", "other modality"),
+        ("US", "", ""),
+        ("", "CR", ""),
+        ("OT", "CR", ""),
+    ):
+        reading = Reading(np.arange(20.0, dtype=np.float32).reshape(4, 5), modality=modality)
+        done = Accounted(Compose(AS_TRAINED), SIZE, trained)(item("a.dcm", reading))
+        assert done["reason"] == reason
+        assert ("It is US, and the network was trained on CR." in done["note"]) == bool(reason)
+
+
 def test_a_bug_is_no_fault_of_the_study() -> None:
     def bug(data: Mapping) -> Mapping:
         return {}[data["nowhere"]]
