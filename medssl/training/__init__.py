@@ -1,7 +1,15 @@
 """What MONAI's engines and bundles need from us: steps, handlers, determinism, resume, several processes."""
 
 from .batches import check_batches
-from .checks import check_evaluation, check_finetuning, check_pretraining, check_resumed, check_view, fingerprint
+from .checks import (
+    check_evaluation,
+    check_finetuning,
+    check_pretrained,
+    check_pretraining,
+    check_resumed,
+    check_view,
+    fingerprint,
+)
 from .config import begin_run, check_ids, check_options
 from .distributed import (
     ShareBuffers,
@@ -53,6 +61,7 @@ __all__ = [
     "check_finetuning",
     "check_ids",
     "check_options",
+    "check_pretrained",
     "check_pretraining",
     "check_resumed",
     "check_view",

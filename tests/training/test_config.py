@@ -7,7 +7,7 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
-from medssl.errors import print_plain_error
+from medssl.errors import print_plain_error, user_error
 from medssl.training import begin_run, check_ids
 
 CONFIG = {
@@ -43,40 +43,49 @@ def test_parts_that_another_config_no_longer_uses_may_be_left_over() -> None:
     check_ids({**CONFIG, "best_model": {"_target_": "BestModel"}, "network": "$@train::trainer"})
 
 
+INITIALIZE = ["$medssl.training.check_options('output_dir')", "$medssl.training.begin_run(@output_dir)"]
+
+
 def run_config(folder: Path, **overrides: object) -> Path:
-    config = {**CONFIG, "initialize": ["$medssl.training.begin_run(@output_dir)"], "imports": ["$import medssl"]}
+    config = {**CONFIG, "initialize": INITIALIZE, "imports": ["$import medssl"]}
     config |= {"bundle_root": str(folder), "epochs": 7, "train": {"n": "@epochs", "lr": "@learning_rate"}, "run": []}
     parser = ConfigParser({**config, "preprocessing": "$1", **overrides})
     parser.get_parsed_content("imports")
-    parser.get_parsed_content("initialize")
+    for number in range(len(INITIALIZE)):
+        parser.get_parsed_content(f"initialize::{number}")
     return folder / "runs" / "config.yaml"
 
 
-def test_a_run_keeps_its_config_with_the_overrides_of_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # begin_run replaces it
+@pytest.fixture(autouse=True)
+def hook_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+
+def test_a_run_keeps_its_config_with_the_overrides_of_the_command_line(tmp_path: Path) -> None:
     written = yaml.safe_load(run_config(tmp_path, learning_rate=0.5, _meta_={"version": "1"}).read_text())
     assert (written["learning_rate"], written["epochs"]) == (0.5, 7)
     assert "_meta_" not in written
     assert sys.excepthook is print_plain_error
 
 
-def test_a_mistyped_option_ends_the_run_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"epoch": 5}, "Did you mean --epochs?"),
+        ({"output_dir": 2024}, "output_dir is 2024 and no text"),  # before an expression adds it to a text
+        ({"bundle_root": 2024}, "bundle_root is 2024 and no text"),
+        ({"epochs": 0}, "--epochs is 0, and must be a whole number from 1"),
+    ],
+)
+def test_a_mistake_ends_the_run_before_anything_is_written(
+    overrides: dict[str, object], said: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 -- MONAI wraps it in an error of its own
-        run_config(tmp_path, epoch=5)
-    chain, error = [], caught.value
-    while error is not None:
-        chain.append(str(error))
-        error = error.__cause__ or error.__context__
-    assert any("Did you mean --epochs?" in message for message in chain)
+    with pytest.raises(RuntimeError) as caught:  # MONAI wraps it in an error of its own
+        run_config(tmp_path, **overrides)
+    assert said in str(user_error(caught.value))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_begin_run_outside_a_config_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+def test_outside_a_config_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="only inside an expression"):
         begin_run(tmp_path)

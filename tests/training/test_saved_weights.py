@@ -36,6 +36,15 @@ def test_the_best_model_is_kept_with_its_description(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["model.json", "model.pt"]
 
 
+def test_where_no_validation_can_be_better_the_last_is_kept(tmp_path: Path) -> None:
+    network, path = nn.Linear(2, 1), tmp_path / "model.pt"
+    best = BestModel(path, network, "auroc", keep_last=True)
+    for number in range(3):
+        nn.init.constant_(network.weight, number)
+        assert validated(best, 0.5)  # as PartialAUROC has it where no class is defined
+    assert int(torch.load(path, weights_only=True)["weight"][0, 0]) == 2
+
+
 def test_the_backbone_is_saved_folded_after_every_epoch(tmp_path: Path) -> None:
     backbone = build_backbone("resnet18", 2, in_channels=3).eval()
     handler = SaveBackbone(tmp_path / "backbone.pt", backbone, copies=3, description={"tasks": ["rvrm"]})
