@@ -29,7 +29,7 @@ GENERIC_WORDS = frozenset(_GENERIC.split())
 """Words of file and folder names that tell nobody apart."""
 FEW = 8  # images beside each other that may be one patient's
 _WORD = re.compile(r"[^\W\d_]+")
-_SEPARATORS = "_-. "
+_SEPARATORS = "_. -"
 
 
 def normal_patient(number: str) -> str:
@@ -92,11 +92,13 @@ def _parts(path: str) -> Iterator[tuple[str, str]]:
     yield from ((f"folder {depth}", folder) for depth, folder in enumerate(folders))
     yield from ((f"folder -{height}", folder) for height, folder in enumerate(reversed(folders), 1))
     stem = without_suffix(name)
+    words = re.split(f"[{_SEPARATORS}]+", stem)
+    yield from ((f"word {number}", word) for number, word in enumerate(words))
+    yield from ((f"word -{number}", word) for number, word in enumerate(reversed(words), 1))
     for sign in _SEPARATORS:
         yield f"before the first {sign}", stem.partition(sign)[0]
         yield f"before the last {sign}", stem.rpartition(sign)[0]
         yield f"after the first {sign}", stem.partition(sign)[2]
-        yield f"after the last {sign}", stem.rpartition(sign)[2]
     yield "name", stem
 
 

@@ -38,12 +38,20 @@ def split_patients(
     """
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
-        raise UserError(f"fractions must be three shares (training, validation, test) that sum to 1, not {fractions}.")
+        raise UserError(
+            f"fractions (--fractions) must be three shares (training, validation, test) that sum to 1, not {fractions}."
+        )
     used = np.flatnonzero(shares)
     patient_of_image, features = _features(patients, labels)
     if len(features) < len(used):
+        if len(features) == 1 < len(patients):
+            raise UserError(
+                f"All {len(patients)} images are of one patient, who cannot be in {len(used)} splits: see whether the "
+                "table's column of the patient is the right one (another is named by columns, in --sources)."
+            )
         raise UserError(
-            f"{len(features)} patient(s) cannot fill {len(used)} splits: add patients, or set a fraction to 0."
+            f"{len(features)} patient(s) cannot fill {len(used)} splits: add patients, or set a fraction (--fractions) "
+            "to 0."
         )
     chosen = used[_place(features, shares[used], np.random.default_rng(seed))]
     return np.asarray(LABELLED_SPLITS)[chosen][patient_of_image]

@@ -12,7 +12,6 @@ from medssl.data.store import check_settings
 from medssl.readers import Unit, find_units, is_slice
 from medssl.transforms import write_stored
 
-
 assert write_stored  # imported before a test gives up the right to read what is imported
 
 

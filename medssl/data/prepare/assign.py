@@ -138,12 +138,12 @@ def keep_patients_apart(rows: pd.DataFrame) -> None:
 
     Args:
         rows: with ``patient``, ``split``, ``reason`` and ``detail``; and ``known_as``, all that the patient of a row
-            may be called, by which those of images that no table names (``row`` 0) are compared.
+            may be called, in which images that no table names (``row`` 0) are compared with those that one names.
     """
-    names = rows["known_as"].explode()
+    names, listed = rows["known_as"].explode(), rows["row"] > 0
     for split in ("validation", "test"):
         used = rows["reason"] == ""
         held = rows["patient"].isin(set(rows.loc[used & (rows["split"] == split), "patient"]))
-        of_held = names.isin(set(names[held[names.index].to_numpy()].dropna())).groupby(level=0).any()
-        here = held | ((rows["row"] == 0) & of_held)
+        of_held = names.isin(set(rows.loc[held & listed, "known_as"].explode().dropna())).groupby(level=0).any()
+        here = held | (~listed & of_held)
         mark(rows, used & (rows["split"] == "unlabeled") & here, f"patient in {split}", "pre-training must not see it")

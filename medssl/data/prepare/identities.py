@@ -48,12 +48,23 @@ def name_patients(gathered: Gathered, sources: Sequence[Source], salt: str) -> l
     rows["site"] = [sources[place].site or sources[place].name for place in rows["place"]]
     rows["header"] = [outcome.patient if outcome else "" for outcome in rows["outcome"]]
     listed = (rows["row"] > 0).to_numpy()
-    notes = _drop_placeholders(rows, listed, named)
+    notes = _one_for_most(rows, listed) + _drop_placeholders(rows, listed, named)
     spots = _learn_spots(gathered, sources, listed)
     _name_listed(rows, listed, named)
     names, joined = _join_by_header(rows, listed)
     notes += joined + _name_unlisted(gathered, sources, listed, spots, names, named)
     return notes
+
+
+def _one_for_most(rows: pd.DataFrame, listed: np.ndarray) -> list[str]:
+    known = rows[listed & (rows["stored"] != "").to_numpy()]
+    counts = known.groupby("site")["patient"].agg([lambda patients: patients.value_counts().iloc[0], "size"])
+    return [
+        f"{site}: by the table {most} of {count} images are of one and the same patient, so they stay in one split: if "
+        "that is a placeholder, name another column of the patient (columns, in --sources)."
+        for site, most, count in counts.itertuples()
+        if most > max(count / 2, MOST_ALIASES)
+    ]
 
 
 def _drop_placeholders(rows: pd.DataFrame, listed: np.ndarray, named: Hash) -> list[str]:
