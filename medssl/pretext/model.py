@@ -1,6 +1,7 @@
 """Several pretext tasks on one backbone: what a trainer trains."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,11 +74,21 @@ class PretextModel(nn.Module):
         self.weights = {name: weights[name] / sum(weights.values()) for name in tasks}
         self.seed = seed
         self.steps = 0
+        self._only: str | None = None
+
+    @contextmanager
+    def only(self, task: str) -> Iterator[None]:
+        """Give every mini-batch to one task meanwhile, where the schedule draws one; its draws are not used up."""
+        self._only = task
+        try:
+            yield
+        finally:
+            self._only = None
 
     def forward(self, images: Tensor) -> PretextModelOutput:
         """Total loss and every task's own output for images ``[B, C, *spatial]``."""
         if self.schedule == "alternate":
-            drawn = self._draw_task()
+            drawn = self._only or self._draw_task()
             output = self.tasks[drawn](self.backbone, images)
             shares = {name: images.new_full((), name == drawn, dtype=torch.float32) for name in self.tasks}
             return PretextModelOutput(output.loss, {drawn: output}, shares)

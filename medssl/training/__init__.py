@@ -36,11 +36,13 @@ from .logs import (
     mlflow_log,
 )
 from .mixed_precision import MixedPrecision, computes_in_half, half_type
+from .precision_check import CheckPrecision
 from .saved_weights import BestModel, SaveBackbone
 from .steps import prepare_images, prepare_labelled, pretext_loss
 
 __all__ = [
     "BestModel",
+    "CheckPrecision",
     "EarlyStop",
     "FeatureDataset",
     "FineTuneMetrics",

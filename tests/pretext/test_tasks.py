@@ -3,7 +3,7 @@
 import copy
 import io
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from medssl.networks import ARCHITECTURES, Backbone, build_backbone, first_convolution
 from medssl.pretext import TASKS, PretextTask, Rotation, build_task
+from medssl.training import MixedPrecision
 
 BATCH = 3
 ROUTES, TILES, PAIRS = ("src", "mcpc", "sc_assl"), ("jigsaw", "rubiks_cube"), ("simsiam", "simclr")
@@ -195,8 +196,7 @@ def test_each_device_and_precision_gives_a_finite_loss_and_finite_gradients(
     name: str, values: dict[str, Any], spatial_dims: int, device: str, half: bool
 ) -> None:
     task, backbone, images = set_up(name, spatial_dims, device=device, **values)
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
-        output = task(backbone, images)
+    output = MixedPrecision(half)(images, partial(task, backbone))
     output.loss.backward()
     assert output.loss.device.type == device
     assert {value.device.type for value in output.metrics.values()} == {device}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 
@@ -25,6 +26,33 @@ def test_the_forward_pass_runs_in_the_half_type_of_the_device_or_as_it_is() -> N
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(half, network(images))
     assert network(images).dtype == torch.float32  # nothing is left switched on
+
+
+@pytest.mark.parametrize("longer", [True, False], ids=["longer", "as long"])
+@pytest.mark.parametrize("transposed", [False, True], ids=["convolution", "transposed"])
+@pytest.mark.parametrize(("sides", "kernel"), [((1, 1), 3), ((6, 2), 3), ((2, 2, 2), 3), ((5, 1, 2), 3), ((8, 6), 7)])
+def test_a_kernel_longer_than_its_map_stays_in_32_bits(
+    sides: tuple[int, ...], kernel: int, transposed: bool, longer: bool
+) -> None:
+    kinds = (nn.ConvTranspose2d, nn.ConvTranspose3d) if transposed else (nn.Conv2d, nn.Conv3d)
+    layer: nn.Module = kinds[len(sides) - 2](4, 8, kernel, stride=2, padding=kernel // 2)
+    images = torch.randn(2, 4, *(sides if longer else [max(side, kernel) for side in sides]))
+    gradients = []
+    for enabled in (True, False):
+        layer.zero_grad()
+        output = MixedPrecision(enabled)(images, layer)
+        assert output.dtype == (torch.bfloat16 if enabled and not longer else torch.float32)
+        output.float().square().sum().backward()
+        gradients.append(layer.weight.grad.flatten())
+    if longer:
+        assert torch.equal(*gradients)
+    assert F.cosine_similarity(*gradients, dim=0) > 0.999
+
+
+def test_what_was_found_wrong_in_16_bits_is_not_used() -> None:
+    precision = MixedPrecision(True)
+    precision.load_state_dict({"right": False})
+    assert precision(torch.randn(2, 1, 8, 8), conv()).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("bfloat16", "amx"), [(False, False), (True, False), (False, True)])

@@ -15,11 +15,13 @@ from ignite.engine import Engine, Events
 from medssl.errors import UserError
 from medssl.files import write_json
 
+from ..mixed_precision import MixedPrecision
 from .writing import write_tensors, writing
 
 logger = logging.getLogger(__name__)
 
-SCALER = "amp_scaler"
+SCALER, PRECISION = "amp_scaler", "precision"
+"""Kept without being named; a checkpoint may have been written without them."""
 SETTINGS = "settings.json"
 HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")
 """Names that a killed process leaves behind, see ``medssl.files.whole_file``."""
@@ -29,8 +31,8 @@ class RunCheckpoint:
     """Write ``last.pt`` after each epoch, keep the one before as ``previous.pt``, and go on from them when asked to.
 
     Together with :class:`ReseedEachEpoch`, which makes the randomness of an epoch a function of its number, the states
-    kept here are all that a run needs to go on as if it had never stopped. The scaler of mixed precision, which a
-    trainer makes only when it starts, is kept without being named.
+    kept here are all that a run needs to go on as if it had never stopped. Of mixed precision, the scaler, which a
+    trainer makes only when it starts, and what :class:`CheckPrecision` found are kept without being named.
 
     A run that begins anew moves the checkpoints of an earlier one into ``earlier/``. A damaged checkpoint is named, and
     the one before is taken. When the learning rate of an optimizer without a scheduler was changed in the config, a
@@ -128,7 +130,7 @@ class RunCheckpoint:
             return 0
         try:
             for name, state in self._all_states(engine).items():
-                if name != SCALER or content.get(SCALER):
+                if name not in (SCALER, PRECISION) or content.get(name):
                     _load(state, content[name])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -165,8 +167,9 @@ class RunCheckpoint:
             raise UserError(f"{' '.join(damaged)} Remove {self.directory} to begin anew.")
 
     def _all_states(self, engine: Engine) -> dict[str, Any]:
-        scaler = getattr(engine, "scaler", None)
-        return self.states if scaler is None else {**self.states, SCALER: scaler}
+        scaler, inferer = getattr(engine, "scaler", None), getattr(engine, "inferer", None)
+        unnamed = {SCALER: scaler, PRECISION: inferer if isinstance(inferer, MixedPrecision) else None}
+        return {**self.states, **{name: state for name, state in unnamed.items() if state is not None}}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
