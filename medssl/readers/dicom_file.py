@@ -95,6 +95,8 @@ def read_header(path: str | Path, tags: Sequence[str | int] | None = None) -> Re
 
 def _read(path: Path, stop_before_pixels: bool, tags: Sequence[str | int] | None) -> Read:
     size = path.stat().st_size
+    if not path.is_file():  # a pipe would wait for ever
+        raise UnusableImageError("damaged", f"{path} is a folder, a pipe or a device: name a file.")
     with path.open("rb") as stream:
         start = _start(stream.read(HEAD), size)
         if start is None:
