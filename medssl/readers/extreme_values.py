@@ -26,23 +26,21 @@ def spread_sample(values: np.ndarray) -> np.ndarray:
 def limit_extremes(values: np.ndarray, fine: float | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Limit isolated extreme values, where the image would otherwise be stored too coarsely.
 
-    Whole numbers up to 65 535 apart are stored exactly, and so is metal of 30 000 HU to within 0.25 HU: those stay. A
-    damaged voxel of 1e7 would round all others to 256.
+    A damaged voxel of 1e7 would round all others of a CT to 256; metal of 30 000 HU leaves them exact to 0.25 HU, and
+    stays.
 
     Args:
         values: of an image; finite.
-        fine: the step to be kept to, such as 0.5 HU; by default 1/2000 of the ordinary range. Whole numbers need none
-            finer than 1.
+        fine: the step to be kept to, such as 0.5 HU; by default 1/2000 of the ordinary range.
 
     Returns:
-        The values, the same array where all is well; and the note on what was limited, or on a coarse step.
+        The values, the same array where all is well; and the note on what was limited, or on a coarse step. Whole
+        numbers up to 65 535 apart are stored exactly, until they are resampled: they need no such note.
     """
     span = float(values.max()) - float(values.min())
     sample = spread_sample(values)
     low, high = _bulk(sample)
     fine = (high - low) * FINE if fine is None else fine
-    if np.array_equal(sample, np.rint(sample)):
-        fine = max(fine, 1.0)
     if low == high or storage_step(span) <= fine:
         return values, ()
     low, high = _without_gap(values, low, high)
@@ -53,7 +51,8 @@ def limit_extremes(values: np.ndarray, fine: float | None = None) -> tuple[np.nd
         which = f"value of {farthest:.5g}" if count == 1 else f"values as far off as {farthest:.5g}"
         notes.append(f"{count} {which} limited to the range of the others, {low:.5g} to {high:.5g}")
         values = np.clip(values, np.float32(low), np.float32(high))
-    if (step := storage_step(high - low)) > fine:
+    step, is_whole = storage_step(high - low), np.array_equal(sample, np.rint(sample))
+    if step > max(fine, is_whole):
         notes.append(f"values from {low:.5g} to {high:.5g} are kept in steps of {step:g}")
     return values, tuple(notes)
 

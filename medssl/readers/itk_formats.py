@@ -23,7 +23,7 @@ from .voxel_grid import check_shape, in_mm, product, sides_of, volume_reading
 
 MM = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "µm": 1e-3, "micron": 1e-3}
 PATIENT_SPACE = re.compile(r"(?:left|right)-|(?:LPS|RAS|LAS)T?$", re.IGNORECASE)  # of NRRD's
-RAS_SUFFIXES = (".mnc",)  # MINC's world is RAS; ITK 5.4 hands its numbers on as they are, as if they were LPS
+RAS_SUFFIXES = (".mnc",)  # MINC's world is RAS; ITK 5.4 reads and writes its numbers as if they were LPS
 MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_MOD_US": "US"}
 ASSUMED_AXES = "axes taken to run to the left, back and head"
 
@@ -73,6 +73,8 @@ def _place(path: Path, image: SimpleITK.Image, fields: Mapping[str, str]) -> tup
     affine, converted = in_mm(affine, unit, MM.get(unit.lower().rstrip("s")) if unit else 1.0)
     notes = [] if has_sides else [f"voxel size not stated, or not of all axes: {sides} mm assumed"]
     notes += [] if has_axes else [f"orientation not stated: {ASSUMED_AXES}"]
+    if suffix in RAS_SUFFIXES:
+        notes.append("axes taken as MINC defines them, to the right, front and head; files that ITK wrote lie turned")
     if re.search(r"(?:^|\s)-", fields.get("spacings", fields.get("elementspacing", ""))):
         notes.append("an axis of negative spacing is taken to run the other way")
     return affine, [*notes, *converted]

@@ -70,6 +70,7 @@ def test_minc_is_ras(tmp_path: Path) -> None:
     reading = read_volume(saved(tmp_path / "x.mnc", direction=DIRECTION))
     np.testing.assert_array_equal(reading.values, VALUES)
     np.testing.assert_allclose(reading.affine, np.diag([-1, -1, 1, 1]) @ ras(DIRECTION), atol=1e-6)
+    assert "axes taken as MINC defines them" in reading.notes[0]
 
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
