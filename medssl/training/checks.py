@@ -213,7 +213,7 @@ def check_resumed(
 
 
 def fingerprint(items: Items) -> str:
-    """A few letters that differ where images, their order or their labels do.
+    """A few words that differ where images, their order or their labels do.
 
     Args:
         items: of a datalist, whose images ``prepare`` named by what they show.
@@ -222,7 +222,7 @@ def fingerprint(items: Items) -> str:
     for item in items:
         digest.update(Path(item["image"]).name.encode())
         digest.update(np.asarray(item["label"], dtype=np.float32).tobytes())
-    return digest.hexdigest()[:16]
+    return f"{len(items)} images ({digest.hexdigest()[:16]})"
 
 
 def _check_count(
