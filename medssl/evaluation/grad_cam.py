@@ -17,28 +17,10 @@ from monai.utils import CommonKeys
 from monai.visualize import GradCAM
 from torch import Tensor, nn
 
-from medssl.errors import UserError
 from medssl.files import whole_file
+from medssl.networks import last_map_layer
 
-TARGET_LAYERS = {
-    "densenet121": "class_layers.relu",
-    "resnet18": "layer4",
-    "resnet10_quarter": "layer4",
-    "vgg11": "features",
-}
-"""The module of each architecture whose output is the last feature map."""
 OUTCOMES = {1: "positive", 0: "negative"}
-
-
-def target_layer(architecture: str) -> str:
-    """The name of the module that gives the last feature map.
-
-    Raises:
-        UserError: for an unknown architecture.
-    """
-    if architecture not in TARGET_LAYERS:
-        raise UserError(f"Grad-CAM knows no architecture {architecture!r}; choose one of {', '.join(TARGET_LAYERS)}.")
-    return TARGET_LAYERS[architecture]
 
 
 def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: int) -> Tensor:
@@ -48,7 +30,7 @@ def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: 
 
     Args:
         network: as ``medssl.networks.build_classifier`` makes it.
-        architecture: its name, a key of ``TARGET_LAYERS``.
+        architecture: its name, a key of ``ARCHITECTURES``.
         image: ``[1, *spatial]``, as the network was trained on.
         class_index: of the logit.
 
@@ -61,7 +43,7 @@ def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: 
     # The weights need no gradients; the image's reaches the feature map even where the backbone is frozen.
     copy = deepcopy(network).requires_grad_(False)
     # MONAI's own scaling turns the map round (0 is where it is largest) and hides that a map is 0 everywhere.
-    explain = GradCAM(copy, target_layer(architecture), postprocessing=lambda cam: cam)
+    explain = GradCAM(copy, last_map_layer(architecture), postprocessing=lambda cam: cam)
     with torch.enable_grad():
         cam: Tensor = explain(image[None].detach().requires_grad_(), class_idx=class_index)[0, 0].detach()
     return cam / cam.max() if cam.max() > 0 else cam
@@ -84,7 +66,7 @@ class GradCAMPanels:
     Args:
         path: of the PNG.
         network: that the evaluator runs, as ``medssl.networks.build_classifier`` makes it.
-        architecture: its name, a key of ``TARGET_LAYERS``.
+        architecture: its name, a key of ``ARCHITECTURES``.
         labels: names of the K classes.
         spatial_dims: 2 or 3; volumes are shown by the axial slice in which the map is largest.
 
@@ -95,7 +77,7 @@ class GradCAMPanels:
     def __init__(
         self, path: str | Path, network: nn.Module, architecture: str, labels: Sequence[str], spatial_dims: int
     ) -> None:
-        target_layer(architecture)  # a mistake is named before the evaluation, not after it
+        last_map_layer(architecture)  # a mistake is named before the evaluation, not after it
         self.path = Path(path)
         self.network = network
         self.architecture = architecture

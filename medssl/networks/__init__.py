@@ -1,6 +1,14 @@
 """Backbones in 2D and 3D, and their weights in and out."""
 
-from .backbone import ARCHITECTURES, Backbone, build_backbone, build_classifier, fast_layout, network_description
+from .backbone import (
+    ARCHITECTURES,
+    Backbone,
+    build_backbone,
+    build_classifier,
+    fast_layout,
+    last_map_layer,
+    network_description,
+)
 from .decoder import LightDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, output_layer
 from .transfer import flexible_unet, load_matching_weights, repeat_input_channels, torchvision_weights
@@ -32,6 +40,7 @@ __all__ = [
     "first_convolution",
     "flexible_unet",
     "fold_input_copies",
+    "last_map_layer",
     "load_backbone",
     "load_backbone_weights",
     "load_matching_weights",

@@ -26,6 +26,8 @@ class Architecture(NamedTuple):
     """What the constructor calls ``in_channels`` and ``out_channels``."""
     defaults: dict[str, Any]
     feature_map: Callable[[Any, Tensor], Tensor]
+    last_map: str
+    """Name of the module whose output is the last feature map, for Grad-CAM."""
     head: str
     """Name of the member after the feature map, which a backbone leaves out."""
     out_channels: int
@@ -72,6 +74,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         names={"in_channels": "in_channels", "out_channels": "out_channels"},
         defaults={},
         feature_map=_densenet_map,
+        last_map="class_layers.relu",
         head="class_layers",
         out_channels=1024,
         stride=32,
@@ -85,6 +88,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         # The stem of the paper (He et al. 2016). MONAI's default of 1 keeps four (2D) or eight (3D) times the voxels.
         defaults={"conv1_t_stride": 2},
         feature_map=_resnet_map,
+        last_map="layer4",
         head="fc",
         out_channels=512,
         stride=32,
@@ -98,6 +102,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         names={"in_channels": "n_input_channels", "out_channels": "num_classes"},
         defaults={"conv1_t_stride": 2, "widen_factor": 0.25},
         feature_map=_resnet_map,
+        last_map="layer4",
         head="fc",
         out_channels=128,
         stride=32,
@@ -110,6 +115,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         names={"in_channels": "in_channels", "out_channels": "out_channels"},
         defaults={"configuration": "vgg11"},
         feature_map=_vgg_map,
+        last_map="features",
         head="class_layers",
         out_channels=512,
         stride=32,
@@ -154,6 +160,15 @@ def fast_layout(name: str, spatial_dims: int) -> torch.memory_format:
     if spatial_dims not in _architecture(name).channels_last:
         return torch.contiguous_format
     return torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
+
+
+def last_map_layer(name: str) -> str:
+    """Name of the module of :func:`build_classifier`'s network whose output is the last feature map.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    return _architecture(name).last_map
 
 
 def build_classifier(name: str, spatial_dims: int, in_channels: int, num_classes: int) -> nn.Module:

@@ -43,6 +43,7 @@ class CPC(PretextTask):
     """
 
     question = "which tile comes further down?"
+    compares_images = True
     starts: Tensor
 
     def __init__(

@@ -39,6 +39,7 @@ class MCPC(PretextTask):
     """
 
     question = "which tile ends the route?"
+    compares_images = True
 
     def __init__(
         self,

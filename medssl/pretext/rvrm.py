@@ -12,9 +12,6 @@ from medssl.transforms import cut_tiles, draw_coefficients, draw_crop_starts, dr
 
 from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_positive
 
-COPIES = 3
-"""Images on the channel axis: the first, the second, and their mixture."""
-
 
 class RVRM(PretextTask):
     """Predict the MixUp coefficient λ from the two images and their mixture, with squared error (Eq. 6).
@@ -48,6 +45,7 @@ class RVRM(PretextTask):
 
     question = "mixed in which ratio?"
     smallest_batch = 2
+    copies = 3  # the first image, the second, and their mixture
 
     def __init__(
         self, backbone: Backbone, image_size: Sequence[int], alpha: float = 1.0, disguise: float = 0.0
@@ -57,10 +55,10 @@ class RVRM(PretextTask):
             raise UserError(f"rvrm: disguise must lie in 0..1, got {disguise}.")
         self.crop_size = [side - int(disguise * side / 8) for side in image_size]
         check_image_size("rvrm", self.crop_size, backbone)
-        if backbone.in_channels % COPIES:
+        if backbone.in_channels % self.copies:
             raise UserError(
                 f"rvrm sees two images and their mixture at once: the backbone needs three times an image's channels, "
-                f"not {backbone.in_channels}. Set copies: {COPIES} in the config."
+                f"not {backbone.in_channels}. Set copies: {self.copies} in the config."
             )
         check_positive("rvrm", alpha=alpha)
         self.alpha, self.disguise = alpha, disguise

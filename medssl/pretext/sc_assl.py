@@ -27,6 +27,7 @@ class SCASSL(PretextTask):
     """
 
     question = "which route, and which last tile?"
+    compares_images = True
 
     def __init__(
         self,

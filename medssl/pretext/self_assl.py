@@ -33,6 +33,7 @@ class Complement(PretextTask):
 
     question = "how else can the image be seen?"
     smallest_batch = 3
+    compares_images = True
 
     def __init__(self, first: Backbone) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class SimCLR(PretextTask):
 
     question = "which two views belong together?"
     smallest_batch = 2
+    compares_images = True
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class SimSiam(PretextTask):
 
     question = "how will the other view look?"
     smallest_batch = 2
+    compares_images = True
 
     def __init__(
         self,

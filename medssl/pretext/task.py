@@ -57,10 +57,14 @@ class PretextTask(nn.Module, ABC):
     Attributes:
         question: what the network is asked, in a few words.
         smallest_batch: images that a mini-batch must hold for the puzzle to make sense.
+        compares_images: whether the loss sets the features of a mini-batch's images (or tiles) against each other.
+        copies: how often an image stands on the channel axis of what the backbone sees.
     """
 
     question: str
     smallest_batch: int = 1
+    compares_images: bool = False
+    copies: int = 1
 
     @abstractmethod
     def puzzle(self, images: Tensor) -> tuple[Any, Any]:

@@ -47,7 +47,7 @@ def draw_gallery(path: Path, seed: int = 0) -> None:
 
 def _pose(name: str, images: Tensor, seed: int) -> tuple[PretextTask, Pictures]:
     torch.manual_seed(seed)
-    backbone = build_backbone("resnet10_quarter", images.ndim - 2, in_channels=3 if name == "rvrm" else 1)
+    backbone = build_backbone("resnet10_quarter", images.ndim - 2, in_channels=TASKS[name].copies)
     task = build_task(name, backbone, images.shape[2:])
     with torch.no_grad():
         pictures = task(backbone, images).pictures

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medssl.errors import UserError
-from medssl.pretext import CPC, MCPC, SCASSL, PretextModel, SelfAggregation, SimCLR, SimSiam
+from medssl.pretext import PretextTask
 
-COMPARING = (CPC, MCPC, SCASSL, SimCLR, SimSiam)
-"""Tasks that tell the images (or the tiles) of a mini-batch apart by their features."""
 FEW_IMAGES = 16
 """Fewer images in a process give its batch normalisation poor statistics (Wu & He 2018, Fig. 1)."""
 
@@ -58,19 +56,17 @@ def process_rank() -> int:
 def needs_synced_statistics(network: nn.Module, batch_size: int) -> bool:
     """Whether batch normalisation should take its statistics over all processes.
 
-    It should where a task compares the images of a mini-batch: the statistics of one process alone would tell which
-    images came from it (Chen et al. 2020, Sec. 2.2), and SimSiam was made for synchronised ones (Chen & He 2021,
-    Sec. 4). These are CPC, MCPC, SC-ASSL, SimCLR, SimSiam, and every run of Self-ASSL, whose similarity is measured
-    on features in training mode. It should, too, where a process sees fewer than 16 images at a time. The other tasks
-    judge each image for itself, and their processes need not wait for each other in every layer.
+    It should where a task compares the images of a mini-batch (``PretextTask.compares_images``): the statistics of one
+    process alone would tell which images came from it (Chen et al. 2020, Sec. 2.2), and SimSiam was made for
+    synchronised ones (Chen & He 2021, Sec. 4). It should, too, where a process sees fewer than 16 images at a time. The
+    other tasks judge each image for itself, and their processes need not wait for each other in every layer.
 
     Args:
         network: a ``PretextModel``, a ``SelfAggregation`` or a classifier.
         batch_size: images of a mini-batch in each process.
     """
-    if batch_size < FEW_IMAGES or isinstance(network, SelfAggregation):
-        return True
-    return isinstance(network, PretextModel) and any(isinstance(task, COMPARING) for task in network.tasks.values())
+    tasks = (module for module in network.modules() if isinstance(module, PretextTask))
+    return batch_size < FEW_IMAGES or any(task.compares_images for task in tasks)
 
 
 def distribute(

@@ -1,0 +1,107 @@
+"""A newcomer is one file and one line of a registry: a task and a backbone that nothing else knows go all the way."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssl.evaluation.grad_cam import grad_cam
+from medssl.networks import ARCHITECTURES, Backbone, build_backbone, build_classifier, fast_layout, save_backbone
+from medssl.networks.backbone import Architecture
+from medssl.pretext import TASKS, Pictures, PretextModel, PretextOutput, PretextTask, build_self_aggregation, build_task
+from medssl.studies import gallery
+from medssl.training import check_batches, needs_synced_statistics
+
+
+class Twins(PretextTask):
+    """Do the two images on the channel axis show the same patient? Asked of all pairs of a mini-batch."""
+
+    question = "the same patient?"
+    smallest_batch = 5
+    compares_images = True
+    copies = 2
+
+    def __init__(self, backbone: Backbone, image_size: Any) -> None:
+        super().__init__()
+        assert backbone.in_channels == self.copies
+
+    def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.cat([images, images.flip(0)], dim=1), torch.arange(len(images))
+
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        inputs, target = self.puzzle(images)
+        features = F.normalize(backbone.pool(backbone(inputs)), dim=1)
+        loss = F.cross_entropy(features @ features.T, target)
+        return PretextOutput(loss, {}, Pictures(inputs[:, None, 0], target, target))
+
+
+class TwoLayers(nn.Module):
+    """A network whose last map has a name of its own."""
+
+    def __init__(self, spatial_dims: int, channels: int, classes: int) -> None:
+        super().__init__()
+        convolution = (nn.Conv2d, nn.Conv3d)[spatial_dims - 2]
+        self.deep = nn.Sequential(convolution(channels, 4, 3, stride=2, padding=1), nn.ReLU())
+        self.answer = nn.Linear(4, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.answer(self.deep(images).flatten(2).mean(2))
+
+
+@pytest.fixture
+def newcomers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "twins", Twins)
+    architecture = Architecture(
+        target="elsewhere.TwoLayers",
+        build=TwoLayers,
+        names={"in_channels": "channels", "out_channels": "classes"},
+        defaults={},
+        feature_map=lambda network, images: network.deep(images),
+        last_map="deep",
+        head="answer",
+        out_channels=4,
+        stride=2,
+        smallest_side=1,
+        channels_last=(2,),
+    )
+    monkeypatch.setitem(ARCHITECTURES, "two_layers", architecture)
+
+
+@pytest.mark.usefixtures("newcomers")
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_new_task_and_a_new_backbone_are_known_everywhere(spatial_dims: int) -> None:
+    backbone = build_backbone("two_layers", spatial_dims, in_channels=2)
+    model = PretextModel(backbone, {"twins": build_task("twins", backbone, [8] * spatial_dims)})
+    model(torch.rand(5, 1, *[8] * spatial_dims)).loss.backward()
+    assert needs_synced_statistics(model, batch_size=64)
+    loader: Any = torch.utils.data.DataLoader(torch.zeros(4), batch_size=4)
+    with pytest.raises(ValueError, match="twins needs at least 5 images"):
+        check_batches(model, loader)
+
+    network = build_classifier("two_layers", spatial_dims, 1, 3).to(
+        memory_format=fast_layout("two_layers", spatial_dims)
+    )
+    cam = grad_cam(network.eval(), "two_layers", torch.rand(1, *[8] * spatial_dims), 0)
+    assert cam.shape == (8,) * spatial_dims
+
+
+@pytest.mark.usefixtures("newcomers")
+def test_the_gallery_draws_a_new_task_with_its_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "CHEST", (32, 32))
+    monkeypatch.setattr(gallery, "HEAD", (16, 16, 16))
+    few = {name: TASKS[name] for name in ("rotation", "rvrm", "src", "twins")}
+    monkeypatch.setattr(gallery, "TASKS", few)
+    gallery.draw_gallery(tmp_path / "puzzles.png")
+    assert (tmp_path / "puzzles.png").stat().st_size > 5000
+
+
+def test_a_network_to_differ_from_is_compared_over_the_mini_batch(tmp_path: Path) -> None:
+    backbone = build_backbone("resnet10_quarter", 2)
+    save_backbone(backbone, tmp_path / "backbone.pt", tasks=["rotation"], image_size=[32, 32])
+    tasks = {"rotation": build_task("rotation", backbone, (32, 32))}
+    assert not needs_synced_statistics(PretextModel(backbone, tasks), 64)
+    model = build_self_aggregation(tmp_path / "backbone.pt", backbone=backbone, tasks=tasks)
+    assert needs_synced_statistics(model, 64)
