@@ -30,7 +30,7 @@ ALIASES = {
     "source": ((), ()),
     "age": (("age", "patientage", "patientsage", "ageyears", "ageatstudy", "alter"), ()),
     "sex": (("sex", "gender", "patientsex", "patientssex", "patientgender", "geschlecht", "sexe", "sexo"), ()),
-    "view": (("view", "viewposition", "projection"), ()),
+    "view": (("view", "viewposition", "projection"), ("frontallateral",)),
 }
 """How columns of a role are usually called, and how they are called at times, without case, blanks and marks."""
 

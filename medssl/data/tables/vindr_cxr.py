@@ -37,7 +37,7 @@ def _one_row_each(cells: pd.DataFrame, csv: Path) -> tuple[pd.DataFrame, list[st
     votes = _boxes(cells[sound], images[sound]) if NAME in cells else _columns(cells[sound], images[sound])
     torn = 0
     for name, (yes, no, wrong) in votes.items():
-        verdict = np.select([yes > no, yes < no], ["1", "0"], "")
+        verdict = np.select([yes > no, yes < no, yes > 0], ["1", "0", "unknown"], "")
         joined[SAME.get(name, name)] = np.where(wrong != "", wrong, verdict)
         torn += int(((yes > 0) & (no > 0)).sum())
     notes = ["its tables name no patients: each image is taken for a patient of its own."]

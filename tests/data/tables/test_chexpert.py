@@ -74,6 +74,19 @@ def test_a_column_of_patients_counts_before_the_path(write) -> None:
     assert read_table(csv).rows["patient"].tolist() == ["7"]
 
 
+def test_chexpert_plus_names_patients_and_views(write) -> None:
+    csv = write(
+        "path_to_image,path_to_dcm,frontal_lateral,ap_pa,deid_patient_id,patient_report_date_order,report,age,sex,split\n"
+        "train/patient42142/study5/view1_frontal.jpg,train/patient42142/study5/view1_frontal.dcm,Frontal,AP,"
+        'patient42142,5,"NARRATIVE:\nCHEST, 1 VIEW",73.0,Male,train\n'
+    )
+    table = read_table(csv)
+    said = table.rows.loc[0, ["image", "patient", "split", "age", "sex", "view", "reason"]].tolist()
+    image = "train/patient42142/study5/view1_frontal.jpg"
+    assert said == [image, "patient42142", "training", 73, "M", "frontal", ""]
+    assert table.labels == []  # they are in a JSON file of its own
+
+
 @pytest.mark.parametrize(
     ("path", "patient", "study"),
     [

@@ -60,10 +60,12 @@ def test_boxes_of_readers(write, header: str) -> None:
     cells = {"class_id": "3", "x_min": "1.0", "y_min": "1.0", "x_max": "9.0", "y_max": "9.0"}
     names = header.split(",")
     lines = [{**cells, "image_id": image, "rad_id": reader, "class_name": name} for image, reader, name in marks]
-    table = read_table(write("\n".join([header, *(",".join(line[name] for name in names) for line in lines)])))
+    csv = write("\n".join([header, *(",".join(line[name] for name in names) for line in lines)]))
+    table = read_table(csv)
     assert table.labels == ["Cardiomegaly", "No finding", "Nodule/Mass"]
     assert table.rows["image"].tolist() == ["50a4", "9a50", "0511"]
     np.testing.assert_equal(table.values, [[0, 1, 0], [1, 0, 0], [0, np.nan, np.nan]])
+    np.testing.assert_equal(read_table(csv, blank="negative").values, table.values)  # even is not empty
 
 
 def test_boxes_on_which_the_readers_agreed(write, known) -> None:
