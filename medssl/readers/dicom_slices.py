@@ -81,6 +81,8 @@ def read_slices(file: Path) -> list[Slice]:
         UnusableImageError: the file is damaged, no image, a localiser, or lacks what a slice needs; the sentence calls
             the file "it".
     """
+    if not file.is_file():  # reading a pipe would wait for ever
+        raise UnusableImageError("damaged", "It is a pipe, a device or a link that leads nowhere, no file.")
     try:
         header, notes, is_whole = read_header(file, HEADER_TAGS)
         _refuse_other_kinds(header, is_whole)

@@ -280,6 +280,8 @@ def test_what_lies_beside_a_series_is_set_aside_alone(tmp_path: Path) -> None:
     (folder / "empty.dcm").touch()
     (folder / "text.dcm").write_text("no DICOM at all, only its name" * 20)
     (folder / "cut.dcm").write_bytes(whole[:300])
+    (folder / "link.dcm").symlink_to(folder / "gone")
+    os.mkfifo(folder / "pipe.dcm")
     save_slice(folder / "scout.dcm", 0, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], cosines=AXIAL[::-1])
     save_slice(folder / "sagittal.dcm", 0, cosines=AXIAL[::-1])
     save_slice(folder / "other series.dcm", 0, SeriesInstanceUID="1.2.4")
@@ -296,6 +298,8 @@ def test_what_lies_beside_a_series_is_set_aside_alone(tmp_path: Path) -> None:
         "empty.dcm": "damaged",
         "text.dcm": "damaged",
         "cut.dcm": "damaged",
+        "link.dcm": "damaged",
+        "pipe.dcm": "damaged",
         "scout.dcm": "localiser",
         "sagittal.dcm": "localiser",
         "other series.dcm": "single slice",
@@ -305,7 +309,7 @@ def test_what_lies_beside_a_series_is_set_aside_alone(tmp_path: Path) -> None:
     }
     assert stack.notes[0] == "1 missing slice interpolated (after number 7 of 40)"
     assert stack.notes[1].startswith("a file beside it cannot be used and may be one of its slices (")
-    assert stack.notes[1].endswith(" and 3 more)")
+    assert stack.notes[1].endswith(" and 5 more)")
     assert_is_blob(stack, 8)
 
 
