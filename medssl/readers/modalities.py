@@ -23,6 +23,8 @@ WORDS = {
 """Modality (DICOM PS3.3 C.7.3.1.1.1) → what it is called; those that are not here, such as CT, by their own letters."""
 NOUNS = (RADIOGRAPH, "mammogram")
 """Words that need no ``image`` behind them."""
+PROJECTIONS = (RADIOGRAPH, "angiography", "fluoroscopy")
+"""X-ray images without depth; a station may state one for the other, as a fluoroscope that takes a chest X-ray."""
 STATES_NOTHING = ("", "OT", "SC")
 """What files have for a modality that is none: nothing, "other", or a word for screenshots."""
 
@@ -41,7 +43,8 @@ def image_word(modality: str, spatial_dims: int) -> str:
 
 
 def are_of_one_kind(first: str, second: str) -> bool:
-    """Whether two modalities may be taken for each other: the same by name, such as CR and DX, or one not stated."""
+    """Whether two modalities may be taken for each other: one kind, such as CR and DX, or one not stated."""
     if first in STATES_NOTHING or second in STATES_NOTHING:
         return True
-    return WORDS.get(first, first) == WORDS.get(second, second)
+    words = {WORDS.get(modality, modality) for modality in (first, second)}
+    return len(words) == 1 or words <= set(PROJECTIONS)

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import rich
 from bad_inputs import Said, grey, save_radiograph, save_series, write_bad_radiographs, write_bad_volumes
+from filelock import FileLock
 from PIL import Image
 
 from medssl.__main__ import main
@@ -409,7 +410,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         ({"spatial_dims": 3, "spacing": (1, 0, 1)}, "--spacing"),
         ({"folds": 1}, "--folds"),
         ({"views": ["oblique"]}, "--views"),
-        ({"fractions": (0.5, 0.1, 0.1)}, "fractions must be"),
+        ({"fractions": (0.5, 0.1, 0.1)}, "--fractions"),
         ({"spatial_dims": 3}, r"No image can be used .* a\.png is there, .* --dims \(now 3\)"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -437,6 +438,156 @@ def test_the_command_line_explains_mistakes(tmp_path: Path, capsys: pytest.Captu
         assert "Traceback" not in said
     with pytest.raises(SystemExit, match="2"):
         command("prepare", tmp_path / "out", "--dims", 5)
+
+
+def test_one_process_prepares_into_a_folder_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "images" / "a.png")
+    arguments = ["prepare", tmp_path / "out", "--unlabeled", tmp_path / "images", "--size", 16]
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"):
+        assert command(*arguments) == 1
+    (said,) = capsys.readouterr().err.split("\n\n")[-1].strip().splitlines()
+    assert "Another `medssl prepare`" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    assert command(*arguments) == 0  # the lock ends with the process, which the tests with kills show
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ["[bold]A", "[/red]", "[x]", "$\\foo$", ":smile:"]
+    tables = []
+    for name in ("[north]", "[/south]"):
+        where = tmp_path / name.replace("/", "")
+        draw(*(where / f"[red]{number}.png" for number in range(10)))
+        rows = [f"[red]{n}.png,p{n},{n % 2},{n % 2},{n % 2},{n % 2},{n % 2}" for n in range(10)]
+        tables.append(
+            Source(where, write(where / "t.csv", "\n".join([f"image,patient,{','.join(labels)}", *rows])), name=name)
+        )
+    summary = prepare(tables, tmp_path / "[out]", size=(16, 16))
+    rich.print(summary)
+    shown = capsys.readouterr().out
+    for text in (*labels, "[north]", "[/south]"):
+        assert text in shown
+    assert "/[out]/datalist.json" in shown.replace("\n", "")
+    assert command("prepare", tmp_path / "out", "--unlabeled", tmp_path / "[/gone]") == 1
+    assert "[/gone]" in capsys.readouterr().err
+
+
+def test_views_are_taken_as_asked_for(tmp_path: Path) -> None:
+    views = {"PA": "PA", "AP": "AP", "front": "frontal", "side": "lateral", "none": ""}
+    draw(*(tmp_path / "images" / f"{name}.png" for name in views))
+    rows = "".join(f"{name}.png,p {name},1,{view}\n" for name, view in views.items())
+    source = Source(tmp_path / "images", write(tmp_path / "t.csv", "image,patient,A,view\n" + rows), split="training")
+    for wanted, names in (
+        (["frontal"], ["AP", "PA", "front", "none"]),
+        (["pa"], ["PA", "front", "none"]),
+        (["lateral"], ["none", "side"]),
+        (["AP", "lateral"], ["AP", "front", "none", "side"]),
+        (["all"], sorted(views)),
+    ):
+        summary = prepare([source], tmp_path / "out", size=(16, 16), views=wanted)
+        assert sorted(split_of_files(tmp_path / "out")) == sorted(f"{name}.png" for name in names)
+        assert summary.set_aside == ({"other view": 5 - len(names)} if len(names) < 5 else {})
+    assert [item.get("view", "") for item in json.loads(summary.datalist.read_text())["training"]] == list(
+        views.values()
+    )
+    only = write(tmp_path / "t.csv", "image,patient,A,view\nside.png,1,1,lateral\n")
+    with pytest.raises(ValueError, match=r"1 × other view.* --views all"):
+        prepare([Source(tmp_path / "images", only)], tmp_path / "out")
+
+
+def test_a_store_holds_one_kind_of_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    draw(tmp_path / "images" / "a.png")
+    for number, modality in enumerate(["MG", "MG", "MG", "DX", "DX", "CR", "RF", "OT"]):
+        save_radiograph(tmp_path / "images" / f"{number}{modality}.dcm", Modality=modality)
+    arguments = ["prepare", tmp_path / "out", "--unlabeled", tmp_path / "images", "--size", 16]
+    assert command(*arguments) == 0
+    assert "The store's images are DX, and 3 MG are set aside" in " ".join(capsys.readouterr().out.split())
+    assert store_settings(tmp_path / "out" / "datalist.json")["modality"] == "DX"
+    silent = {"a.png", "7OT.dcm"}
+    assert set(split_of_files(tmp_path / "out")) == {"3DX.dcm", "4DX.dcm", "5CR.dcm", "6RF.dcm", *silent}
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.b2nd")}
+    assert command(*arguments, "--modality", "mg") == 0
+    assert set(split_of_files(tmp_path / "out")) == {"0MG.dcm", "1MG.dcm", "2MG.dcm", *silent}
+    assert {path: path.stat().st_mtime_ns for path in times} == times  # no image is prepared anew
+    assert command(*arguments, "--modality", "MR") == 0
+    assert set(split_of_files(tmp_path / "out")) == silent
+    source = Source(tmp_path / "images", name="x", modality="MG")  # what states nothing is what its source says
+    assert prepare([source], tmp_path / "out", size=(16, 16)).images["unlabeled"] == 3 + len(silent)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "wanted", "modality", "said"),
+    [(-1000, "", "CT", "taken for CT"), (0, "", "", "--modality"), (0, "MR", "MR", ""), (-1000, "ct", "CT", "")],
+)
+def test_volumes_that_state_no_modality_are_judged_by_their_values(
+    tmp_path: Path, lowest: int, wanted: str, modality: str, said: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    values = np.random.default_rng(0).integers(lowest, 1000, (9, 8, 7)).astype(np.int16)
+    for number in range(3):
+        nibabel.save(nibabel.Nifti1Image(values + np.int16(number), np.eye(4)), tmp_path / "images" / f"{number}.nii")
+    summary = prepare([Source(tmp_path / "images")], tmp_path / "out", spatial_dims=3, modality=wanted)
+    assert store_settings(summary.datalist)["modality"] == summary.modality == modality
+    assert [note for note in summary.notes if "modality" in note.lower()] == [note for note in summary.notes if said][
+        :1
+    ]
+    assert all(said in note for note in summary.notes if "modality" in note.lower())
+
+
+def test_an_official_list_leaves_open_who_is_for_validation(tmp_path: Path) -> None:
+    images = [f"{number:08}_{time:03}.png" for number in range(40) for time in range(2)]
+    draw(*(tmp_path / "images_001" / "images" / image for image in images))
+    rows = [
+        f"{image},{'Mass' if number % 3 else 'No Finding'},0,{number // 2},050Y,M,PA\n"
+        for number, image in enumerate(images)
+    ]
+    head = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position\n"
+    table = write(tmp_path / "Data_Entry_2017.csv", head + "".join(rows))
+    write(tmp_path / "test_list.txt", "\n".join(images[60:]))
+    write(tmp_path / "train_val_list.txt", "\n".join(images[:60]))
+    for fractions, validation in ((None, 4), ((0.5, 0.5, 0), 15), ((0.8, 0, 0.2), 0)):
+        summary = prepare(
+            [Source(tmp_path, table)], tmp_path / "out", size=(16, 16), labels=["Mass"], fractions=fractions
+        )
+        splits = split_of_files(tmp_path / "out")
+        assert {image for image, split in splits.items() if split == "test"} == {
+            f"images_001/images/{image}" for image in images[60:]
+        }
+        assert summary.patients == {"training": 30 - validation, "validation": validation, "test": 10, "unlabeled": 0}
+        assert any("needs a validation split" in note for note in summary.notes) == (not validation)
+
+
+def test_validation_is_taken_out_of_training_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(*(tmp_path / "images" / f"{number}.png" for number in range(40)))
+    rows = [f"{n}.png,{n // 2},{'test' if n < 8 else 'train'},{n % 2}\n" for n in range(40)]
+    table = write(tmp_path / "t.csv", "image,patient,split,A\n" + "".join(rows))
+    arguments = ["prepare", tmp_path / "out", "--images", tmp_path / "images", "--csv", table, "--size", 16]
+    assert command(*arguments) == 0
+    assert Counter(split_of_files(tmp_path / "out").values()) == {"training": 32, "test": 8}
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no validation split" in said
+    assert "--fractions 0.7 0.1 0.2" in said
+    assert command(*arguments, "--fractions", 0.7, 0.1, 0.2) == 0
+    assert Counter(split_of_files(tmp_path / "out").values()) == {"training": 28, "validation": 4, "test": 8}
+    assert "2 patients of training" in " ".join(capsys.readouterr().out.split())
+    assert command(*arguments, "--fractions", 0.8, 0, 0.2) == 0
+    assert Counter(split_of_files(tmp_path / "out").values()) == {"training": 32, "test": 8}
+
+
+def test_where_nothing_can_be_used_the_nearest_is_named(tmp_path: Path) -> None:
+    draw(tmp_path / "images" / "a" / "scan 17.png")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4)), np.eye(4)), tmp_path / "images" / "volume.nii.gz")
+    for row, said in (
+        ("b/Scan18.png", r"Row 2 names 'b/Scan18\.png': .* Did you mean 'a/scan 17\.png'\? Check .*--dims \(now 2\)"),
+        ("volume.nii.gz", r"1 × no such image.* volume\.nii\.gz is there, .* no?t? .*radiograph"),
+    ):
+        source = Source(tmp_path / "images", write(tmp_path / "t.csv", f"image,patient,A\n{row},1,1\n"))
+        with pytest.raises(ValueError, match=said):
+            prepare([source], tmp_path / "out")
+    (tmp_path / "images" / "a" / "scan 17.png").unlink()
+    with pytest.raises(ValueError, match=r"None of 1 files there is a radiograph .*--dims \(now 2\)"):
+        prepare([Source(tmp_path / "images")], tmp_path / "out")
 
 
 def test_importing_the_room_needs_neither_torch_nor_monai() -> None:

@@ -16,8 +16,9 @@ import numpy as np
 
 from medssl.errors import UnusableImageError, UserError
 from medssl.files import whole_file
-from medssl.readers import Reading, Study, Unit, is_slice, studies_of
+from medssl.readers import Reading, Study, Unit, studies_of
 from medssl.readers.dicom_file import read_dataset
+from medssl.readers.suffixes import DICOM_SUFFIXES, suffix_of
 
 from ..patients import hash_patient
 from ..store import STORE, StoreSettings
@@ -153,10 +154,10 @@ def _digest(*parts: bytes | memoryview) -> str:
 
 
 def _patient(path: Path) -> str:
-    if not is_slice(path):
+    if suffix_of(path) not in ("", *DICOM_SUFFIXES):
         return ""
     try:
         header, _ = read_dataset(path, stop_before_pixels=True, tags=["PatientID"])
         return str(header.get("PatientID") or "")
-    except Exception:  # a damaged file; who reads the pixels says so
+    except Exception:  # no DICOM, or a damaged file; who reads the pixels says so
         return ""

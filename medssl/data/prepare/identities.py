@@ -45,8 +45,9 @@ def name_patients(gathered: Gathered, sources: Sequence[Source], salt: str) -> l
     """
     rows = gathered.rows
     named: Hash = cache(partial(hash_patient, salt))
-    rows["site"] = [sources[place].site or sources[place].name for place in rows["place"]]
-    rows["header"] = [outcome.patient if outcome else "" for outcome in rows["outcome"]]
+    sites = [sources[place].site or sources[place].name for place in rows["place"]]
+    headers = [outcome.patient if outcome else "" for outcome in rows["outcome"]]
+    rows["site"], rows["header"] = np.array(sites, dtype=object), np.array(headers, dtype=object)
     listed = (rows["row"] > 0).to_numpy()
     notes = _one_for_most(rows, listed) + _drop_placeholders(rows, listed, named)
     spots = _learn_spots(gathered, sources, listed)

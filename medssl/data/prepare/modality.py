@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def settle_modality(
 
     Args:
         rows: with their ``outcome``.
-        wanted: what the user says; "" takes the most frequent of those stated, or what the values of volumes show.
+        wanted: what the user says; "" takes that of most images that state one, or what the values of volumes show.
         of_sources: what each source or its table says of images whose files state nothing.
         spatial_dims: 2 or 3.
         output: folder of the datalist.
@@ -45,13 +46,14 @@ def settle_modality(
         dtype=object,
     )
     known = used & (stated != "").to_numpy()
-    counts = stated[known].value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
-    modality = wanted.upper() or next(iter(counts.index), "")
+    counts = Counter(sorted(stated[known]))
+    kinds = {name: sum(counts[one] for one in counts if are_of_one_kind(one, name)) for name in counts}
+    modality = wanted.upper() or max(counts, key=lambda name: (kinds[name], counts[name]), default="")
     notes = []
     if not modality and spatial_dims == 3 and used.any():
         modality, note = _judged_by_values([output / stored for stored in rows.loc[used, "stored"]])
         return modality, [note]
-    others = [name for name in counts.index if not are_of_one_kind(name, modality)]
+    others = [name for name in counts if not are_of_one_kind(name, modality)]
     other = known & stated.isin(others).to_numpy()
     if other.any():
         mark(rows, other, OTHER_MODALITY, "it is " + stated + f", and the store's images are {modality}")

@@ -20,15 +20,15 @@ def draw_labels(labels: Sequence[str], groups: Mapping[str, np.ndarray]) -> Figu
         groups: name → counts [K, 3].
     """
     down = -(-len(groups) // PANELS_A_ROW)
-    with matplotlib.rc_context({"font.size": 8, "text.parse_math": False}):  # a name may hold a $
+    with matplotlib.rc_context({"font.size": 8}):
         figure = Figure(figsize=(10, down * (0.9 + 0.22 * len(labels))), layout="constrained")
         axes = figure.subplots(down, PANELS_A_ROW, squeeze=False, sharey=True).flat
         for axis, (name, counts) in zip(axes, groups.items(), strict=False):
             left = np.zeros(len(labels))
             for (state, colour), column in zip(COLOURS.items(), counts.T, strict=True):
-                axis.barh(labels, column, left=left, color=colour, label=state)
+                axis.barh([_literal(label) for label in labels], column, left=left, color=colour, label=state)
                 left += column
-            axis.set_title(name, loc="left")
+            axis.set_title(_literal(name), loc="left")
             axis.spines[["top", "right"]].set_visible(False)
         for axis in list(axes)[len(groups) :]:
             axis.set_visible(False)
@@ -36,6 +36,11 @@ def draw_labels(labels: Sequence[str], groups: Mapping[str, np.ndarray]) -> Figu
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
         figure.supxlabel("images")
     return figure
+
+
+def _literal(name: str) -> str:
+    """Matplotlib takes what stands between two dollars for mathematics."""
+    return name.replace("$", r"\$")
 
 
 def draw_sizes(sizes: np.ndarray, spacings: np.ndarray) -> Figure:

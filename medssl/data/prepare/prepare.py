@@ -201,11 +201,11 @@ def _fill_validation(rows: pd.DataFrame, values: np.ndarray, fractions: Sequence
         return []
     if fractions is None:
         return [
-            "Nobody is put into validation, which fine-tuning needs: with --fractions 0.7 0.1 0.2 an eighth of the "
-            "patients of training goes there; or say validation in the column split."
+            "Fine-tuning needs a validation split: --fractions 0.7 0.1 0.2 takes one out of training, an eighth of its "
+            "patients; or say validation in the column split."
         ]
     if not fractions[1]:
-        return ["There is no validation split, as --fractions asks: fine-tuning needs one."]
+        return ["Fine-tuning needs a validation split, and --fractions leaves it out."]
     patients = split_training(rows, values, fractions, seed)
     return [f"Nobody was put into validation: {patients} patients of training were, as --fractions asks."]
 
