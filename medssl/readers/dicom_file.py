@@ -28,6 +28,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 from medssl.errors import UnusableImageError
 
 from .codestreams import codestream_syntaxes, is_encapsulated
+from .dicom_numbers import whole_number, written
 
 HEAD = 4096  # bytes that are looked at to tell how a file is written
 PREAMBLE, MARK = 128, b"DICM"
@@ -116,23 +117,23 @@ def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequenc
     lacks = [] if stream.tell() == PREAMBLE + len(MARK) else ["preamble"]
     meta = FileMetaDataset(_group(stream, 0x0002, implicit=False))
     commands = _group(stream, 0x0000, implicit=True)  # PS3.7 6.3; of a message that was saved as it came
-    stated = UID(str(meta.get("TransferSyntaxUID") or "").strip("\0 "))
+    stated = UID(written(meta, "TransferSyntaxUID"))
     if not stated:
         lacks.append("transfer syntax" if meta else "file meta header")
-    stream, written = _data_set(stream, stated)
+    stream, plain = _data_set(stream, stated)
     wanted: list[BaseTag | int] | None = [Tag(tag) for tag in tags] if tags else None
-    header = filereader.read_dataset(stream, *_encoding(written), stop_when=_at_pixels, specific_tags=wanted)
+    header = filereader.read_dataset(stream, *_encoding(plain), stop_when=_at_pixels, specific_tags=wanted)
     if not header and not _peek(stream):
         raise UnusableImageError("damaged", f"{path} ends in its header: it was cut off; copy it again.")
     header.update(commands)
-    dataset = FileDataset(str(path), header, None, meta, *_encoding(written))
-    dataset.set_original_encoding(*_encoding(written), header._character_set)
-    syntax, is_whole = written if stated in ("", DEFLATED, *PLAIN) else stated, False
-    pixels = next(_elements(_peek(stream), *_encoding(written)), None)
+    dataset = FileDataset(str(path), header, None, meta, *_encoding(plain))
+    dataset.set_original_encoding(*_encoding(plain), header._character_set)
+    syntax, is_whole = plain if stated in ("", DEFLATED, *PLAIN) else stated, False
+    pixels = next(_elements(_peek(stream), *_encoding(plain)), None)
     if pixels and pixels.tag in PIXELS:
         stream.seek(pixels.start, 1)
         beginning = _peek(stream)
-        syntax = _pixel_syntax(beginning, stated, written)
+        syntax = _pixel_syntax(beginning, stated, plain)
         is_whole = _left(stream) >= (1 if is_encapsulated(beginning) else _count_bytes(header))
         if not stop_before_pixels:
             dataset[pixels.tag] = _read_pixels(stream, pixels, stated)
@@ -142,18 +143,11 @@ def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequenc
 
 def _count_bytes(header: Dataset) -> int:
     """How many bytes the uncompressed pixels that a header announces have."""
-    sides = [_whole_number(header, tag) for tag in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
-    bits = math.prod(sides) * _whole_number(header, "BitsAllocated")
+    tags = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated")
+    bits = math.prod(max(whole_number(header, tag) or 1, 1) for tag in tags)
     if str(header.get("PhotometricInterpretation")).endswith("_422"):
         bits = bits * 2 // 3  # two pixels share their colour (PS3.3 C.7.6.3.1.2)
     return -(-bits // 8)
-
-
-def _whole_number(header: Dataset, tag: str) -> int:
-    try:
-        return int(header.get(tag) or 1)
-    except (TypeError, ValueError):
-        return 1
 
 
 def _notes(lacks: Sequence[str], stated: UID, syntax: UID) -> tuple[str, ...]:
@@ -245,10 +239,10 @@ def _data_set(stream: BinaryIO, stated: UID) -> tuple[BinaryIO, UID]:
     return stream, own
 
 
-def _pixel_syntax(value: bytes, stated: UID, written: UID) -> UID:
+def _pixel_syntax(value: bytes, stated: UID, plain: UID) -> UID:
     """The syntax of pixels, by the beginning of their element's value."""
     if not is_encapsulated(value):
-        return written
+        return plain
     possible = codestream_syntaxes(value)
     return possible[0] if possible and stated not in possible else stated
 

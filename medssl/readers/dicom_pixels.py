@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from pydicom import uid
 from pydicom.dataset import FileDataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.pixels.common import PhotometricInterpretation
 from pydicom.uid import UID
 
-from medssl.errors import UnusableImageError
+from medssl.errors import UnusableImageError, UserError
 
-from .codestreams import is_encapsulated
+from .codestreams import header_fault, is_encapsulated
 from .dicom_numbers import text, whole_number
 from .grey_values import stored_bits
 
@@ -202,8 +203,12 @@ def _decoded(
         "pixel_vr": dataset[form.keyword].VR,
         "correct_unused_bits": False,
     }
-    if is_encapsulated(value) and "ExtendedOffsetTable" in dataset:
-        options["extended_offsets"] = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    if is_encapsulated(value):
+        if "ExtendedOffsetTable" in dataset:
+            options["extended_offsets"] = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+        for image in generate_frames(value, number_of_frames=form.frames):
+            if fault := header_fault(image, form.rows, form.columns, form.samples):
+                raise UserError(fault)
     for syntax in syntaxes:
         frames = get_decoder(syntax).iter_array(value, indices=indices, **options)
         try:

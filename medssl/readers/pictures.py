@@ -9,7 +9,6 @@ signed and floating-point samples; and it reads uncompressed TIFFs with planes o
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
-from medssl.errors import UnusableImageError
+from medssl.errors import UnusableImageError, UserError
 
 from .grey_values import invert, stored_range, to_grey
 from .reading import Reading
 
 Notes = tuple[str, ...]
-PAGE_KIND, BITS, PHOTOMETRIC, PLANES, COLOURS, SAMPLE_FORMAT = 254, 258, 262, 284, 320, 339  # TIFF tags
+PAGE_KIND, ROWS, BITS, PHOTOMETRIC, PLANES, COLOURS, SAMPLE_FORMAT = 254, 257, 258, 262, 284, 320, 339  # TIFF tags
 SMALLER_OR_MASK = 0b101  # bits of a page's kind
 FAX = ("tiff_ccitt", "group3", "group4")  # compressions of black on white
 SIGNED, FLOATING = 2, 3  # sample formats
@@ -62,9 +61,7 @@ def read_picture(path: Path) -> Reading:
         UnusableImageError: ``unreadable`` or ``several frames``.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tags that do not matter here
-            return _read(path)
+        return _read(path)
     except UnusableImageError:
         raise
     except Exception as error:  # of a damaged file Pillow's plugins raise nearly anything
@@ -149,8 +146,10 @@ def _order(rawmode: str) -> str:
 
 
 def _mend(picture: TiffImagePlugin.TiffImageFile) -> None:
-    """Planes of 16 bits go through libtiff, and what comes from there is in the machine's byte order."""
+    """Count the rows, send planes of 16 bits through libtiff, and take what it gives in the machine's byte order."""
     tags = picture.tag_v2
+    if max(tile.extents[3] for tile in picture.tile if tile.extents) < tags[ROWS]:
+        raise UserError("it holds fewer rows than it announces")
     if tags.get(PLANES) == 2 and tags.get(BITS, (1,))[0] == 16 and not picture.use_load_libtiff:
         picture.use_load_libtiff = True
         args = (f"{picture.mode};16N", False, tags.offset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,29 +60,32 @@ def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
 
 
 def _read_dicom(path: Path, voi_lut: bool) -> Reading:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, on what the notes tell
-        try:
-            dataset, notes = read_dataset(path)
-        except UnusableImageError as error:  # one word for all radiographs that cannot be read
-            raise UnusableImageError("unreadable", str(error)) from error
-        _refuse_other_kinds(path, dataset)
-        form, form_notes = pixel_format(path, dataset)
-        if form.frames > 1:
-            raise UnusableImageError(
-                "several frames",
-                f"{path} holds {form.frames} frames, and a radiograph is one: save the frame you want as a file of "
-                "its own.",
-            )
-        stored, is_cut = next(read_frames(path, dataset, form, [0]))
-        if is_cut:
-            notes += (f"bits beside the {form.stored} that a value has were left out",)
-        grey, grey_notes = _grey(dataset, form, stored, voi_lut)
-        return Reading(grey, None, notes + form_notes + grey_notes, text(dataset, "Modality"))
+    try:
+        dataset, notes = read_dataset(path)
+    except UnusableImageError as error:  # one word for all radiographs that cannot be read
+        raise UnusableImageError("unreadable", str(error)) from error
+    _refuse_other_kinds(path, dataset)
+    form, form_notes = pixel_format(path, dataset)
+    if form.frames > 1:
+        raise UnusableImageError(
+            "several frames",
+            f"{path} holds {form.frames} frames, and a radiograph is one: save the frame you want as a file of "
+            "its own.",
+        )
+    stored, is_cut = next(read_frames(path, dataset, form, [0]))
+    if is_cut:
+        notes += (f"bits beside the {form.stored} that a value has were left out",)
+    if form.photometric == "PALETTE COLOR":
+        stored = _coloured(path, dataset, form, stored)
+    if stored.ndim == 3:
+        colour_notes = ("colour was turned to grey",) if np.ptp(stored, axis=2).any() else ()
+        return Reading(to_grey(stored), None, notes + form_notes + colour_notes, text(dataset, "Modality"))
+    grey, grey_notes = _grey(dataset, form, stored, voi_lut)
+    return Reading(grey, None, notes + form_notes + grey_notes, text(dataset, "Modality"))
 
 
 def _refuse_other_kinds(path: Path, dataset: FileDataset) -> None:
-    kind = UID(dataset.file_meta.get("MediaStorageSOPClassUID") or written(dataset, "SOPClassUID")).name
+    kind = UID(written(dataset.file_meta, "MediaStorageSOPClassUID") or written(dataset, "SOPClassUID")).name
     if not any(keyword in dataset for keyword in KEYWORDS):
         if "Image Storage" in kind or "Rows" in dataset:
             raise UnusableImageError("unreadable", f"{path} ends before its pixels: it was cut off; copy it again.")
@@ -93,18 +95,24 @@ def _refuse_other_kinds(path: Path, dataset: FileDataset) -> None:
     modality = text(dataset, "Modality")
     if modality in SECTIONAL:
         raise UnusableImageError(
-            "not a radiograph", f"The modality of {path} is {modality}: prepare volumes with --dims 3."
+            "not a radiograph",
+            f"The modality of {path} is {modality}, no radiograph: take it away, or prepare volumes with --dims 3.",
         )
+
+
+def _coloured(path: Path, dataset: FileDataset, form: PixelFormat, stored: np.ndarray) -> np.ndarray:
+    try:
+        return apply_palette(stored, dataset, stored_range(form.stored, bool(form.signed)))
+    except Exception as error:  # pydicom's, on a palette that is missing or damaged
+        raise UnusableImageError(
+            "unreadable", f"The palette of {path} cannot be read ({error}): save it as a grey image, or take it away."
+        ) from error
 
 
 def _grey(dataset: FileDataset, form: PixelFormat, stored: np.ndarray, voi_lut: bool) -> tuple[np.ndarray, Notes]:
     """Stored values to those that are shown, bright as high."""
-    inputs = stored_range(form.stored, bool(form.signed))
-    if form.photometric == "PALETTE COLOR":
-        stored = apply_palette(stored, dataset, inputs)
-    if stored.ndim == 3:
-        return to_grey(stored), ("colour was turned to grey",) if np.ptp(stored[..., :3], axis=2).any() else ()
-    modality, notes = modality_step(dataset, (stored.min(), stored.max()) if form.is_float else inputs)
+    inputs = (stored.min(), stored.max()) if form.is_float else stored_range(form.stored, bool(form.signed))
+    modality, notes = modality_step(dataset, inputs)
     is_image = _where_image(dataset, form, stored)
     grey, voi_notes = _shown(dataset, stored, modality, is_image) if voi_lut else (_through(stored, modality), ())
     inverted, polarity_notes = is_inverted(dataset, form.photometric)
