@@ -98,7 +98,7 @@ def weights_file(path: str | Path) -> Path:
     path = Path(path)
     found = path / "backbone.pt" if path.is_dir() else path
     if not found.is_file():
-        raise MissingFileError(f"There are no weights {found}: name a backbone.pt, or the folder of its run.")
+        raise MissingFileError(f"There is no weights file {found}: name a backbone.pt, or the folder of its run.")
     return found
 
 

@@ -282,7 +282,7 @@ def test_a_backbone_is_taken_from_the_folder_of_its_run_if_it_fits(
     for values, sentence in (
         ({"pretrained": tmp_path / "deep"}, "spatial_dims 3, and this one has 2"),
         ({"pretrained": tmp_path / "flat", "architecture": "resnet18"}, "architecture resnet10_quarter"),
-        ({"pretrained": tmp_path / "run"}, "There are no weights"),
+        ({"pretrained": tmp_path / "run"}, "There is no weights file"),
     ):
         assert sentence in refusal(training("cxr", chest, tmp_path / "refused", **values))
     capsys.readouterr()

@@ -10,6 +10,7 @@ from monai.networks.nets import DenseNet121, resnet18
 from monai.networks.utils import copy_model_state
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import (
     ARCHITECTURES,
     Backbone,
@@ -20,8 +21,10 @@ from medssl.networks import (
     load_backbone,
     load_backbone_weights,
     load_model_weights,
+    model_description,
     read_description,
     save_backbone,
+    weights_file,
 )
 
 
@@ -224,3 +227,31 @@ def test_the_description_stands_beside_the_weights(resnet_file: Path) -> None:
     resnet_file.with_suffix(".json").unlink()
     with pytest.raises(FileNotFoundError, match=r"no .*backbone\.json.*keep both together"):
         read_description(resnet_file)
+
+
+def test_the_folder_of_a_run_stands_for_its_backbone(resnet_file: Path) -> None:
+    assert weights_file(resnet_file.parent) == weights_file(resnet_file) == resnet_file
+    network = build_classifier("resnet18", 2, 1, 2)
+    load_backbone_weights(network, resnet_file.parent)
+    state = torch.load(resnet_file, weights_only=True)
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in state.items())
+    (resnet_file.parent / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no weights file .*empty/backbone\.pt"):
+        weights_file(resnet_file.parent / "empty")
+
+
+def test_a_description_of_no_classifier_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    whole = {"architecture": "resnet18", "spatial_dims": 3, "in_channels": 1, "image_size": [8, 8, 8]}
+    whole |= {"labels": ["Mass"], "exclusive": False}
+    path = tmp_path / "model.json"
+    for content, said in (
+        (json.dumps({"backbone": "resnet18"}), "labels, exclusive missing"),
+        (json.dumps(whole), "for 3D images, and this bundle is for 2D"),
+        ("[]", "describes no weights"),
+        (json.dumps(whole)[:-9], "no valid JSON"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UserError, match=said):
+            model_description(tmp_path / "model.pt", 2)
+    path.write_text(json.dumps(whole))
+    assert model_description(tmp_path / "model.pt") == model_description(tmp_path / "model.pt", 3) == whole

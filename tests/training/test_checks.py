@@ -66,7 +66,7 @@ def test_what_can_be_trained_passes(tmp_path: Path) -> None:
         ({"batch_size": 1, "description": {**FLAT, "image_size": [63, 63]}}, "--batch_size 1 is too small"),
         ({"description": {**FLAT, "image_size": [48, 48]}}, r"64 × 64 pixels, .* 48 × 48.*--size 48 48"),
         ({"description": {**FLAT, "architecture": "vgg11", "image_size": [20, 64]}}, "too small for vgg11"),
-        ({"pretrained": "nowhere/backbone.pt"}, "no weights nowhere"),
+        ({"pretrained": "nowhere/backbone.pt"}, "no weights file nowhere"),
     ],
 )
 def test_a_finetuning_that_would_end_with_nothing_does_not_begin(
