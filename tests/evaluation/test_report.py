@@ -22,7 +22,7 @@ from medssl.evaluation import (
     youden_thresholds,
 )
 from medssl.evaluation.report.plots import draw_curves, png
-from medssl.evaluation.report.run_folders import read_run_folder, shown_path
+from medssl.evaluation.report.run_folders import RunFolder, read_run_folder, shown_path
 from medssl.files import write_json, write_text
 from medssl.studies import bundle_folder
 
@@ -186,6 +186,14 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 
 def written(triple: list[float]) -> str:
     return "{:.3f} ({:.3f}–{:.3f})".format(*triple)
+
+
+@pytest.mark.parametrize("begun", ["pretrain", "pretrain/backbone.pt"])
+def test_the_pretraining_of_a_run_is_found_by_its_folder_or_its_file(begun: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "pretrain" / "backbone.json", {"tasks": ["rvrm"]})
+    run = RunFolder(tmp_path, {"pretrained": str(tmp_path / begun)}, {}, {})
+    assert run.pretraining_description() == {"tasks": ["rvrm"]}
+    assert RunFolder(tmp_path, {"pretrained": ""}, {}, {}).pretraining_description() == {}
 
 
 def test_a_page_tells_what_metrics_json_holds_and_nobody_s_name(

@@ -81,7 +81,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     last = folder / "last"
     for configs in (("train",), ("train", "evaluate")):
         more = {"resamples": 0} if "evaluate" in configs else {}
-        pretrained = folder / "rotation" / "backbone.pt"
+        pretrained = folder / "rotation"  # its backbone.pt
         run_bundle(datalist, last, "cxr_finetune", configs=configs, epochs=1, pretrained=pretrained, **more)
     copy_finetuning(last, "random", folder / "src" / "backbones" / "epoch_0000.pt", 0.5)
     copy_finetuning(last, "first", folder / "rotation" / "backbones" / "epoch_0001.pt", 0.75)

@@ -53,7 +53,8 @@ class RunFolder:
 
     def pretraining_description(self) -> Mapping[str, Any]:
         """The description beside the weights that a fine-tuning began with; empty where it is not to be found."""
-        return _read(Path(self.text("pretrained")).with_suffix(".json")) if self.text("pretrained") else {}
+        start = Path(self.text("pretrained") or "nowhere")
+        return _read((start / "backbone.pt" if start.is_dir() else start).with_suffix(".json"))
 
     def curves(self) -> Curves:
         """Every scalar of the TensorBoard log."""

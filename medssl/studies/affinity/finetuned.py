@@ -35,7 +35,8 @@ def finetuned_results(pretrainings: Sequence[PretrainingRun], finetunings: Seque
         UserError: when a fine-tuning began with something else, or was not evaluated on the test split.
     """
     starts = {path.resolve(): (run.name, epoch) for run in pretrainings for epoch, path in run.kept.items()}
-    starts |= {(run.path / "backbone.pt").resolve(): (run.name, _last(run)) for run in pretrainings}
+    for run in pretrainings:  # whose folder stands for its last backbone
+        starts |= dict.fromkeys((run.path.resolve(), (run.path / "backbone.pt").resolve()), (run.name, _last(run)))
     found: dict[tuple[str, int], list[float]] = {}
     for folder in finetunings:
         start = starts.get(Path(folder.text("pretrained")).resolve())
