@@ -172,7 +172,7 @@ def test_mistakes_are_answered_in_one_sentence_before_anything_is_measured(
     mistakes = {
         "There is no pre-training among the runs": [last],
         "Two pre-trainings are called rotation": [rotation, rotation],
-        "began with .*backbone.pt, which no given pre-training kept": [rvrm, last],
+        "began with .*rotation, which no given pre-training kept": [rvrm, last],
         "kept no backbones along its epochs: pre-train again with, say, --keep_every 10": [without],
         "is no run": [tmp_path],
     }
