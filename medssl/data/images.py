@@ -18,6 +18,7 @@ from medssl.readers import Unit
 from medssl.readers.suffixes import without_suffix
 
 _NEIGHBOURS = 60  # on each side, in the order of names, among which the nearest name is looked for
+_NUMBER = re.compile(r"0*(\d+)(?:\.0)?")
 _DRIVE = re.compile(r"(?:file:|[a-z]:)?/*", re.IGNORECASE)
 
 
@@ -49,8 +50,9 @@ class ImageIndex:
     A row means the file of its path below the folder. Where there is none, it may leave out folders above the image, as
     ChestX-ray14's names do (its images come in twelve folders), or begin with some that lie above the folder, as
     CheXpert's paths do. Where that leads nowhere either, the same is tried in another spelling: slashes the wrong way,
-    upper and lower case, Unicode form, ``%20``; then with another suffix, or none; then all of this without the folders
-    with which every row begins. An image that one row names outright is not given to another that only comes near.
+    upper and lower case, Unicode form, ``%20``; then with another suffix, or none; then, of a mere number, without
+    leading zeros or ``.0``; and each of these without the folders with which every row begins. An image that one row
+    names outright is not given to another that only comes near.
 
     Args:
         folder: of the images.
@@ -66,6 +68,7 @@ class ImageIndex:
             _Paths(files, above, str),
             _Paths(files, above, _alike),
             _Paths(self._units, above, _alike_without_suffix),
+            _Paths(self._units, above, _alike_in_number),
         )
 
     def find(self, images: Sequence[str], shared: int = 0) -> list[Match]:
@@ -221,6 +224,13 @@ def _alike(path: str) -> str:
 def _alike_without_suffix(path: str) -> str:
     folder, slash, name = _alike(path).rpartition("/")
     return folder + slash + without_suffix(name)
+
+
+def _alike_in_number(path: str) -> str:
+    """Spreadsheets write ``7`` or ``7.0`` for ``0007``."""
+    folder, slash, name = _alike_without_suffix(path).rpartition("/")
+    number = _NUMBER.fullmatch(name)
+    return folder + slash + (number[1] if number else name)
 
 
 def _likeness(one: str, other: str) -> float:

@@ -83,6 +83,8 @@ def test_a_row_is_found_by_path_tail_or_name(tmp_path: Path) -> None:
         ("case_7", "case_7.nii.gz"),
         ("a/b/i.png", "a/b/i.jpg"),
         ("a/b/i.dicom", "a/b/i.png"),
+        ("7.0", "0007.png"),  # a spreadsheet's
+        ("a/b/12", "a/b/00012.dcm"),
         ("a\\b\\i.png", "a/b/i.png"),
         ("b\\i.png", "a/b/i.png"),
         ("D:\\archive\\a\\b\\i.png", "a/b/i.png"),

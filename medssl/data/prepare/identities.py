@@ -9,9 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..patients import folders_like_patients, hash_patient, patient_places, patients_at, said_patient, telling_names
+from ..patients import (
+    folders_like_patients,
+    hash_patient,
+    normal_patient,
+    patient_places,
+    patients_at,
+    said_patient,
+    telling_names,
+)
 from ..sources import Source
-from ..tables import study_in_path
+from ..tables import patient_in_path, study_in_path
 from .duplicates import names_in_common
 from .gather import Gathered, Inventory
 
@@ -30,8 +38,8 @@ def name_patients(gathered: Gathered, sources: Sequence[Source], salt: str) -> l
     A patient of a table has a number at a site. Of an image that no table names, the patient is, in this order, who
     stands in its path where the paths of the site's table have their patients; who stands there by a public data set's
     rule; the PatientID of the DICOM header; the name of the file or, where that tells nobody apart, of a folder. It is
-    of the site in whose folder it lies, or of an unknown one. Patients of a table who share a PatientID become one,
-    unless that is a placeholder.
+    of the site in whose folder it lies, or of an unknown one. Patients of tables become one who share a PatientID at a
+    site, unless that is a placeholder; or a number of a public data set by whose rule their images are called.
 
     Args:
         gathered: rows with their ``outcome``. ``patient`` and ``study`` become names; ``known_as`` is added, all that
@@ -50,9 +58,9 @@ def name_patients(gathered: Gathered, sources: Sequence[Source], salt: str) -> l
     rows["site"], rows["header"] = np.array(sites, dtype=object), np.array(headers, dtype=object)
     listed = (rows["row"] > 0).to_numpy()
     notes = _one_for_most(rows, listed) + _drop_placeholders(rows, listed, named)
-    spots = _learn_spots(gathered, sources, listed)
+    spots, public = _learn_spots(gathered, sources, listed), _public_patients(gathered, listed)
     _name_listed(rows, listed, named)
-    names, joined = _join_by_header(rows, listed)
+    names, joined = _join(rows, listed, public)
     notes += joined + _name_unlisted(gathered, sources, listed, spots, names, named)
     return notes
 
@@ -70,17 +78,19 @@ def _one_for_most(rows: pd.DataFrame, listed: np.ndarray) -> list[str]:
 
 def _drop_placeholders(rows: pd.DataFrame, listed: np.ndarray, named: Hash) -> list[str]:
     """Empty each ``header`` that stands in the files of many patients of a table, or means nobody by its words."""
-    known = rows[listed & (rows["header"] != "").to_numpy()]
+    images = rows[listed & (rows["stored"] != "").to_numpy()]
+    known = images[images["header"] != ""]
     each = known.groupby(["site", "header"])["patient"].agg(["nunique", "size"]).reset_index()
-    patients, share = each["nunique"], each["size"] / each.groupby("site")["size"].transform("sum")
+    patients, of_all = each["nunique"], each["site"].map(images["site"].value_counts())
+    share = each["size"] / each.groupby("site")["size"].transform("sum")
     words = set(map(named, PLACEHOLDERS.split()))
-    everywhere = (patients > MOST_ALIASES) | ((patients > 1) & ((share == 1) | each["header"].isin(words)))
-    found = each[everywhere | ((patients > 2) & (share > 0.5))]
+    for_all = (patients > 1) & ((each["size"] == of_all) | each["header"].isin(words))
+    found = each[for_all | (patients > MOST_ALIASES) | ((patients > 2) & (share > 0.5))]
     rows.loc[rows["header"].isin({*words, *found["header"]}), "header"] = ""
     return [
-        f"{site}: {images} images of {count} patients have one and the same PatientID in their DICOM headers, which is "
+        f"{site}: {count} images of {who} patients have one and the same PatientID in their DICOM headers, which is "
         "taken for a placeholder."
-        for site, count, images in zip(found["site"], found["nunique"], found["size"], strict=True)
+        for site, who, count in zip(found["site"], found["nunique"], found["size"], strict=True)
     ]
 
 
@@ -96,6 +106,18 @@ def _learn_spots(gathered: Gathered, sources: Sequence[Source], listed: np.ndarr
     }
 
 
+def _public_patients(gathered: Gathered, listed: np.ndarray) -> pd.Series:
+    """Of each row the patient by a public data set's rule, where its whole table has the same patients; or ""."""
+    rows, units = gathered.rows, gathered.inventory.units
+    said = pd.Series("", index=rows.index, dtype=object)
+    known = rows[listed & (rows["unit"] >= 0).to_numpy() & (rows["patient"] != "").to_numpy()]
+    said[known.index] = [patient_in_path(units[unit].path) for unit in known["unit"]]
+    agrees = pd.Series(map(normal_patient, said[known.index]), known.index, dtype=object) == known["patient"]
+    same = agrees.groupby(known["place"]).transform("all")
+    said[known.index[~same]] = ""
+    return said
+
+
 def _name_listed(rows: pd.DataFrame, listed: np.ndarray, named: Hash) -> None:
     columns = (rows[name] for name in ("patient", "study", "site", "header"))
     patients, studies, known_as = [], [], []
@@ -108,8 +130,13 @@ def _name_listed(rows: pd.DataFrame, listed: np.ndarray, named: Hash) -> None:
     rows["patient"], rows["study"], rows["known_as"] = patients, studies, known_as
 
 
-def _join_by_header(rows: pd.DataFrame, listed: np.ndarray) -> tuple[dict[str, str], list[str]]:
-    """Give patients of a table who share a PatientID one name.
+def _join(rows: pd.DataFrame, listed: np.ndarray, public: pd.Series) -> tuple[dict[str, str], list[str]]:
+    """Give patients of tables one name who share a PatientID at a site, or a number of a public data set.
+
+    Args:
+        rows: with their names.
+        listed: which of them a table names.
+        public: of each row the patient whom its path names by a public data set's rule, if its table goes by that.
 
     Returns:
         The name that now stands for each old one, and for each PatientID of a site (``site|header``); and notes.
@@ -123,7 +150,15 @@ def _join_by_header(rows: pd.DataFrame, listed: np.ndarray) -> tuple[dict[str, s
         for where, what in ((shared, "share a PatientID with another"), (several, "have several PatientIDs"))
         for site, count in known[where].groupby("site")["patient"].nunique().items()
     ]
-    names = names_in_common(known["patient"], headers)
+    of_sets = public[(public != "") & (rows["patient"] != "")]
+    in_several = rows.loc[of_sets.index, "site"].groupby(of_sets).nunique() > 1
+    if in_several.any():
+        notes.append(
+            f"{in_several.sum()} patients are in the tables of several sources, by their numbers in the images' paths; "
+            "each is kept in one split."
+        )
+    patients = pd.concat([known["patient"], rows.loc[of_sets.index, "patient"]])
+    names = names_in_common(patients, pd.concat([headers, of_sets]))
     rows["patient"] = rows["patient"].map(lambda name: names.get(name, name))
     return names | dict(zip(headers, known["patient"].map(names), strict=True)), notes
 

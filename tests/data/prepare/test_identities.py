@@ -116,6 +116,37 @@ def test_two_tables_of_one_folder_mean_the_same_patients(tmp_path: Path) -> None
     }
 
 
+def test_a_table_may_spell_a_patient_in_several_ways(tmp_path: Path) -> None:
+    spellings = ["4", "0004", "4.0", "P4", "Patient 004", " 4"]
+    rows = [(f"{number}.png", spelling, number % 2) for number, spelling in enumerate(spellings)]
+    rows += [(f"o{number}.png", f"Bj\u00f6rn{number // 2}", 1) for number in range(0, 20, 2)]
+    rows += [
+        (f"o{number}.png", unicodedata.normalize("NFD", f"BJ\u00d6RN 0{number // 2}"), 1) for number in range(1, 20, 2)
+    ]
+    for image, _, _ in rows:
+        draw(tmp_path / "im" / image)
+    summary = prepared(tmp_path, Source(tmp_path / "im", table(tmp_path / "t.csv", rows)))
+    splits = split_of(summary)
+    assert len({splits[f"{number}.png"] for number in range(6)}) == 1
+    assert all(splits[f"o{number}.png"] == splits[f"o{number + 1}.png"] for number in range(0, 20, 2))
+    assert sum(summary.patients.values()) == 11
+
+
+def test_a_public_data_set_in_two_tables_has_each_patient_once(tmp_path: Path) -> None:
+    sources = []
+    for time, name in enumerate(("one", "two")):
+        images = [f"{who:08}_{time:03}.png" for who in range(1, 31)]
+        for image in images:
+            draw(tmp_path / name / image)
+        rows = [(image, who, who % 2) for who, image in enumerate(images, 1)]
+        sources.append(Source(tmp_path / name, table(tmp_path / f"{name}.csv", rows)))
+    summary = prepared(tmp_path, *sources)
+    splits = split_of(summary)
+    assert all(splits[f"{who:08}_000.png"] == splits[f"{who:08}_001.png"] for who in range(1, 31))
+    assert sum(summary.patients.values()) == 30
+    assert any(note.startswith("30 patients") for note in summary.notes)
+
+
 def headers(folder: Path, patient_ids: Sequence[str], patients: Sequence[object], suffix: str = "dcm") -> Source:
     for number, patient_id in enumerate(patient_ids):
         draw(folder / "im" / f"{number:02}.{suffix}", PatientID=patient_id)
