@@ -8,7 +8,9 @@ It is MONAI's Decathlon-style list with partial labels::
 
 Image paths are relative to the file. A label is 1, 0 or null (unknown). With ``"exclusive": true`` the labels are
 classes of which each image has exactly one: ``label`` is one-hot, or null throughout where the class is unknown. A
-patient of validation or test is in no other split; a patient of training may have unlabelled images too.
+patient of validation or test is in no other split; a patient of training may have unlabelled images too. An item may
+also have ``study`` (hashed like the patient), ``age`` (years, 90 for all above), ``sex`` (F, M) and ``view`` (PA, AP,
+frontal, lateral, other), where a table says so.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def write_datalist(
         labels: names of the K labels.
         splits: for each of ``training``, ``validation``, ``test``, ``unlabeled`` (those absent are written empty) its
             items: ``image`` (absolute, or relative to the datalist), ``patient``, optionally ``source``, and outside
-            ``unlabeled`` the ``label``: K values 1, 0, or None or NaN for unknown.
+            ``unlabeled`` the ``label``: K values 1, 0, or None or NaN for unknown; and whatever else there is to say.
         exclusive: each image has exactly one of the labels.
 
     Raises:
@@ -77,8 +79,8 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
 
     Returns:
         For each image ``image`` (absolute path), ``file`` (the same, which stays when a transform loads ``image``),
-        ``patient``, ``source`` ("" when not given) and, in the three labelled splits, ``label``: float32 [K] of 1, 0,
-        NaN (unknown), which MONAI's DataLoader collates to [B, K].
+        ``patient``, ``study`` and ``source`` ("" when not given) and, in the three labelled splits, ``label``: float32
+        [K] of 1, 0, NaN (unknown), which MONAI's DataLoader collates to [B, K].
 
     Raises:
         MissingFileError: the datalist or an image is missing.
@@ -98,7 +100,8 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
                 raise MissingFileError(
                     f"{path}, {name}[{row}]: there is no image {image}; the datalist and its images move together."
                 )
-            read = {"image": image, "file": image, "patient": item["patient"], "source": item.get("source", "")}
+            read = {"image": image, "file": image, "patient": item["patient"]}
+            read |= {key: item.get(key, "") for key in ("study", "source")}
             if split not in (PRETRAIN, "unlabeled"):
                 read["label"] = _array(item["label"])
             items.append(read)

@@ -24,20 +24,26 @@ def test_what_is_written_is_read_and_batched(tmp_path: Path) -> None:
         tmp_path,
         training=[
             {"image": "a.png", "label": [1, None], "patient": "1", "source": "nih"},
-            {"image": str(tmp_path / "b.png"), "label": np.array([math.nan, 0.0], np.float32), "patient": "1"},
+            {
+                "image": str(tmp_path / "b.png"),
+                "label": np.array([math.nan, 0.0], np.float32),
+                "patient": "1",
+                "study": "s1",
+            },
         ],
         test=[{"image": "c.png", "label": [0, 1], "patient": "2"}],
         unlabeled=[{"image": "d.png", "patient": "1"}],
     )
     stored = json.loads(path.read_text())
     assert stored["labels"] == LABELS
-    assert stored["training"][1] == {"image": "b.png", "label": [None, 0], "patient": "1"}
+    assert stored["training"][1] == {"image": "b.png", "label": [None, 0], "patient": "1", "study": "s1"}
     assert read_labels(path) == LABELS
     batch = next(iter(DataLoader(Dataset(read_datalist(path, "training")), batch_size=2)))
     assert batch["label"].dtype == torch.float32
     np.testing.assert_array_equal(batch["label"], [[1, math.nan], [math.nan, 0]])
     assert batch["image"] == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert batch["source"] == ["nih", ""]
+    assert batch["study"] == ["", "s1"]
     everything = read_datalist(path, "pretrain")
     assert [Path(item["image"]).name for item in everything] == ["a.png", "b.png", "d.png"]
     assert all("label" not in item for item in everything)
