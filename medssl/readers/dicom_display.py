@@ -14,7 +14,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
 
-from .dicom_numbers import number, numbers, text, written
+from .dicom_numbers import number, numbers, text, unread, written
 from .grey_values import FUNCTIONS, LINEAR, LookUpTable, Window, apply_window, look_up, look_up_table, rescale
 
 Range = tuple[float, float]
@@ -178,7 +178,7 @@ def _table(item: Dataset, name: str, descriptor: str, data: str, inputs: Range) 
 
 def _raw(item: Dataset, keyword: str) -> tuple[bytes, bool, str]:
     """An element's value as it stands in the file, whether it is little endian, and its VR."""
-    element = item.get_item(keyword)
+    element = unread(item, keyword)
     if isinstance(element, RawDataElement):
         return element.value or b"", element.is_little_endian, element.VR or "OW"
     value = None if element is None else element.value

@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+
+
+def unread(dataset: Dataset, keyword: str) -> RawDataElement | DataElement | None:
+    """An element as it stands in the file, or as it was read before; None where there is none."""
+    try:
+        return dataset.get_item(keyword)
+    except Exception:  # pydicom's, of an empty one whose kind it does not know
+        return None
 
 
 def written(dataset: Dataset, keyword: str) -> str:
@@ -15,7 +24,7 @@ def written(dataset: Dataset, keyword: str) -> str:
     try:
         value = dataset[keyword].value
     except Exception:  # each kind of value raises its own, and one that is wrong takes the others with it
-        value = dataset.get_item(keyword).value
+        value = getattr(unread(dataset, keyword), "value", None)
     if isinstance(value, bytes):
         value = value.decode("latin1")
     parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]

@@ -96,7 +96,7 @@ def look_up_table(
     if first >= 1 << 15 and (first - (1 << 16) >= inputs[0] or first > inputs[1]):
         first -= 1 << 16
     words = np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little else ">u2")
-    if len(data) <= count + 1 and (bits <= 8 or len(data) >= count):
+    if len(data) < 2 * count and len(data) <= count + 1 and (bits <= 8 or len(data) >= count):
         words = words.astype("<u2").view(np.uint8) if in_words else np.frombuffer(data, np.uint8)
     entries = words[:count].astype(np.uint16)
     if not len(entries):
