@@ -33,7 +33,7 @@ SHARP = 0.25
 """Share of unequal neighbours that are not next to each other among an image's values; label maps have 0.5 and more,
 flat scans up to 0.2."""
 SATURATED, BETWEEN = 0.03, 0.05  # of the range, at either end; share of a smoothed mask's pixels that lie between
-PLANES = 16  # that are looked at for neighbours
+PLANES, ENOUGH = 16, 1000  # that are looked at for neighbours; pairs of them that tell enough
 FEWEST_STEPS = 10  # voxels' sides that a map of distances ranges over
 
 
@@ -107,35 +107,45 @@ def _is_saturated(sample: np.ndarray, low: float, high: float) -> bool:
 
 
 def _label_map(values: np.ndarray, sample: np.ndarray, low: float) -> _Suspect | None:
-    if low < -1 or not np.array_equal(sample, np.rint(sample)) or len(np.unique(sample)) > MOST_LABELS:
+    is_whole, labels = np.array_equal(sample, np.rint(sample)), np.unique(sample)
+    if low < -1 or len(labels) > (MOST_LABELS if is_whole else MANY_LABELS):
+        return None
+    line = values.reshape(-1)
+    pairs = spread_sample(line[:-1]), spread_sample(line[1:])
+    count, flat, _ = _borders(*pairs, np.unique(pairs))
+    if count >= ENOUGH and flat < FLAT / 2:
         return None
     # Most of the structures lie in few planes; labels may well be missing in all others.
     volume = values if values.ndim == 3 else values[None]
     fullest = np.argsort(-np.count_nonzero(volume > low, axis=(1, 2)), kind="stable")[:PLANES]
     planes = volume[np.sort(fullest)]
     labels = np.unique(planes)
-    flat, sharp = _borders(planes, labels)
-    if flat < (VERY_FLAT if len(labels) <= FEW_LABELS else FLAT) or not np.array_equal(values, np.rint(values)):
+    here, beside = (
+        np.concatenate([part.ravel() for part in parts])
+        for parts in ((planes[:, 1:], planes[:, :, 1:]), (planes[:, :-1], planes[:, :, :-1]))
+    )
+    _, flat, sharp = _borders(here, beside, labels)
+    if flat < (VERY_FLAT if len(labels) <= FEW_LABELS else FLAT):
         return None
-    words = f"holds {len(labels)} whole numbers from {labels[0]:g} to {labels[-1]:g} in flat regions"
-    is_sure = (flat >= VERY_FLAT or sharp >= SHARP) and (labels[-1] <= HIGHEST_LABEL or len(labels) >= MANY_LABELS)
-    return _Suspect("label map", words, is_sure)
+    if is_whole and not np.array_equal(values, np.rint(values)):
+        return None
+    words = f"holds {len(labels)} values from {labels[0]:.4g} to {labels[-1]:.4g} in flat regions"
+    usual = is_whole and (labels[-1] <= HIGHEST_LABEL or len(labels) >= MANY_LABELS)
+    return _Suspect("label map", words, usual and (flat >= VERY_FLAT or sharp >= SHARP))
 
 
-def _borders(planes: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Of neighbours in planes [N, A, B] the share of equal ones, and of the others the share of sharp borders.
+def _borders(here: np.ndarray, beside: np.ndarray, labels: np.ndarray) -> tuple[int, float, float]:
+    """How many of neighbours [N] lie within structures, the share of equal ones, and of the others the sharp borders.
 
     Background does not count, nor, of more than a few values, the highest, at which a scan may be saturated.
     """
-    ranks = np.searchsorted(labels, planes)
-    inner = (ranks > 0) & ((ranks < len(labels) - 1) | (len(labels) <= FEW_LABELS))
-    steps = [
-        np.abs(ranks[here] - ranks[beside])[inner[here] & inner[beside]]
-        for here, beside in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1]))
-    ]
-    step = np.concatenate(steps)
-    unequal = step[step > 0]
-    return 1 - len(unequal) / max(len(step), 1), float(np.mean(unequal > 1)) if len(unequal) else 1.0
+    highest = labels[-1] if len(labels) > FEW_LABELS else np.inf
+    inner = (here > labels[0]) & (beside > labels[0]) & (here < highest) & (beside < highest)
+    here, beside = here[inner], beside[inner]
+    unequal = here != beside
+    steps = np.searchsorted(labels, here[unequal]) - np.searchsorted(labels, beside[unequal])
+    sharp = float(np.mean(np.abs(steps) > 1)) if len(steps) else 1.0
+    return len(here), 1 - len(steps) / max(len(here), 1), sharp
 
 
 def _distance_map(reading: Reading) -> _Suspect | None:

@@ -70,7 +70,9 @@ def test_a_few_whole_numbers_in_flat_regions_are_a_label_map(values: np.ndarray)
 def test_flat_regions_of_other_numbers_are_noted() -> None:
     """A label map may have any numbers, as MM-WHS's 205 to 850, and a drawn phantom is as flat."""
     (note,) = judged(np.select([LUNG, SPINE, BODY], [205, 850, 500], 0))
-    assert note == "it holds 4 whole numbers from 0 to 850 in flat regions, as a label map does"
+    assert note == "it holds 4 values from 0 to 850 in flat regions, as a label map does"
+    (note,) = judged(ORGANS[:, :, 6] * 0.299, affine=None)  # colours of a palette, turned to grey
+    assert note == "it holds 5 values from 0 to 31.1 in flat regions, as a label map does"
     assert judged(np.select([LUNG, SPINE, BODY], [-800, 500, 40], -1000)) == ()
     (note,) = judged(np.where(BODY, 40, -1000))
     assert note == "it holds two values only (-1000 and 40), as a mask does"
