@@ -3,7 +3,7 @@
 A folder of scans may hold their masks as well, as those of TotalSegmentator, KiTS and LiTS do, and volumes that were
 scaled to 0..1. The thresholds were set by real label maps (TotalSegmentator's, the hippocampus of the Medical
 Segmentation Decathlon, sarcomas; also at a quarter of their resolution) and by the scans beside them, whole, windowed,
-smoothed and reduced to 256, 32, 16 and 8 grey values: none of the latter is taken for a map.
+smoothed and reduced to 256, 32, 16 and 8 grey values: none of the latter is refused.
 """
 
 from __future__ import annotations
@@ -55,14 +55,19 @@ def judge(reading: Reading, name: str, keep_masks: bool = False) -> Reading:
     """
     suspect = _suspect(reading.values) or _distance_map(reading)
     if suspect and suspect.is_sure and not keep_masks:
-        raise UnusableImageError(suspect.kind, f"{name} {suspect.words}, as a {suspect.kind} does: it is no scan.")
-    notes = [f"it {suspect.words}, as a {suspect.kind} does"] if suspect else []
-    fine = None
-    if reading.affine is not None and reading.modality in ("", "CT"):
-        fine = HU_STEP if looks_like_hu(reading.values) else None
-        notes += [] if fine or suspect else [_unlike_hu(reading.values)]
-    values, limited = limit_extremes(reading.values, fine)
-    return replace(reading, values=values, notes=(*reading.notes, *notes, *limited))
+        sentence = (
+            f"{name} {suspect.words}, as a {suspect.kind} does: leave it out, or label it in a table if it is a scan."
+        )
+        raise UnusableImageError(suspect.kind, sentence)
+    may_be_ct = reading.affine is not None and reading.modality in ("", "CT")
+    is_hu = may_be_ct and looks_like_hu(reading.values)
+    values, limited = limit_extremes(reading.values, HU_STEP if is_hu else None)
+    notes = [*reading.notes, *limited]
+    if suspect:
+        notes.append(f"it {suspect.words}, as a {suspect.kind} does")
+    elif may_be_ct and not is_hu:
+        notes.append(_unlike_hu(values))
+    return replace(reading, values=values, notes=tuple(notes))
 
 
 def looks_like_hu(values: np.ndarray) -> bool:

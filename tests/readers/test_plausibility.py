@@ -30,7 +30,7 @@ def judged(values: np.ndarray, modality: str = "", affine: np.ndarray | None = S
 
 
 def refused(values: np.ndarray, affine: np.ndarray | None = SIDES) -> str:
-    with pytest.raises(UnusableImageError, match=r"x\.nii .*it is no scan") as error:
+    with pytest.raises(UnusableImageError, match=r"x\.nii .*leave it out, or label it") as error:
         judged(values, affine=affine)
     # One who means it to be an image gets it, with a note.
     (note, *_) = judge(Reading(values.astype(np.float32), affine), "x.nii", keep_masks=True).notes
@@ -139,6 +139,11 @@ def test_extremes_are_limited_on_the_way() -> None:
     reading = judge(Reading(values, SIDES), "x")
     assert reading.values.max() < 1000
     assert reading.notes[0].startswith("1 value of 1e+07 limited")
+    scaled = ((CT + 1000) / 2000).astype(np.float32)
+    scaled[3, 3, 3] = 1e7
+    notes = judge(Reading(scaled, SIDES), "x").notes
+    assert [note.partition(" ")[0] for note in notes] == ["1", "values"]
+    assert "are no HU: the volume was scaled" in notes[1]
 
 
 @needs_shared
