@@ -31,9 +31,10 @@ LARGEST_SKEW = 100.0
 class LoadVolume(Transform):
     """Load a volume as a float32 MetaTensor [1, X, Y, Z] with its affine (voxel to RAS, mm).
 
-    A NIfTI file (.nii, .nii.gz) keeps its own axes; DICOM slices are stacked by position along their normal, with the
-    rescale to HU applied. Axes follow the file, so use ``Orientationd`` next. Under ``notes`` the metadata says what
-    was put right, such as a gantry tilt.
+    DICOM slices are stacked by position along their normal, with the rescale to HU applied; NIfTI files are read by
+    nibabel, NRRD, MetaImage and others (see `medssl.readers.suffixes`) by SimpleITK. Axes follow the file, so use
+    `ResampleVolume` next. Under ``notes`` the metadata says what was put right, such as a gantry tilt, and what was
+    assumed, such as a unit.
 
     Raises:
         MissingFileError: there is no such file or folder.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from nibabel.nifti1 import Nifti1Header
 from medssl.errors import UnusableImageError
 
 from .reading import Reading
+from .suffixes import suffix_of
 from .voxel_grid import check_shape, in_mm, product, sides_of, spans_space, volume_reading
 
 UNITS = {1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}  # the lowest three bits of xyzt_units
 LABEL_INTENT = 1002
+GZIP = b"\x1f\x8b"
 ASSUMED_AXES = "axes taken to run to the left, front and head"
 SAME_SIDES = 0.01  # as a share of them
 SAME_PLACE = 0.5  # voxels, anywhere in the volume
@@ -33,8 +37,9 @@ def read_nifti(path: Path) -> Reading:
         UnusableImageError: the file is damaged or no grey volume, or its header cannot be right.
     """
     try:
-        with LoggingOutputSuppressor():  # what nibabel puts right in a header stands in our notes
-            image: Any = nibabel.load(path)
+        # What nibabel puts right in a header stands in our notes, and what overflows is refused below.
+        with LoggingOutputSuppressor(), np.errstate(over="ignore"):
+            image, packing = _load(path)
             header = _as_stored(image)
             kind = image.get_data_dtype()
             check_shape(path, image.shape, len(kind.fields or ()) or (2 if kind.kind == "c" else 1))
@@ -48,12 +53,23 @@ def read_nifti(path: Path) -> Reading:
     affine = np.asarray(image.affine, dtype=np.float64)
     if not isinstance(header, Nifti1Header):
         note = f"the Analyze format states no orientation: {ASSUMED_AXES}"
-        return volume_reading(path, values, affine, (note,))
+        return volume_reading(path, values, affine, (*packing, note))
     if header["intent_code"] == LABEL_INTENT:
         raise UnusableImageError("label map", f"{path} says of itself that it is a label map, no scan.")
     affine, notes = _place(path, header, image)
     affine, converted = in_mm(affine, *UNITS.get(int(header["xyzt_units"]) & 7, ("", None)))
-    return volume_reading(path, values, affine, (*notes, *converted, *_scale_notes(header)))
+    return volume_reading(path, values, affine, (*packing, *notes, *converted, *_scale_notes(header)))
+
+
+def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """The image, also where its name and its first bytes disagree on whether it is compressed, and the note on that."""
+    with path.open("rb") as stream:
+        is_packed = stream.read(len(GZIP)) == GZIP
+    if is_packed == path.name.lower().endswith(".gz") or suffix_of(path) not in (".nii", ".nii.gz"):
+        return nibabel.load(path), ()
+    whole = gzip.decompress(path.read_bytes()) if is_packed else path.read_bytes()
+    kind = nibabel.Nifti2Image if struct.pack("=i", 540) in (whole[:4], whole[3::-1]) else nibabel.Nifti1Image
+    return kind.from_bytes(whole), (f"it is {'' if is_packed else 'not '}compressed, against its name",)
 
 
 def _as_stored(image: Any) -> Any:

@@ -168,6 +168,21 @@ def test_forms_of_the_file(tmp_path: Path) -> None:
     assert "states no orientation: axes taken" in reading.notes[0]
 
 
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_a_name_that_is_wrong_about_compression_is_noted(tmp_path: Path, kind: type) -> None:
+    image = kind(VALUES, STATED)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "x.nii")
+    whole = (tmp_path / "x.nii").read_bytes()
+    for name, content, note in (("a.nii", gzip.compress(whole), "it is compressed"), ("b.nii.gz", whole, "it is not")):
+        (tmp_path / name).write_bytes(content)
+        reading = read_nifti(tmp_path / name)
+        np.testing.assert_array_equal(reading.values, VALUES)
+        np.testing.assert_allclose(reading.affine, STATED, rtol=1e-6)
+        assert reading.notes[0].startswith(note)
+        assert len(reading.notes) == 1
+
+
 @pytest.mark.parametrize(
     ("values", "reason", "sentence"),
     [
