@@ -26,8 +26,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         type=Path,
         nargs="+",
         default=[],
-        help="in the same order: ChestX-ray14's Data_Entry_2017.csv, CheXpert's train.csv, or a CSV with the columns "
-        "image, patient and one for each label (1, 0, empty for unknown)",
+        help="in the same order: the table of ChestX-ray14, CheXpert, MIMIC-CXR, PadChest, VinDr-CXR or RSNA as it "
+        "comes, or a CSV with the columns image, patient and one for each label (1, 0, empty for unknown)",
     )
     prepare.add_argument(
         "--npz", type=Path, nargs="+", default=[], help="MedMNIST's npz, or one with images, labels, …"
@@ -119,12 +119,14 @@ def _sources(options: argparse.Namespace) -> "list[Source]":
 
     if options.sources and (options.images or options.csv or options.npz):
         raise UserError("--sources names every source: leave out --images, --csv and --npz.")
+    reading = {"classes": options.classes, "uncertain": options.uncertain, "blank": options.blank}
+    if options.sources and reading != {"classes": "", "uncertain": "unknown", "blank": "unknown"}:
+        raise UserError("--classes, --uncertain and --blank are for --csv: write them into the file of --sources.")
     if options.csv and len(options.csv) != len(options.images):
         raise UserError(
             f"There are {len(options.images)} --images and {len(options.csv)} --csv: give each CSV its folder, in the "
             "same order; folders without labels go to --unlabeled."
         )
-    reading = {"classes": options.classes, "uncertain": options.uncertain, "blank": options.blank}
     pairs = zip(options.images, options.csv or [None] * len(options.images), strict=True)
     sources = read_sources(options.sources) if options.sources else []
     sources += [Source(images=images, csv=csv, **reading if csv else {}) for images, csv in pairs]

@@ -109,7 +109,7 @@ def said_patient(path: str, folder: Path) -> str:
         path: of an image, below the folder.
         folder: of images, which may lie below the one that names the patient.
     """
-    if known := patient_in_path(folder / path):
+    if known := patient_in_path(f"{folder.as_posix()}/{path}"):
         return known
     *folders, name = path.split("/")
     said = next(filter(None, map(_SAYS_PATIENT.match, (*folders, without_suffix(name)))), None)

@@ -36,11 +36,7 @@ def split_patients(
     Raises:
         UserError: the fractions are no shares, or there are fewer patients than splits.
     """
-    shares = np.asarray(fractions, dtype=np.float64)
-    if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
-        raise UserError(
-            f"fractions (--fractions) must be three shares (training, validation, test) that sum to 1, not {fractions}."
-        )
+    shares = check_fractions(fractions)
     used = np.flatnonzero(shares)
     patient_of_image, features = _features(patients, labels)
     if len(features) < len(used):
@@ -55,6 +51,21 @@ def split_patients(
         )
     chosen = used[_place(features, shares[used], np.random.default_rng(seed))]
     return np.asarray(LABELLED_SPLITS)[chosen][patient_of_image]
+
+
+def check_fractions(fractions: Sequence[float]) -> np.ndarray:
+    """The shares of training, validation and test as an array [3].
+
+    Raises:
+        UserError: they are no shares, or do not sum to 1.
+    """
+    shares = np.asarray(fractions, dtype=np.float64)
+    if shares.shape != (3,) or not (shares >= 0).all() or not np.isclose(shares.sum(), 1):
+        raise UserError(
+            "fractions (--fractions) must be three shares (training, validation, test) that sum to 1, not "
+            f"{' '.join(map(str, fractions))}."
+        )
+    return shares
 
 
 def fold_patients(patients: Sequence[str], labels: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:

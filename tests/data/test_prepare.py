@@ -431,6 +431,8 @@ def test_the_command_line_explains_mistakes(tmp_path: Path, capsys: pytest.Captu
         (["--images", tmp_path / "images", "--csv", table, table], "give each CSV its folder"),
         (["--images", tmp_path / "images", "--csv", table], "cannot fill 3 splits"),
         (["--images", tmp_path / "none", "--csv", table], "no folder"),
+        (["--sources", tmp_path / "s.yaml", "--blank", "negative"], "write them into the file"),
+        (["--unlabeled", tmp_path / "images", "--fractions", 70, 10, 20], "sum to 1, not 70.0 10.0 20.0"),
     ):
         assert command("prepare", tmp_path / "out", *arguments) == 1
         said = capsys.readouterr().err

@@ -98,12 +98,11 @@ def _learn_spots(gathered: Gathered, sources: Sequence[Source], listed: np.ndarr
     """For each source with a table, where the paths of its images have the patient's number."""
     rows, units = gathered.rows, gathered.inventory.units
     known = rows[listed & (rows["unit"] >= 0).to_numpy() & (rows["patient"] != "").to_numpy()]
-    return {
-        place: patient_places(
-            [units[unit].name(_folder(sources[place])) for unit in group["unit"]], [*group["patient"]]
-        )
-        for place, group in known.groupby("place")
-    }
+    spots = {}
+    for place, group in known.groupby("place"):
+        folder = _folder(sources[place])
+        spots[place] = patient_places([units[unit].name(folder) for unit in group["unit"]], group["patient"].tolist())
+    return spots
 
 
 def _public_patients(gathered: Gathered, listed: np.ndarray) -> pd.Series:
@@ -177,6 +176,7 @@ def _name_unlisted(
     part = rows[free]
     doubted, notes = _doubted_headers(part, set().union(*rows["known_as"]), sources)
     homes, sites = _homes(gathered.inventory, sources), _sites(sources)
+    folders = [_folder(source) for source in sources]
     paths_in = cache(partial(_paths_and_names, gathered.inventory, sources))
     anywhere = list(dict.fromkeys(spot for some in spots.values() for spot in some))
     found: list[tuple[str, str, str, list[str]]] = []
@@ -185,7 +185,7 @@ def _name_unlisted(
         site, *other_sites = sites[home] or [""]
         path, name = paths_in(home)[unit]
         at_spots = patients_at(path, spots.get(home, ()) if site else anywhere)
-        said = said_patient(path, _folder(sources[home]))
+        said = said_patient(path, folders[home])
         number, note = at_spots[0] if site and at_spots else said, ""
         if not number and header and (place, header) not in doubted:
             patient = names.get(f"{site}|{header}") or (named(header, site) if site else header)
@@ -239,7 +239,8 @@ def _sites(sources: Sequence[Source]) -> list[list[str]]:
 
 def _paths_and_names(inventory: Inventory, sources: Sequence[Source], place: int) -> dict[int, tuple[str, str]]:
     """Input of a source → its path below the folder, and the name that tells it apart."""
-    paths = [unit.name(_folder(sources[place])) for unit in inventory.found[place]]
+    folder = _folder(sources[place])
+    paths = [unit.name(folder) for unit in inventory.found[place]]
     numbers = (inventory.number[unit.path] for unit in inventory.found[place])
     return dict(zip(numbers, zip(paths, telling_names(paths), strict=True), strict=True))
 

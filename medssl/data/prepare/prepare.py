@@ -22,7 +22,7 @@ from medssl.files import whole_file
 from ..datalist import SPLITS, write_datalist
 from ..npz import unpack_source
 from ..sources import Source, name_sources
-from ..splits import fold_patients
+from ..splits import check_fractions, fold_patients
 from ..store import StoreSettings, check_settings, write_settings
 from .assign import assign_splits, forget_labels, keep_patients_apart, numbered_patients, split_training
 from .duplicates import join_copies
@@ -100,6 +100,8 @@ def prepare(
     settings = check_settings(spatial_dims, size, spacing)
     if folds == 1 or folds < 0:
         raise UserError(f"folds (--folds) must be 0 (none) or at least 2, not {folds}.")
+    if fractions is not None:
+        check_fractions(fractions)
     views = _check_views(views)
     output = _made(Path(output).resolve())
     sources = name_sources(sources)
