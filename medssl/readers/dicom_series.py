@@ -17,12 +17,12 @@ import numpy as np
 
 from medssl.errors import UnusableImageError
 
-from .dicom_display import modality_step
+from .dicom_display import modality_step, padding_limits
 from .dicom_file import read_dataset
 from .dicom_geometry import COSINE_TOLERANCE, SAME_PLACE, Geometry, arrange, is_even, places_along_normal, put_right
 from .dicom_pixels import pixel_format, read_frames
 from .dicom_slices import SEPARATING_TAGS, Slice, read_slices
-from .grey_values import rescale, stored_range
+from .grey_values import is_padding, rescale, stored_range
 from .reading import Reading
 
 FEWEST_SLICES = 3  # of one orientation, beside a larger one; fewer are a localiser
@@ -158,12 +158,22 @@ def decode_slices(slices: Sequence[Slice], notes: list[str]) -> Iterator[np.ndar
     if slices[0].has_table:
         table, table_notes = modality_step(dataset, stored_range(form.stored, bool(form.signed)))
         notes += table_notes
+    padding = padding_limits(dataset, bool(form.signed))
     frames = read_frames(file, dataset, form, [one.frame for one in slices])
     for one, (stored, _) in zip(slices, frames, strict=True):
         if stored.shape != one.shape:
             sentence = f"{file} has pixels of the shape {stored.shape} where {one.shape} is announced: copy it again."
             raise UnusableImageError("unreadable", sentence)
-        yield table.apply(stored) if table else rescale(stored, one.slope, one.intercept)
+        values = table.apply(stored) if table else rescale(stored, one.slope, one.intercept)
+        if padding and _is_bright(values, is_padded := is_padding(stored, *padding)):
+            values = np.where(is_padded, values[~is_padded].min(), values)
+            notes.append("bright padding made as dark as the darkest pixel of its slice")
+        yield values
+
+
+def _is_bright(values: np.ndarray, is_padded: np.ndarray) -> bool:
+    """Whether padding is brighter than the image, as 63536 is, which stands for -2000 without its sign."""
+    return is_padded.any() and not is_padded.all() and bool(values[is_padded].min() > values[~is_padded].mean())
 
 
 def _counted(notes: Sequence[str], count: int) -> tuple[str, ...]:

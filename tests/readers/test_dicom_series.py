@@ -426,6 +426,27 @@ def test_only_the_stored_bits_count(tmp_path: Path, high_bit: int) -> None:
     np.testing.assert_array_equal(read_stack(stack).values, stored.transpose(2, 1, 0) * 0.5 - 1000)
 
 
+def test_padding_is_never_bright(tmp_path: Path) -> None:
+    """Dark padding stays as it is; 63536 is −2000 that lost its sign."""
+    stored = np.random.default_rng(0).integers(100, 3000, (5, *SHAPE))
+    outside = np.hypot(*(np.indices(SHAPE) - [[[23]], [[27]]])) > 20
+    for name, padding, signed in (("dark", -2000, 1), ("bright", 63536, 0)):
+        files = save_series(tmp_path / name, FEW, PixelRepresentation=signed)
+        for file, own in zip(files, stored, strict=True):
+            dataset = pydicom.dcmread(file)
+            dataset.PixelData = (np.where(outside, padding, own) & 0xFFFF).astype("<u2").tobytes()
+            dataset.add_new("PixelPaddingValue", "SS" if signed else "US", padding)
+            dataset.save_as(file)
+        reading = read_stack(found(tmp_path / name)[0][0])
+        values = reading.values.transpose(2, 1, 0)
+        np.testing.assert_array_equal(values[:, ~outside], stored[:, ~outside] * 0.5 - 1000)
+        if name == "dark":
+            assert (reading.notes, set(values[:, outside].flat)) == ((), {-2000})
+        else:
+            assert reading.notes == ("bright padding made as dark as the darkest pixel of its slice",)
+            np.testing.assert_array_equal(values[:, outside].max(axis=1), values[:, ~outside].min(axis=1))
+
+
 # Grey files of pydicom's that SimpleITK reads and that are no slices.
 NO_SLICES = {
     "JPEG-lossy.dcm": "secondary capture",
