@@ -173,7 +173,9 @@ def decode_slices(slices: Sequence[Slice], notes: list[str]) -> Iterator[np.ndar
 
 def _is_bright(values: np.ndarray, is_padded: np.ndarray) -> bool:
     """Whether padding is brighter than the image, as 63536 is, which stands for -2000 without its sign."""
-    return is_padded.any() and not is_padded.all() and bool(values[is_padded].min() > values[~is_padded].mean())
+    if is_padded.all() or not is_padded.any():
+        return False
+    return bool(values[is_padded].min() > values[~is_padded].mean())
 
 
 def _counted(notes: Sequence[str], count: int) -> tuple[str, ...]:
