@@ -12,6 +12,7 @@ from itertools import zip_longest
 import numpy as np
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut
 
 from .dicom_numbers import number, numbers, text, unread, written
@@ -179,12 +180,12 @@ def _table(item: Dataset, name: str, descriptor: str, data: str, inputs: Range) 
 def _raw(item: Dataset, keyword: str) -> tuple[bytes, bool, str]:
     """An element's value as it stands in the file, whether it is little endian, and its VR."""
     element = unread(item, keyword)
-    if isinstance(element, RawDataElement):
-        return element.value or b"", element.is_little_endian, element.VR or "OW"
     value = None if element is None else element.value
-    if isinstance(value, bytes):
-        return value, True, str(element.VR)
-    return (np.atleast_1d(np.asarray(value)) & 0xFFFF).astype("<u2").tobytes() if value is not None else b"", True, "US"
+    if isinstance(element, RawDataElement):
+        return value or b"", element.is_little_endian, element.VR or "OW"
+    if isinstance(value, int | MultiValue):  # read as numbers before
+        value = (np.atleast_1d(np.asarray(value)) & 0xFFFF).astype("<u2").tobytes()
+    return value if isinstance(value, bytes) else b"", True, "OW"
 
 
 def _as_stored(value: float, signed: bool) -> float:
