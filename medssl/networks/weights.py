@@ -105,10 +105,14 @@ def weights_file(path: str | Path) -> Path:
 def load_backbone(path: str | Path) -> Backbone:
     """Build the backbone that the description beside a ``backbone.pt`` names, with its weights.
 
+    Args:
+        path: of the weights, or the folder of the run that left them.
+
     Raises:
         MissingFileError: when weights or description are missing.
         UserError: when the description names no backbone of ours, or the weights are of another.
     """
+    path = weights_file(path)
     description = read_description(path)
     name, network = str(description.get("backbone")), description.get("network", {})
     in_channels = network.get(ARCHITECTURES[name].names["in_channels"]) if name in ARCHITECTURES else None

@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from medssl.errors import user_error
 from medssl.training.config import check_ids
+from medssl.training.options import check_values
 
 
 def bundle_folder(name: str) -> Path:
@@ -97,13 +98,13 @@ class BundleRun:
         gc.collect()
 
     def check(self, *parts: str) -> None:
-        """Find mistakes before a study begins that runs this late: mistyped options, and parts that cannot be built.
+        """Find mistakes before a study begins that runs this late: in options, and parts that cannot be built.
 
         Args:
             parts: ids to build, such as ``network_def``.
 
         Raises:
-            UserError: for an option that nothing uses, or what a part says.
+            UserError: for an option that nothing uses or that cannot be, or what a part says.
             MissingFileError: likewise.
         """
         with _our_configs():
@@ -111,6 +112,7 @@ class BundleRun:
             parser.read_config([str(path) for path in self.config_files])
             parser.update({"bundle_root": str(bundle_folder(self.bundle)), **self._values()})
             check_ids(parser.get())
+            check_values(parser.get())
             for part in parts:
                 try:
                     parser.get_parsed_content(part)

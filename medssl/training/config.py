@@ -42,7 +42,7 @@ def check_options(folder: str = "") -> None:
     """
     _say_what_matters()
     parser = running_parser()
-    config = parser.get()
+    config = running_config()
     typed, stray = typed_options()
     check_typed(typed, stray, config)
     check_ids(config)

@@ -24,6 +24,8 @@ MONAI_ARGUMENTS = {
     "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
 }  # fmt: skip
 """What ``monai.bundle run`` takes itself; every other option is an id of the config."""
+PART_NAMES = ("run_id", "init_id", "final_id")
+"""Those of them that name a part of the config; a word that belongs to no option is taken for one, too."""
 PATHS = ("bundle_root", "dataset_dir", "datalist", "output_dir", "pretrained", "model", "predictions", "first")
 """Ids that name a file or folder."""
 MAY_BE_EMPTY = ("pretrained",)
@@ -79,6 +81,7 @@ RULES: dict[str, Rule] = {
     "similarity_weight": Rule("a number from 0", lambda value: _is_number(value) and value >= 0),
     "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
     "window": Rule("two numbers, the lower first, such as [-200,300]", _is_window),
+    "tasks": Rule("named tasks, as the files of configs/pretext have them", lambda value: isinstance(value, dict)),
     "architecture": Rule(f"one of {', '.join(ARCHITECTURES)}", lambda value: value in list(ARCHITECTURES)),
 }
 """Id → what its value must be, unless that is an expression."""
@@ -131,9 +134,9 @@ def check_typed(options: Mapping[str, str], stray: Sequence[str], config: Mappin
     Raises:
         UserError: for the first of them, with what to type instead.
     """
-    for word in stray:
+    for word in (*stray, *(options[name] for name in PART_NAMES if name in options)):
         if word not in config:
-            raise UserError(f"The word {word!r} belongs to no option: put a value with spaces in quotes.")
+            raise UserError(f"There is no part {word!r} to run; if it is part of a value, put that in quotes.")
     for name, text in options.items():
         if name in MONAI_ARGUMENTS or re.split("#|::", name)[0] not in config:
             continue

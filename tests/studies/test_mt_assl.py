@@ -163,6 +163,7 @@ def test_a_folder_is_of_one_study(folder: Path, tmp_path: Path) -> None:
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "a mistyped option": ({"finetune": {"epohcs": 3}}, "Did you mean --epochs?"),
+    "no epoch": ({"pretrain": {"epochs": 0}}, "--epochs is 0"),
     "a task that these images do not suit": (
         {"candidates": ["rotation", "mim"], "shared": {"image_size": [48, 48]}},
         "mim: The transposed decoder",

@@ -88,7 +88,8 @@ def test_whatever_passes_has_arrived(text: str) -> None:
         ({"epochs": "None"}, [], "--epochs None changes nothing"),
         ({"optimizer#lr": "None"}, [], "--optimizer#lr None changes nothing"),
         ({"split": "test#2"}, [], "--split test#2 does not arrive whole"),
-        ({}, ["folder"], "word 'folder' belongs to no option"),
+        ({}, ["folder"], "no part 'folder' to run"),
+        ({"run_id": "training"}, [], "no part 'training' to run"),
     ],
 )
 def test_what_else_is_lost_on_the_way_is_said(options: dict[str, str], stray: list[str], said: str) -> None:
