@@ -67,13 +67,15 @@ def name_patients(gathered: Gathered, sources: Sequence[Source], salt: str) -> l
 
 def _one_for_most(rows: pd.DataFrame, listed: np.ndarray) -> list[str]:
     known = rows[listed & (rows["stored"] != "").to_numpy()]
-    counts = known.groupby("site")["patient"].agg([lambda patients: patients.value_counts().iloc[0], "size"])
-    return [
-        f"{site}: by the table {most} of {count} images are of one and the same patient, so they stay in one split: if "
-        "that is a placeholder, name another column of the patient (columns, in --sources)."
-        for site, most, count in counts.itertuples()
-        if most > max(count / 2, MOST_ALIASES)
-    ]
+    notes = []
+    for site in known["site"].unique():
+        counts = known.loc[known["site"] == site, "patient"].value_counts()
+        if counts.iloc[0] > max(counts.sum() / 2, MOST_ALIASES):
+            notes.append(
+                f"{site}: by the table {counts.iloc[0]} of {counts.sum()} images are of one and the same patient, so they "
+                "stay in one split: if that is a placeholder, name another column of the patient (columns, in --sources)."
+            )
+    return notes
 
 
 def _drop_placeholders(rows: pd.DataFrame, listed: np.ndarray, named: Hash) -> list[str]:
@@ -99,8 +101,8 @@ def _learn_spots(gathered: Gathered, sources: Sequence[Source], listed: np.ndarr
     rows, units = gathered.rows, gathered.inventory.units
     known = rows[listed & (rows["unit"] >= 0).to_numpy() & (rows["patient"] != "").to_numpy()]
     spots = {}
-    for place, group in known.groupby("place"):
-        folder = _folder(sources[place])
+    for place, source in enumerate(sources):
+        group, folder = known[known["place"] == place], _folder(source)
         spots[place] = patient_places([units[unit].name(folder) for unit in group["unit"]], group["patient"].tolist())
     return spots
 
@@ -108,13 +110,10 @@ def _learn_spots(gathered: Gathered, sources: Sequence[Source], listed: np.ndarr
 def _public_patients(gathered: Gathered, listed: np.ndarray) -> pd.Series:
     """Of each row the patient by a public data set's rule, where its whole table has the same patients; or ""."""
     rows, units = gathered.rows, gathered.inventory.units
-    said = pd.Series("", index=rows.index, dtype=object)
     known = rows[listed & (rows["unit"] >= 0).to_numpy() & (rows["patient"] != "").to_numpy()]
-    said[known.index] = [patient_in_path(units[unit].path) for unit in known["unit"]]
-    agrees = pd.Series(map(normal_patient, said[known.index]), known.index, dtype=object) == known["patient"]
-    same = agrees.groupby(known["place"]).transform("all")
-    said[known.index[~same]] = ""
-    return said
+    said = pd.Series([patient_in_path(units[unit].path) for unit in known["unit"]], known.index, dtype=object)
+    agrees = said.map(normal_patient) == known["patient"]
+    return said[agrees.groupby(known["place"]).transform("all")].reindex(rows.index, fill_value="")
 
 
 def _name_listed(rows: pd.DataFrame, listed: np.ndarray, named: Hash) -> None:
