@@ -52,7 +52,8 @@ class Source:
         csv: its table, see `medssl.data.tables`; None for images without labels.
         npz: instead of both, one file of images and labels, see `medssl.data.unpack_npz`.
         name: unique among the sources; "" until `name_sources` gives it one.
-        site: whose patient numbers they are: sources of one site share patients. By default the name.
+        site: whose patient numbers they are: sources of one site share patients. By default the name; `prepare` gives
+            tables of one folder one site.
         columns: role (see `ROLES`: ``image``, ``patient``, ``split`` …) → name of the column, where they differ.
         labels: label → name of its column (of the finding where a column lists them; with ``classes`` the text in the
             cells). Empty: all labels, under their own names.

@@ -70,10 +70,11 @@ def _one_for_most(rows: pd.DataFrame, listed: np.ndarray) -> list[str]:
     notes = []
     for site in known["site"].unique():
         counts = known.loc[known["site"] == site, "patient"].value_counts()
-        if counts.iloc[0] > max(counts.sum() / 2, MOST_ALIASES):
+        most, count = counts.iloc[0], counts.sum()
+        if most > max(count / 2, MOST_ALIASES):
             notes.append(
-                f"{site}: by the table {counts.iloc[0]} of {counts.sum()} images are of one and the same patient, so they "
-                "stay in one split: if that is a placeholder, name another column of the patient (columns, in --sources)."
+                f"{site}: by the table {most} of {count} images are of one and the same patient, so they stay in one "
+                "split: if that is a placeholder, name another column of the patient (columns, in --sources)."
             )
     return notes
 
