@@ -1,9 +1,10 @@
 """Pictures (PNG, JPEG, TIFF, BMP, …) by Pillow, with the grey values that they hold.
 
-Pillow 13 reads other values than the file has, in silence, in five cases, which are put right here: of colour with 16
+Pillow 13 reads other values than the file has, in silence, in six cases, which are put right here: of colour with 16
 bits it keeps the high byte; TIFFs with a white zero it inverts up to 8 bits only; TIFF samples of 8 bits with a sign it
 takes for such without, those of 32 bits without for such with one; in compressed big-endian TIFFs it swaps the bytes of
-signed and floating-point samples; and it reads uncompressed TIFFs with planes of 16 bits as if they had 8.
+signed and floating-point samples; uncompressed planes of 16 bits it reads as if they had 8; and of uncompressed TIFFs
+that lie on their side it takes the rows for columns.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def _read(path: Path) -> Reading:
 
 def _load(path: Path, low_bytes: bool = False) -> tuple[Image.Image, str, Mapping[int, Any]]:
     """A picture upright, Pillow's name for the samples in its file, and its TIFF tags; of deep colour the low bytes."""
-    with Image.open(path) as picture:
+    # From a stream, since Pillow maps named files into memory, those that lie on their side with their sides exchanged.
+    with path.open("rb") as stream, Image.open(stream) as picture:
         picture.seek(_only_page(path, picture))
         tags = getattr(picture, "tag_v2", {})
         if isinstance(picture, TiffImagePlugin.TiffImageFile):

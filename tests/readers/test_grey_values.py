@@ -83,7 +83,7 @@ def modalities(draw: st.DrawFn, inputs: Range, forms: Sequence[str], big: bool) 
     if choice == "rescale":
         slope, intercept = draw(st.sampled_from(SLOPES)), draw(st.sampled_from(INTERCEPTS))
         low, high = sorted(end * float(slope) + float(intercept) for end in inputs)
-        tags = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+        tags: Tags = {"RescaleSlope": slope, "RescaleIntercept": intercept}
         return tags, lambda value: value * float(slope) + float(intercept), (low, high)
     if choice == "LUT" and inputs[1] < 1 << 16:
         make, function, top = draw(tables(inputs, (8, 16), forms))
@@ -104,7 +104,7 @@ def views(
         centre = f"{draw(st.sampled_from(sorted(values))):.9g}"
         width = f"{max((max(values) - min(values)) * draw(st.floats(0.1, 2)), 1):.9g}"
         window = Window(float(centre), float(width), draw(st.sampled_from(("LINEAR", "LINEAR_EXACT", "SIGMOID"))))
-        tags = {"WindowCenter": centre, "WindowWidth": width, "VOILUTFunction": window.function}
+        tags: Tags = {"WindowCenter": centre, "WindowWidth": width, "VOILUTFunction": window.function}
         return tags, lambda value: windowed(value, window, *inputs)
     return {}, lambda value: value
 
@@ -156,7 +156,7 @@ def test_every_pipeline_is_the_standards(
     np.testing.assert_allclose(values, expected, rtol=3e-6, atol=2e-6 * max(map(abs, expected)) + 1e-6)
 
 
-RENDERED = {  # tags, and how DCMTK is told to use them
+RENDERED: dict[str, tuple[Tags, list[str]]] = {  # tags, and how DCMTK is told to use them
     "as it is": ({}, ["+Wm"]),
     "window": ({"WindowCenter": "1800", "WindowWidth": "900"}, ["+Wi", "1"]),
     "window of one value": ({"WindowCenter": "1800", "WindowWidth": "1"}, ["+Wi", "1"]),
