@@ -21,7 +21,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -86,6 +86,19 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
         MissingFileError: the datalist or an image is missing.
         UserError: the split is unknown or the datalist breaks its rules; the message names split and row.
     """
+    return read_split(path, split, check_files).items
+
+
+class Split(NamedTuple):
+    """What a datalist says of the images of one split."""
+
+    labels: list[str]
+    exclusive: bool
+    items: list[dict[str, Any]]
+
+
+def read_split(path: str | Path, split: str, check_files: bool = True) -> Split:
+    """The items of :func:`read_datalist` with the names of their labels, and whether each image has exactly one."""
     path = Path(path)
     wanted = ("training", "unlabeled") if split == PRETRAIN else (split,)
     if not set(wanted) <= set(SPLITS):
@@ -105,7 +118,7 @@ def read_datalist(path: str | Path, split: str, check_files: bool = True) -> lis
             if split not in (PRETRAIN, "unlabeled"):
                 read["label"] = _array(item["label"])
             items.append(read)
-    return items
+    return Split(list(content["labels"]), bool(content.get("exclusive", False)), items)
 
 
 def read_labels(path: str | Path) -> list[str]:

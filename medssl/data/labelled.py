@@ -11,7 +11,7 @@ import numpy as np
 
 from medssl.errors import UserError
 
-from .datalist import read_datalist, read_exclusive, read_labels
+from .datalist import read_split
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,9 @@ def read_labelled(
     """
     if split not in LABELLED:
         raise UserError(f"{datalist} has no labelled split {split!r}: use {', '.join(LABELLED)}.")
-    labels, items = read_labels(datalist), read_datalist(datalist, split)
+    labels, is_exclusive, items = read_split(datalist, split)
     _check_labels(datalist, split, labels, classes)
-    if read_exclusive(datalist) != exclusive:
+    if is_exclusive != exclusive:
         raise UserError(_exclusiveness(datalist, labels, classes, exclusive))
     if not items and not may_be_empty:
         raise UserError(f"{datalist} has no image in {split}: name another split, or prepare the images anew.")
