@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -51,8 +52,8 @@ class ImageIndex:
     ChestX-ray14's names do (its images come in twelve folders), or begin with some that lie above the folder, as
     CheXpert's paths do. Where that leads nowhere either, the same is tried in another spelling: slashes the wrong way,
     upper and lower case, Unicode form, ``%20``; then with another suffix, or none; then, of a mere number, without
-    leading zeros or ``.0``; and each of these without the folders with which every row begins. An image that one row
-    names outright is not given to another that only comes near.
+    leading zeros or ``.0``; then as a folder with a single image; and each of these without the folders with which
+    every row begins. An image that one row names outright is not given to another that only comes near.
 
     Args:
         folder: of the images.
@@ -69,6 +70,7 @@ class ImageIndex:
             _Paths(files, above, _alike),
             _Paths(self._units, above, _alike_without_suffix),
             _Paths(self._units, above, _alike_in_number),
+            _Paths(_only_ones(self._units), above, _alike),
         )
 
     def find(self, images: Sequence[str], shared: int = 0) -> list[Match]:
@@ -80,7 +82,7 @@ class ImageIndex:
                 `shared_folders`.
         """
         found: dict[str, Match] = {}
-        taken: set[str] = set()
+        taken: set[tuple[Path, str]] = set()
         left = [image for image in dict.fromkeys(images) if image]
         for paths, dropped in product(self._spellings, range(shared + 1)):
             strict = paths is self._spellings[0]
@@ -88,9 +90,9 @@ class ImageIndex:
                 image: paths.find((self._parts(image) if strict else _loose_parts(image))[dropped:]) for image in left
             }
             for image, files in hits.items():
-                if len(files) > 1 or (files and files[0].path not in taken):
+                if len(files) > 1 or (files and (files[0].unit.path, files[0].slice) not in taken):
                     found[image] = _match(files, "" if strict and not dropped else f"the CSV calls it {image!r}")
-            taken.update(files[0].path for files in hits.values() if len(files) == 1)
+            taken.update((files[0].unit.path, files[0].slice) for files in hits.values() if len(files) == 1)
             left = [image for image in left if image not in found]
             if not left:
                 break
@@ -132,6 +134,17 @@ class ImageIndex:
         """The folders and the name of a path below the folder, or of one that leads there."""
         start = next((start for start in self._starts if image.startswith(start)), "")
         return _normal_parts(image[len(start) :])
+
+
+def _only_ones(files: Sequence[_File]) -> list[_File]:
+    """The folders of those that lie alone in theirs, as ``ct.nii.gz`` in that of a case."""
+    folders = [file.path.rpartition("/")[0] for file in files]
+    counts = Counter(folders)
+    return [
+        _File(folder, "", file.unit)
+        for folder, file in zip(folders, files, strict=True)
+        if folder and counts[folder] == 1
+    ]
 
 
 def _match(files: Sequence[_File], note: str) -> Match:

@@ -85,6 +85,7 @@ def test_a_row_is_found_by_path_tail_or_name(tmp_path: Path) -> None:
         ("a/b/i.dicom", "a/b/i.png"),
         ("7.0", "0007.png"),  # a spreadsheet's
         ("a/b/12", "a/b/00012.dcm"),
+        ("S0001", "set/s0001/ct.nii.gz"),  # a case that is a folder
         ("a\\b\\i.png", "a/b/i.png"),
         ("b\\i.png", "a/b/i.png"),
         ("D:\\archive\\a\\b\\i.png", "a/b/i.png"),
