@@ -194,6 +194,8 @@ def _check(path: Path, content: Any) -> None:
     """Hold the datalist to its rules; one pass, so 10^5 rows take well under a second."""
     if not isinstance(content, dict) or not isinstance(content.get("labels"), list):
         raise UserError(f'{path} has no list "labels": is it a datalist?')
+    if not all(isinstance(name, str) and name for name in content["labels"]):
+        raise UserError(f"{path}: labels are names, that is text, and not {content['labels']}.")
     if len(set(content["labels"])) != len(content["labels"]):
         raise UserError(f"{path}: a name occurs twice in labels {content['labels']}.")
     exclusive = content.get("exclusive", False)

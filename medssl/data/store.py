@@ -77,12 +77,23 @@ def store_settings(datalist: str | Path, spatial_dims: int | None = None) -> Sto
     check_is_there(datalist)
     if not path.is_file():
         raise MissingFileError(f"There is no {path}: `python -m medssl prepare` writes datalist and store together.")
-    settings: StoreSettings = json.loads(path.read_text(encoding="utf-8"))
+    settings = _read_settings(path)
     if spatial_dims not in (None, settings["spatial_dims"]):
         raise UserError(
             f"{datalist} is of {_IMAGES[settings['spatial_dims']]}, and {_IMAGES[spatial_dims]} are needed: take the "
             f"bundle for the former, or prepare the latter with --dims {spatial_dims}."
         )
+    return settings
+
+
+def _read_settings(path: Path) -> StoreSettings:
+    try:
+        settings: StoreSettings = json.loads(path.read_text(encoding="utf-8"))
+        complete = ("size" if settings["spatial_dims"] == 2 else "spacing") in settings
+    except (ValueError, KeyError, TypeError):  # no JSON, or none of ours
+        complete = False
+    if not complete:
+        raise UserError(f"{path} is damaged: run `python -m medssl prepare` again; it keeps the images that are there.")
     return settings
 
 

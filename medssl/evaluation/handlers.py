@@ -85,7 +85,8 @@ class EvaluationFile:
             evaluation in one process.
         loader: for the baselines, giving the images in the order in which the evaluator sees them; without it the
             evaluator's own.
-        only_if: write only when its ``improved`` is true, so that the figures are those of the model that was kept.
+        only_if: write only when its ``improved`` is true, so that the figures are those of the model that was kept;
+            those of other splits, which are of the model before, go.
         exclusive: whether each image has exactly one of the classes.
         resamples: replicates of the bootstrap over patients; 0 where the intervals are not worth the time.
     """
@@ -122,7 +123,7 @@ class EvaluationFile:
         """Write the figures, if they are wanted.
 
         Raises:
-            UserError: when the classes of ``thresholds_from`` are others.
+            UserError: when the classes of ``thresholds_from`` are others, or ``path`` holds something else.
         """
         if self.only_if is not None and not self.only_if.improved:
             return
@@ -133,8 +134,7 @@ class EvaluationFile:
         if self.baselines is not None:
             results = self.baselines(cast(Any, self.loader or engine.state.dataloader))
             found["baselines"] = {name: self._baseline(predictions, scores) for name, scores in results.items()}
-        splits = _read_json(self.path).get("splits", {})
-        splits[self.split] = found
+        splits = {**(_read_splits(self.path) if self.only_if is None else {}), self.split: found}
         write_json(self.path, {"split": self.split, **found, "splits": splits})
 
     def _figures(self, predictions: Predictions, thresholds: Sequence[float | None]) -> dict[str, Any]:
@@ -206,5 +206,8 @@ class _Seen:
         return Predictions(images, patients, names, scores, labels)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _read_splits(path: Path) -> dict[str, Any]:
+    try:
+        return {**json.loads(path.read_text(encoding="utf-8")).get("splits", {})} if path.exists() else {}
+    except (ValueError, TypeError, AttributeError) as error:  # no JSON, or none of ours
+        raise UserError(f"{path} is damaged: remove it, and evaluate again.") from error

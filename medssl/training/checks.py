@@ -201,8 +201,7 @@ def check_resumed(
     if not (Path(directory) / "last.pt").exists() and not (Path(directory) / "previous.pt").exists():
         logger.warning("There is no checkpoint in %s to go on from: the run begins with the first epoch.", directory)
         return
-    path = Path(directory) / SETTINGS
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    before = _read_settings(Path(directory) / SETTINGS)
     for name, value in _plain(settings).items():
         if name not in before or before[name] == value:
             continue
@@ -210,6 +209,15 @@ def check_resumed(
         if name not in may_differ:
             raise UserError(f"{sentence}: take another --output_dir, or the settings of that run.")
         logger.warning("%s.", sentence)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Empty for checkpoints of an earlier version, which have none."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return {**settings}
+    except (ValueError, TypeError) as error:  # no JSON, or no names and values
+        raise UserError(f"{path} is damaged: remove it to go on without a look at the settings.") from error
 
 
 def fingerprint(items: Items) -> str:

@@ -122,7 +122,14 @@ def test_other_mistakes_are_named(tmp_path: Path) -> None:
     assert len(read_datalist(path, "training", check_files=False)) == 2
     with pytest.raises(FileNotFoundError, match=r"other\.json"):
         read_labels(tmp_path / "other.json")
-    for text in ("{", '{"labels": ["a"], "training": [{"label": [NaN]}]}', "[]", "\x00"):
+    for text in (
+        '{"labels": [1]}',
+        '{"labels": [""]}',
+        "{",
+        '{"labels": ["a"], "training": [{"label": [NaN]}]}',
+        "[]",
+        "\x00",
+    ):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"datalist\.json"):
             read_labels(path)

@@ -30,6 +30,10 @@ def test_images_of_other_axes_and_a_folder_for_a_datalist_are_named(tmp_path: Pa
         store_settings(datalist, 3)
     with pytest.raises(UserError, match=r"is a folder: .*/datalist\.json"):
         store_settings(tmp_path)
+    for damaged in ("", "{", "[]", "{}", '{"spatial_dims": 2}', '{"spatial_dims": 3, "size": [8, 8]}'):
+        (tmp_path / "store" / "store.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"store\.json is damaged"):
+            store_settings(datalist)
 
 
 @pytest.mark.parametrize(

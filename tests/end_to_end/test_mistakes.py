@@ -218,6 +218,18 @@ def test_a_model_judges_another_datalist_in_its_own_order(chest: Path, trained: 
     assert "baselines" not in metrics
 
 
+def test_a_new_model_does_not_keep_the_figures_of_the_one_before(chest: Path, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    evaluation("cxr", chest, run).run()
+    assert set(json.loads((run / "metrics.json").read_text())["splits"]) == {"validation", "test"}
+    (run / "metrics.json").rename(tmp_path / "kept")
+    (run / "metrics.json").write_text("{")
+    assert "metrics.json is damaged" in refusal(evaluation("cxr", chest, run))
+    (tmp_path / "kept").rename(run / "metrics.json")
+    training("cxr", chest, run, seed=1).run()
+    assert set(json.loads((run / "metrics.json").read_text())["splits"]) == {"validation"}
+
+
 def test_a_model_does_not_judge_what_it_was_not_made_for(
     chest: Path, head: Path, trained: Path, trained_on_volumes: Path, tmp_path: Path
 ) -> None:

@@ -190,6 +190,14 @@ def test_a_run_that_goes_on_is_the_same_run(tmp_path: Path, caplog: pytest.LogCa
     assert "a run with images 10, and now it is 12." in caplog.text
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_damaged_settings_of_a_run_are_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "last.pt").touch()
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(UserError, match=r"settings\.json is damaged"):
+        check_resumed(True, tmp_path, FLAT)
+
+
 def test_a_fingerprint_tells_other_images_and_other_labels_but_not_another_folder() -> None:
     first = fingerprint(GOOD)
     assert first == fingerprint([{**item, "image": f"/elsewhere/{item['image']}"} for item in GOOD])
