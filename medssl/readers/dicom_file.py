@@ -121,10 +121,12 @@ def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequenc
     if not stated:
         lacks.append("transfer syntax" if meta else "file meta header")
     stream, plain = _data_set(stream, stated)
+    if not _peek(stream):
+        raise _cut_off(path)
     wanted: list[BaseTag | int] | None = [Tag(tag) for tag in tags] if tags else None
     header = filereader.read_dataset(stream, *_encoding(plain), stop_when=_at_pixels, specific_tags=wanted)
-    if not header and not _peek(stream):
-        raise UnusableImageError("damaged", f"{path} ends in its header: it was cut off; copy it again.")
+    if not (header or wanted or _peek(stream)):  # an element that never ended took the others with it
+        raise _cut_off(path)
     header.update(commands)
     dataset = FileDataset(str(path), header, None, meta, *_encoding(plain))
     dataset.set_original_encoding(*_encoding(plain), header._character_set)
@@ -139,6 +141,10 @@ def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequenc
             dataset[pixels.tag] = _read_pixels(stream, pixels, stated)
     meta.TransferSyntaxUID = syntax
     return dataset, _notes(lacks, stated, syntax), is_whole
+
+
+def _cut_off(path: Path) -> UnusableImageError:
+    return UnusableImageError("damaged", f"{path} ends in its header: it was cut off; copy it again.")
 
 
 def _count_bytes(header: Dataset) -> int:

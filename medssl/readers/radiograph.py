@@ -73,6 +73,9 @@ def _read_dicom(path: Path, voi_lut: bool) -> Reading:
             "its own.",
         )
     stored, is_cut = next(read_frames(path, dataset, form, [0]))
+    frames = len(dataset[form.keyword].value) // form.count_bytes
+    if frames > 1 and not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        notes += (f"its pixels fill {frames} frames where one is announced: the first was read",)
     if is_cut:
         notes += (f"bits beside the {form.stored} that a value has were left out",)
     if form.photometric == "PALETTE COLOR":
