@@ -55,6 +55,13 @@ def test_the_validation_s_handlers_are_attached_in_their_order_before_the_traini
     assert {"network", "optimizer", *({"best_model", "early_stop"} & set(config))} == set(states)
 
 
+@pytest.mark.parametrize("path", sorted(BUNDLES.glob("*/configs/evaluate.yaml")), ids=lambda path: path.parents[1].name)
+def test_an_evaluation_writes_the_predictions_before_the_figures_that_take_thresholds_from_them(path: Path) -> None:
+    handlers = yaml.safe_load(path.read_text(encoding="utf-8"))["validate::handlers"]
+    names = [handler["_target_"].rpartition(".")[2] for handler in handlers]
+    assert names.index("PredictionsFile") < names.index("EvaluationFile")
+
+
 @pytest.mark.parametrize(
     "path", sorted(BUNDLES.glob("*/configs/*.yaml")), ids=lambda path: f"{path.parents[1].name}-{path.stem}"
 )
