@@ -112,17 +112,21 @@ def pixel_format(path: Path, dataset: FileDataset) -> tuple[PixelFormat, tuple[s
     if photometric not in (possible := GREY if samples == 1 else COLOUR):
         photometric = possible[0]
         notes.append(f"PhotometricInterpretation missing or impossible, taken as {photometric}")
-    frames = max(whole_number(dataset, "NumberOfFrames") or 1, 1)
+    frames = stated("NumberOfFrames", range(1, 1 << 31), 1) if "NumberOfFrames" in dataset else 1
+    value = dataset[keyword].value
+    whole_bytes = len(value) // (frames * rows * columns * samples)  # of a cell, where they are not compressed
     planar = stated("PlanarConfiguration", (0, 1), 0) if samples > 1 else 0
     if keyword in FLOATING:
         allocated = stored = FLOATING[keyword]
         high_bit, signed = stored - 1, 1
     else:
-        whole_bytes = len(dataset[keyword].value) // (frames * rows * columns * samples)
         allocated = stated("BitsAllocated", range(1, 65), 8 * whole_bytes or 16)
         stored = stated("BitsStored", range(1, allocated + 1), allocated)
         high_bit = stated("HighBit", range(stored - 1, allocated), stored - 1)
         signed = stated("PixelRepresentation", (0, 1), 0)
+    if photometric == "YBR_FULL_422" and not is_encapsulated(value) and whole_bytes * 8 >= allocated:
+        photometric = "YBR_FULL"
+        notes.append("each pixel has a colour of its own, as YBR_FULL has, though YBR_FULL_422 is stated")
     form = PixelFormat(
         keyword, frames, rows, columns, samples, photometric, planar, allocated, stored, high_bit, signed
     )
@@ -158,6 +162,7 @@ def read_frames(
     if not is_encapsulated(value) and len(value) < form.count_bytes:
         sentence = f"{path} ends before its pixels do ({len(value)} of {form.count_bytes} bytes): copy it again."
         raise UnusableImageError("unreadable", sentence)
+    value = value if is_encapsulated(value) else value[: form.count_bytes + form.count_bytes % 2]
     is_stream = syntax in uid.JPEGTransferSyntaxes  # of samples as they are, not of cells with gaps
     high_bit = form.stored - 1 if is_stream else form.high_bit
     try:

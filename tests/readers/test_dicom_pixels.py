@@ -214,6 +214,14 @@ def test_colour(tmp_path: Path, kind: str, planar: int, syntax: UID) -> None:
     assert not reading.notes
 
 
+def test_colour_that_is_stated_as_shared_and_is_not(tmp_path: Path) -> None:
+    colour = np.stack([picture(top=255), np.full((24, 20), 128), np.full((24, 20), 128)], axis=-1).astype(np.uint8)
+    data = radiograph(colour, PhotometricInterpretation="YBR_FULL_422")
+    reading = read_radiograph(save(tmp_path / "file.dcm", data))
+    np.testing.assert_allclose(reading.values, colour[..., 0], atol=0.01)
+    assert "YBR_FULL" in " ".join(reading.notes)
+
+
 def test_pixels_of_another_length_than_announced(tmp_path: Path) -> None:
     image = picture(23, 19).astype(np.uint8)  # an odd number of bytes
     content = image.tobytes()
