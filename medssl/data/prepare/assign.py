@@ -14,6 +14,7 @@ from ..tables import TRAIN_OR_VALIDATION, mark
 
 GIVEN = (*LABELLED_SPLITS, TRAIN_OR_VALIDATION)
 """What a table or source may say of a labelled image's split."""
+UNSEEN = "pre-training must not see it"
 
 
 def assign_splits(rows: pd.DataFrame, values: np.ndarray, fractions: Sequence[float], seed: int) -> None:
@@ -146,4 +147,8 @@ def keep_patients_apart(rows: pd.DataFrame) -> None:
         held = rows["patient"].isin(set(rows.loc[used & (rows["split"] == split), "patient"]))
         of_held = names.isin(set(rows.loc[held & listed, "known_as"].explode().dropna())).groupby(level=0).any()
         here = held | (~listed & of_held)
-        mark(rows, used & (rows["split"] == "unlabeled") & here, f"patient in {split}", "pre-training must not see it")
+        where = used & (rows["split"] == "unlabeled") & here
+        mark(rows, where, f"patient in {split}", UNSEEN)
+        rows.loc[where & ~held, "detail"] = (
+            f"by its path or DICOM header, and {UNSEEN}; if its hospital is another, say so by a site in --sources"
+        )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.readers import Unit, find_units
+from medssl.readers.suffixes import PICTURE_SUFFIXES, VOLUME_SUFFIXES, suffix_of
 
 from ..images import ImageIndex, shared_folders
 from ..patients import normal_patient
@@ -25,6 +26,7 @@ VIEWS = {"frontal": {"frontal", "PA", "AP"}, "PA": {"PA", "frontal"}, "AP": {"AP
 """What `prepare` may be asked for → what it means in a table, where a mere ``frontal`` may be PA or AP."""
 ALL_VIEWS = "all"
 KINDS = {2: "radiograph (PNG, JPEG, TIFF, BMP, DICOM)", 3: "volume (NIfTI, NRRD, MetaImage, DICOM slices, …)"}
+SUFFIXES = {2: PICTURE_SUFFIXES, 3: VOLUME_SUFFIXES}
 ABOUT = {"study": "", "age": np.nan, "sex": "", "view": ""}
 """What tables may say of an image beside its labels, and what stands there where they do not."""
 COLUMNS = ["unit", "slice", "file", "row", "place", "source", "patient", "split", *ABOUT, "reason", "detail", "note"]
@@ -208,10 +210,13 @@ def _name_nearest(
         return
     others = ImageIndex(folder, [Unit(path, (path,)) for path in inventory.others if path.is_relative_to(folder)])
     details = []
-    for image, other in zip(images := rows["file"].iloc[missing], others.find(images.tolist()), strict=True):
-        if other.units:
-            file = other.units[0].name(folder)
-            details.append(f"{file} is there, and its name and first bytes are not those of a {KINDS[spatial_dims]}")
+    images = rows["file"].iloc[missing].tolist()
+    for image, match in zip(images, others.find(images), strict=True):
+        if match.units:
+            file = match.units[0].name(folder)
+            other = 5 - spatial_dims
+            hint = f": --dims {other} takes it" if suffix_of(file) in SUFFIXES[other] else ""
+            details.append(f"{file} is there, but by its name and first bytes no {KINDS[spatial_dims]}{hint}")
         else:
             near = index.nearest(image)
             question = f". Did you mean {near!r}?" if near else f", which holds no {KINDS[spatial_dims]}"

@@ -101,6 +101,7 @@ def test_numbers_of_another_site_are_other_patients(tmp_path: Path) -> None:
         "4.png": "unlabeled",
     }
     assert "4.png" not in split_of(prepared(tmp_path, north, Source(tmp_path / "south", name="all")))
+    assert "4.png" in split_of(prepared(tmp_path, north, Source(tmp_path / "south", name="all", site="south")))
 
 
 def test_two_tables_of_one_folder_mean_the_same_patients(tmp_path: Path) -> None:
