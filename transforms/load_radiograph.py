@@ -27,13 +27,14 @@ class LoadRadiograph(Transform):
     """Load one radiograph as a grey float32 MetaTensor [1, H, W]; rows stay rows.
 
     Values are those of the file, with bright as high: an 8-bit PNG gives 0..255, a DICOM its values after the modality
-    LUT or rescale and, with ``voi_lut``, its first display window. MONOCHROME1 is inverted within the image's own
-    range. Scale them afterwards, as a rule with MONAI's ``NormalizeIntensityd``.
+    LUT or rescale and, with ``voi_lut``, its first VOI LUT or window that shows something. MONOCHROME1 is inverted
+    within the image's own range; padding and what is transparent are black. Scale them afterwards, as a rule with
+    MONAI's ``NormalizeIntensityd``.
 
     Args:
-        voi_lut: apply a DICOM's first VOI LUT or window. On by default: it is what the radiologist saw and what the
-            public PNG sets hold, and it keeps markers and collimator edges from ruling the image's mean and spread.
-            Turn it off for detectors whose windows are wrong.
+        voi_lut: apply a DICOM's VOI LUT or window. On by default: it is what the radiologist saw and what the public
+            PNG sets hold, and it keeps markers and collimator edges from ruling the image's mean and spread. Turn it
+            off for detectors whose windows are wrong.
 
     Raises:
         MissingFileError: there is no such file.
