@@ -89,12 +89,17 @@ def _drop_placeholders(rows: pd.DataFrame, listed: np.ndarray, named: Hash) -> l
     words = set(map(named, PLACEHOLDERS.split()))
     for_all = (patients > 1) & ((each["size"] == of_all) | each["header"].isin(words))
     found = each[for_all | (patients > MOST_ALIASES) | ((patients > 2) & (share > 0.5))]
-    rows.loc[rows["header"].isin({*words, *found["header"]}), "header"] = ""
-    return [
+    notes = [
         f"{site}: {count} images of {who} patients have one and the same PatientID in their DICOM headers, which is "
         "taken for a placeholder."
         for site, who, count in zip(found["site"], found["nunique"], found["size"], strict=True)
     ]
+    rows.loc[rows["header"].isin(set(found["header"])), "header"] = ""
+    by_word = rows["header"].isin(words)
+    if by_word.any():
+        notes.append(f"{by_word.sum()} images have a PatientID that names nobody, such as ANONYMOUS: a placeholder.")
+    rows.loc[by_word, "header"] = ""
+    return notes
 
 
 def _learn_spots(gathered: Gathered, sources: Sequence[Source], listed: np.ndarray) -> dict[int, list[str]]:

@@ -218,6 +218,14 @@ def test_a_patient_id_of_all_unlisted_images_is_no_patient_but_never_leaks(tmp_p
     assert split_of(prepared(tmp_path, test, Source(tmp_path / "more"))) == {"a.dcm": "test"}
 
 
+def test_a_word_for_nobody_is_said_without_a_table_too(tmp_path: Path) -> None:
+    for number in range(2):
+        draw(tmp_path / "im" / f"someone {number}.dcm", PatientID="ANONYMOUS")
+    summary = prepared(tmp_path, Source(tmp_path / "im"))
+    assert summary.patients["unlabeled"] == 2
+    assert any("2 images" in note and "placeholder" in note for note in summary.notes)
+
+
 def test_one_patient_for_most_images_is_said(tmp_path: Path) -> None:
     for number in range(20):
         draw(tmp_path / "im" / f"{number}.png")
