@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import FileDataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medssl.readers.grey_values import Window
 from medssl.readers.radiograph import read_radiograph
@@ -154,6 +154,19 @@ def test_every_pipeline_is_the_standards(
     path = save(tmp_path_factory.getbasetemp() / "pipeline.dcm", data)
     values = read_radiograph(path).values.ravel()
     np.testing.assert_allclose(values, expected, rtol=3e-6, atol=2e-6 * max(map(abs, expected)) + 1e-6)
+
+
+@pytest.mark.parametrize("form", ["US", "OW", "packed", "OB"])
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+def test_every_form_of_a_lut_in_every_byte_order(tmp_path: Path, syntax: UID, form: str) -> None:
+    curve = np.arange(4095) ** 2 >> 16  # an odd number of entries
+    if form == "OB" and syntax.is_implicit_VR:
+        pytest.skip("nothing says there that they are bytes")
+    big = not syntax.is_little_endian
+    tags = {"RescaleSlope": "0.3", "RescaleIntercept": "-7", "VOILUTSequence": [lut(-7, curve, 8, form, big=big)]}
+    data = radiograph(picture().astype(np.uint16), syntax, 12, **tags)
+    values = read_radiograph(save(tmp_path / "file.dcm", data)).values
+    np.testing.assert_array_equal(values, curve[np.rint(picture() * 0.3 - 7).astype(int) + 7])
 
 
 RENDERED: dict[str, tuple[Tags, list[str]]] = {  # tags, and how DCMTK is told to use them
