@@ -1,7 +1,13 @@
 """The command line: ``python -m medssl demo | prepare | …``; each command is a file of ``commands/``."""
 
-import argparse
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks for modules in the working directory first: a folder called dl or pyarrow, or a file random.py,
+    # would be taken for the module that some library would like to have. A bundle finds a user's classes there still.
+    del sys.path[0]
+
+import argparse
 from collections.abc import Callable, Sequence
 
 from medssl.commands import affinity, aggregate, demo, export, phantoms, prepare, puzzles, report, verify

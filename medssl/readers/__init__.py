@@ -1,5 +1,6 @@
 """From a file to an array and a note of what was put right: radiographs, volumes, DICOM series. No torch, no MONAI."""
 
+from . import pydicom_first  # noqa: F401 -- before what imports pydicom
 from .dicom_file import is_dicom
 from .dicom_series import SetAside, Stack, find_stacks, read_stack
 from .radiograph import read_radiograph

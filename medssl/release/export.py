@@ -25,6 +25,7 @@ FOR_INFERENCE = (
     "medssl.evaluation.prediction_rows",
     "medssl.release.scripts.outputs",
     "medssl.release.scripts.mistakes",
+    "medssl.readers.pydicom_first",
 )
 FOR_EVALUATION = ("medssl.data.labelled", "medssl.release.scripts.figures")
 

@@ -73,7 +73,7 @@ def write_modules(travelling: Travelling, folder: Path, head: str) -> None:
         head: what the package's docstring says.
     """
     folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text(f'"""{head}"""\n', encoding="utf-8")
+    (folder / "__init__.py").write_text(f'"""{head}"""\n\nfrom . import pydicom_first\n', encoding="utf-8")
     for name, source in travelling.sources.items():
         (folder / f"{name}.py").write_text(source, encoding="utf-8")
 

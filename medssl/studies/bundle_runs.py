@@ -6,6 +6,7 @@ A command of ``python -m monai.bundle`` spends six seconds on imports; a study r
 import gc
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -125,11 +126,19 @@ class BundleRun:
 
 @contextmanager
 def _our_configs() -> Iterator[None]:
-    """The configs are our own; MONAI warns about those of others, and about mix-ins in another folder."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*no allow list.*")
-        logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
-        yield
+    """As ``python -m monai.bundle``: a user's classes are found in the working directory.
+
+    The configs are our own; MONAI warns about those of others, and about mix-ins in another folder.
+    """
+    path = sys.path[:]
+    sys.path.append(os.getcwd())
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*no allow list.*")
+            logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+            yield
+    finally:
+        sys.path[:] = path
 
 
 def _quoted(word: str) -> str:

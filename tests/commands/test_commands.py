@@ -53,6 +53,20 @@ def test_a_mistyped_command_ends_with_2() -> None:
     assert "invalid choice: 'agregate'" in done.stderr
 
 
+def test_what_lies_in_the_working_directory_is_taken_for_nobodys_module(tmp_path: Path) -> None:
+    table = write_phantoms(tmp_path / "phantoms", "chest", 40, size=32, progress=False)
+    for folder in ("dl", "gmpy2", "pyarrow", "pylibjpeg", "pytz", "tensorflow"):  # libraries use these if they can
+        (tmp_path / folder).mkdir()
+    for file in ("random.py", "statistics.py", "sitecustomize.py", "numpy.py"):
+        (tmp_path / file).write_text("raise SystemExit('a script of the user')\n")
+    words = ["prepare", "out", "--images", str(table.parent / "images"), "--csv", str(table), "--size", "32"]
+    done = subprocess.run(
+        [sys.executable, "-m", "medssl", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "datalist.json").is_file()
+
+
 def test_backbones_are_compared_under_names_that_tell_them_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from importlib import import_module
@@ -148,6 +150,14 @@ def test_scripts_are_copies_that_import_nothing_of_ours_from_elsewhere(exported:
     with own_scripts(exported.folder):
         for path in scripts.glob("*.py"):
             assert Path(str(import_module(f"scripts.{path.stem}").__file__)) == path
+
+
+def test_scripts_find_their_decoders_beside_a_folder_of_a_modules_name(exported: Exported, tmp_path: Path) -> None:
+    (tmp_path / "dl").mkdir()
+    words = [sys.executable, "-c", "import scripts.radiograph_studies, pydicom.pixels.decoders.gdcm"]
+    environment = {**os.environ, "PYTHONPATH": str(exported.folder)}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_modules_of_one_name_cannot_travel_together() -> None:
