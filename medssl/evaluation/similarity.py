@@ -113,7 +113,7 @@ def compare_backbones(
         table.add_column(name, justify="right")
     for name, row in zip(names, matrix, strict=True):
         table.add_row(name, *(f"{value:.3f}" for value in row))
-    console = Console()
+    console = Console(markup=False, emoji=False)  # a user's names may hold brackets
     console.print(table)
     console.print(f"The table: {Path(output) / 'similarity.csv'}, the picture: {Path(output) / 'similarity.png'}")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from .bundle_runs import BundleRun
@@ -140,5 +139,5 @@ def format_cell(value: Sequence[float | None] | None, column: str) -> str:
 
 def say(console: Console, what: str, run: BundleRun) -> None:
     """Print what comes next and the command that does it."""
-    console.print(f"\n[bold]{what}[/bold]")
-    console.print(f"  [dim]{escape(run.command())}[/dim]", soft_wrap=True)
+    console.print(f"\n{what}", style="bold")
+    console.print(f"  {run.command()}", style="dim", soft_wrap=True)

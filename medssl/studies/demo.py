@@ -87,7 +87,7 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
         UserError: for less than one seed, or a task that has no mix-in.
     """
     started = time.perf_counter()
-    console = Console()
+    console = Console(markup=False, emoji=False)  # a user's names may hold brackets
     task = task or recipe.task
     _check(task, seeds)
     datalist = _prepare(recipe, output, console)

@@ -270,12 +270,12 @@ class MTASSL:
 
 def run_mt_assl(study: MTASSL) -> Choice:
     """Run a study; print each command, the table, what was chosen, and where it lies."""
-    console = Console()
+    console = Console(markup=False, emoji=False)  # a user's names may hold brackets
     choice = study.run(lambda what, run: say(console, what, run))
     console.print(search_table(choice.rows, f"\nMT-ASSL: {choice.metric} on the validation split; bold: taken"))
-    console.print(f"\n[bold]{' + '.join(choice.pool)}[/bold]: {choice.metric} {choice.score:.3f} on validation")
+    console.print(f"\n{' + '.join(choice.pool)}: {choice.metric} {choice.score:.3f} on validation", style="bold")
     for name, (value, low, high) in choice.test.items():
-        interval = "" if low is None or high is None else f" \\[{low:.3f}, {high:.3f}]"
+        interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
         figure = "undefined" if value is None else f"{value:.3f}{interval}"
         console.print(f"On the test split, which the search never saw: {name} {figure}")
     pools = list(dict.fromkeys([choice.pool, choice.pool[:1]]))

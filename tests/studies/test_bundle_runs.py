@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from medssl.errors import UserError
 from medssl.studies import BundleRun
+from medssl.studies.comparison import say
 
 CLASS = """
 from medssl.pretext import Rotation
@@ -34,3 +36,11 @@ def test_a_users_class_is_found_in_the_working_directory(tmp_path: Path, monkeyp
     with pytest.raises(UserError, match="nonsense"):
         run.with_options(nonsense=1).check()
     assert sys.path == path
+
+
+def test_commands_are_shown_as_they_are_to_be_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    run = BundleRun("cxr_pretrain", options={"output_dir": "runs/[bold]1[/x]:smile:"})
+    say(Console(markup=False, emoji=False, width=500), "Pre-training on [red]", run)
+    screen = capsys.readouterr().out
+    assert "Pre-training on [red]" in screen
+    assert '--output_dir "runs/[bold]1[/x]:smile:"' in screen

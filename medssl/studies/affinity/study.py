@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 
 from medssl.errors import UserError
 from medssl.evaluation.report.run_folders import read_run_folder
@@ -75,11 +74,11 @@ def _check_names(pretrainings: Sequence[PretrainingRun]) -> None:
 
 
 def _show(affinities: Sequence[Affinity], commands: Sequence[str]) -> None:
-    console = Console()
+    console = Console(markup=False, emoji=False)  # a user's names may hold brackets
     console.print(affinity_table(affinities))
     for line in agreement_lines(affinities):
         console.print(line, soft_wrap=True)
     if commands:
         console.print("\nTo compare the guides with fine-tuning, fine-tune, evaluate on test, and give these runs too:")
     for command in commands:
-        console.print(f"  [dim]{escape(command)}[/dim]", soft_wrap=True)
+        console.print(f"  {command}", style="dim", soft_wrap=True)
