@@ -56,7 +56,7 @@ def read_picture(path: Path) -> Reading:
     """Read a picture as grey values.
 
     Grey comes as it is, with fewer than 8 bits on the scale of 8; colour as its luma, CMYK by way of RGB, LAB by its
-    lightness. Behind what is transparent lies black. Turned pictures are upright.
+    lightness. What cannot be seen is black, what is transparent in part is as it is. Turned pictures are upright.
 
     Raises:
         UnusableImageError: ``unreadable`` or ``several frames``.
@@ -91,9 +91,17 @@ def _read(path: Path) -> Reading:
         grey, more = _as_tagged(grey, picture, tags)
         notes += more
     if alpha is not None and alpha.min() < 1:
-        notes.append("transparent pixels are black" if alpha.any() else "wholly transparent, which was ignored")
-        grey = grey * alpha if alpha.any() else grey
+        grey, note = _seen(grey, alpha)
+        notes.append(note)
     return Reading(grey, None, tuple(notes))
+
+
+def _seen(grey: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, str]:
+    if not alpha.any():
+        return grey, "its pixels are all transparent, which was ignored"
+    if alpha.all():
+        return grey, "pixels that are transparent in part were left as they are"
+    return np.where(alpha > 0, grey, 0), "transparent pixels are black"
 
 
 def _load(path: Path, low_bytes: bool = False) -> tuple[Image.Image, str, Mapping[int, Any]]:
