@@ -28,7 +28,7 @@ class LoadRadiograph(Transform):
 
     Values are those of the file, with bright as high: an 8-bit PNG gives 0..255, a DICOM its values after the modality
     LUT or rescale and, with ``voi_lut``, its first VOI LUT or window that shows something. MONOCHROME1 is inverted
-    within the image's own range; padding and what is transparent are black. Scale them afterwards, as a rule with
+    within the image's own range; padding and what cannot be seen are black. Scale them afterwards, as a rule with
     MONAI's ``NormalizeIntensityd``.
 
     Args:
