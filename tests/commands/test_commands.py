@@ -73,19 +73,19 @@ def test_backbones_are_compared_under_names_that_tell_them_apart(
     monkeypatch.setenv("COLUMNS", "200")  # or the names are broken into lines
     table = write_phantoms(tmp_path / "phantoms", "chest", 12, size=32, progress=False)
     prepare([Source(images=tmp_path / "phantoms" / "images", csv=table)], tmp_path / "data", size=(32, 32))
-    for name in ("old/rotation/backbone.pt", "new/rotation[red]/backbone.pt", "new/src/backbones/epoch_0001.pt"):
+    for name in ("old/rotation[red]/backbone.pt", "new/rotation[red]/backbone.pt", "new/src/backbones/epoch_0001.pt"):
         torch.manual_seed(len(name))
         (tmp_path / name).parent.mkdir(parents=True)
         save_backbone(build_backbone("resnet10_quarter", 2, 1), tmp_path / name, image_size=[32, 32])
-    runs = ["old/rotation", "new/rotation[red]", "new/src/backbones/epoch_0001.pt"]
+    runs = ["old/rotation[red]", "new/rotation[red]", "new/src/backbones/epoch_0001.pt"]
     words = ["aggregate", "--datalist", tmp_path / "data" / "datalist.json", "--output", tmp_path / "out"]
     assert main([*map(str, words), "--similarity", *(str(tmp_path / run) for run in runs)]) == 0
     screen = capsys.readouterr().out.replace("\n", "")
     assert "similarity.csv" in screen
     assert "new/rotation[red]" in screen
     frame = pd.read_csv(tmp_path / "out" / "similarity.csv", index_col=0)
-    assert list(frame) == list(frame.index) == ["old/rotation", "new/rotation[red]", "backbones/epoch_0001"]
+    assert list(frame) == list(frame.index) == ["old/rotation[red]", "new/rotation[red]", "backbones/epoch_0001"]
     assert (tmp_path / "out" / "similarity.png").stat().st_size > 5000
-    assert main([*map(str, words), "--similarity", str(tmp_path / "old/rotation")]) == 1
-    assert main([*map(str, words), "--similarity", *[str(tmp_path / "old/rotation")] * 2]) == 1
+    assert main([*map(str, words), "--similarity", str(tmp_path / "old/rotation[red]")]) == 1
+    assert main([*map(str, words), "--similarity", *[str(tmp_path / "old/rotation[red]")] * 2]) == 1
     assert "is named twice" in capsys.readouterr().err
