@@ -75,9 +75,8 @@ def read_picture(path: Path) -> Reading:
 
 
 def _read(path: Path) -> Reading:
-    picture, rawmode, tags = _load(path)
+    picture, rawmode, tags, notes = _load(path)
     is_deep = ";16" in rawmode and not picture.mode.startswith("I")
-    notes: list[str] = []
     if is_deep and tags.get(PLANES) == 2:
         notes.append("of its 16 bits the upper 8 were read")
         is_deep = False
@@ -104,8 +103,8 @@ def _seen(grey: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, str]:
     return np.where(alpha > 0, grey, 0), "transparent pixels are black"
 
 
-def _load(path: Path, low_bytes: bool = False) -> tuple[Image.Image, str, Mapping[int, Any]]:
-    """A picture upright, Pillow's name for the samples in its file, and its TIFF tags; of deep colour the low bytes."""
+def _load(path: Path, low_bytes: bool = False) -> tuple[Image.Image, str, Mapping[int, Any], list[str]]:
+    """A picture upright (of deep colour its low bytes), Pillow's name for its samples, its TIFF tags, and notes."""
     # From a stream, since Pillow maps named files into memory, those that lie on their side with their sides exchanged.
     with path.open("rb") as stream, Image.open(stream) as picture:
         picture.seek(_only_page(path, picture))
@@ -117,7 +116,11 @@ def _load(path: Path, low_bytes: bool = False) -> tuple[Image.Image, str, Mappin
             _set_rawmode(picture, "RGBA")  # its four bytes as they are
         elif low_bytes:
             _set_rawmode(picture, rawmode[:-1] + ("L" if _order(rawmode) == ">" else "B"))
-        return ImageOps.exif_transpose(picture), rawmode, tags
+        picture.load()
+        try:
+            return ImageOps.exif_transpose(picture), rawmode, tags, []
+        except Exception:  # Pillow's, of EXIF data that are damaged
+            return picture.copy(), rawmode, tags, ["its EXIF data cannot be read, so it was not turned"]
 
 
 def _only_page(path: Path, picture: Image.Image) -> int:

@@ -247,6 +247,11 @@ def test_turned_pictures_are_upright(tmp_path: Path, suffix: str, orientation: i
     check(path, turned[orientation], tolerance=40 if suffix == ".jpg" else 0)
 
 
+def test_damaged_exif_costs_a_note(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "file.png", exif=b"Exif\0\0rubbish!")
+    assert "EXIF" in check(tmp_path / "file.png", GREY)[0]
+
+
 def test_pages(tmp_path: Path) -> None:
     image, small = Image.fromarray(GREY), Image.fromarray(GREY[::2, ::2])
     image.save(tmp_path / "two.tif", save_all=True, append_images=[image])
