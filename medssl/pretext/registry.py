@@ -19,7 +19,7 @@ from .sc_assl import SCASSL
 from .simclr import SimCLR
 from .simsiam import SimSiam
 from .src import SRC
-from .task import PretextTask
+from .task import PretextTask, check_values
 
 TASKS: dict[str, type[PretextTask]] = {
     "rotation": Rotation,
@@ -53,9 +53,5 @@ def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **value
     """
     if name not in TASKS:
         raise UserError(f"There is no pretext task {name!r}; choose one of {', '.join(TASKS)}.")
-    try:
-        return TASKS[name](backbone, image_size, **values)
-    except TypeError as error:
-        if not values:
-            raise  # ours, for nothing was given
-        raise UserError(f"{name}: {error}") from error
+    check_values(name, TASKS[name], values)
+    return TASKS[name](backbone, image_size, **values)

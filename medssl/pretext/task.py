@@ -1,8 +1,9 @@
 """What every pretext task is: a puzzle made from images, a head, and a loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -101,6 +102,30 @@ def check_image_size(task: str, image_size: Sequence[int], backbone: Backbone, w
             f"{task}: {what} of {list(image_size)} are too small for {backbone.name}, which needs at least "
             f"{backbone.smallest_side} along every axis. Raise image_size or take another backbone."
         )
+
+
+def check_values(what: str, constructor: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Refuse values of a config that a constructor does not know, and what is no number in place of one.
+
+    Asked first, so that whatever the constructor stumbles over is a fault of ours.
+
+    Args:
+        what: whose values they are, for the message.
+        constructor: that will be given the values by name.
+        values: of its arguments; YAML takes ``1e-3`` for a text.
+
+    Raises:
+        UserError: names the value.
+    """
+    parameters = signature(constructor).parameters.values()
+    defaults = {known.name: known.default for known in parameters if known.default is not known.empty}
+    for name, value in values.items():
+        if name not in defaults:
+            raise UserError(
+                f"{what} has no value {name!r}; there {'are ' + ', '.join(defaults) if defaults else 'is none'}."
+            )
+        if isinstance(defaults[name], (int, float)) and not isinstance(value, (int, float)):
+            raise UserError(f"{what}: {name} must be a number, such as {defaults[name]}, got {value!r}.")
 
 
 def check_positive(task: str, **numbers: float) -> None:

@@ -12,7 +12,7 @@ from medssl.networks import Backbone
 from medssl.transforms import ContrastiveView
 
 from .classification import accuracy_metrics
-from .task import Pictures
+from .task import Pictures, check_values
 
 
 def build_view(task: str, values: Mapping[str, Any] | None, spatial_dims: int) -> ContrastiveView:
@@ -21,9 +21,10 @@ def build_view(task: str, values: Mapping[str, Any] | None, spatial_dims: int) -
     Raises:
         UserError: for values that mean nothing; the message names the task.
     """
+    check_values(f"{task}: view", ContrastiveView, values or {})
     try:
         view = ContrastiveView(**(values or {}))
-    except (UserError, TypeError) as error:
+    except UserError as error:
         raise UserError(f"{task}: view: {error}") from error
     if not all(0 <= axis < spatial_dims for axis in view.mirror_axes or ()):
         raise UserError(f"{task}: view: mirror_axes must name axes 0 to {spatial_dims - 1}, got {view.mirror_axes}.")

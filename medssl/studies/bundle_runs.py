@@ -118,7 +118,9 @@ class BundleRun:
                 try:
                     parser.get_parsed_content(part)
                 except Exception as error:
-                    raise user_error(error) or error from None
+                    if (mistake := user_error(error)) is None:
+                        raise
+                    raise mistake from None
 
     def _values(self) -> dict[str, Any]:
         return {name: str(value) if isinstance(value, Path) else value for name, value in self.options.items()}

@@ -9,7 +9,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from medssl.data import stored_preprocessing
-from medssl.errors import UserError
+from medssl.errors import UserError, user_error
 from medssl.evaluation.report.run_folders import RunFolder
 from medssl.networks import Backbone, load_backbone, read_description
 from medssl.pretext import PretextModel
@@ -86,5 +86,7 @@ class PretrainingRun:
             try:
                 model: PretextModel = ConfigParser(copy.deepcopy(self._config)).get_parsed_content("network_def")
             except Exception as error:  # MONAI wraps whatever a part raises in errors of its own
-                raise UserError(f"{self.path / 'config.yaml'}: network_def cannot be built again ({error}).") from error
+                if (mistake := user_error(error)) is None:
+                    raise
+                raise UserError(f"{self.path / 'config.yaml'}: network_def cannot be built again: {mistake}") from error
         return model
