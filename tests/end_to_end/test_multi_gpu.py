@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from monai.engines import SupervisedTrainer
 from processes import end_of, in_two_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from medssl.losses import info_nce, nt_xent
 from medssl.networks import build_backbone, save_backbone
 from medssl.pretext import PretextModel, build_task
 from medssl.studies import BundleRun
-from medssl.training import distribute
+from medssl.training import CheckPrecision, MixedPrecision, distribute, precision_check, prepare_images
 from medssl.training.distributed import mean_over_processes
 
 IMAGES, STEPS = 8, 4
@@ -202,6 +203,39 @@ def test_two_processes_draw_the_same_task_in_every_step(chest: Path, tmp_path: P
     assert zero["weights"] == one["weights"]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
     assert 0 < metrics["self_assl/similarity"] < 1
+
+
+def look_at_gradients(folder: Path) -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    fault = ["the gradient of 0.weight (cosine 0.10)"] if rank == 1 else []
+    precision_check.find_faults = lambda trainer: fault
+    torch.manual_seed(rank)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 1))
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=[{"image": torch.randn(4, 1, 8, 8)}] * 2,
+        network=distribute(network, torch.device("cpu")),
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        loss_function=lambda output, _: output.float().square().mean(),
+        prepare_batch=prepare_images,
+        inferer=MixedPrecision(True),
+        train_handlers=[CheckPrecision()],
+        decollate=False,
+    )
+    trainer.run()
+    torch.save({"right": trainer.inferer.right, "weights": network.state_dict()}, folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_where_one_process_gets_gradients_wrong_in_16_bits_all_train_in_32(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert end_of(in_two_processes(look_at_gradients, log, tmp_path), log) == [0, 0], log.read_text()[-5000:]
+    zero, one = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert zero["right"] is one["right"] is False
+    assert all(torch.equal(weight, one["weights"][name]) for name, weight in zero["weights"].items())
+    assert log.read_text().count("Training in 32 bits, for in bfloat16 this processor gets the gradient of 0.") == 1
 
 
 def test_volumes_are_learned_from_in_two_processes(head: Path, tmp_path: Path) -> None:
