@@ -3,6 +3,7 @@
 import gzip
 import io
 import zipfile
+from itertools import count
 
 import numpy as np
 import pytest
@@ -84,6 +85,7 @@ def test_the_same_however_it_is_written(write, way: str) -> None:
         ('image,patient,A\na,1,"1\n', "cannot be read as a CSV"),
         ("image,patient,A,A \na,1,1,0\n", "has the column 'A' twice"),
     ],
+    ids=count(),  # not the bytes, in which there is the time
 )
 def test_what_is_no_table_is_refused_in_a_sentence(write, content: str | bytes, word: str) -> None:
     with pytest.raises(UserError, match=word) as caught:
