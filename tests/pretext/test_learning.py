@@ -96,7 +96,8 @@ def test_simsiam_does_not_collapse_in_300_steps(phantoms: dict[Shape, tuple[Tens
     train, unseen = (F.avg_pool2d(images, 2) for images in phantoms[CHEST])
     backbone = build_backbone("resnet10_quarter", 2)
     task = build_task("simsiam", backbone, (32, 32), hidden_channels=128, out_channels=256)
-    optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=3e-3, fused=True)  # at 1e-2 rounding decides what comes of it
+    # At 1e-2 the processor's way of rounding decides what comes of it.
+    optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=3e-3, fused=True)
     losses = []
     for _ in range(300):
         optimizer.zero_grad()
