@@ -112,7 +112,6 @@ class _ComparedLayers(TorchFunctionMode):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
         self.names = {weight: name for name, weight in network.named_parameters()}
         self.faults: list[str] = []
 
