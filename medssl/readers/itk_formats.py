@@ -7,8 +7,10 @@ straight, and refuses the oblique affines of some NIfTI files.
 
 from __future__ import annotations
 
+import locale
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +44,14 @@ def read_itk(path: Path) -> Reading:
         sentence = f"{path} names {missing[0]} as the file of its voxels, which is not there: copy it, too."
         raise UnusableImageError("unreadable", sentence)
     try:
-        reader = SimpleITK.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        size = reader.GetSize()
-        is_complex = "complex" in SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
-        check_shape(path, size, 2 if is_complex else reader.GetNumberOfComponents())
-        image = reader.Execute()
+        with _same_locale():
+            reader = SimpleITK.ImageFileReader()
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            size = reader.GetSize()
+            is_complex = "complex" in SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
+            check_shape(path, size, 2 if is_complex else reader.GetNumberOfComponents())
+            image = reader.Execute()
     except RuntimeError as error:
         words = re.sub(r"\(0x[0-9a-f]+\)", "", str(error).strip().splitlines()[-1])
         reason = "wrong affine" if "spacing" in words else "unreadable"
@@ -58,6 +61,16 @@ def read_itk(path: Path) -> Reading:
     values, scaled = _scaled(values, fields)
     affine, notes = _place(path, image, fields)
     return volume_reading(path, values, affine, (*notes, *scaled), MODALITIES.get(fields.get("modality", ""), ""))
+
+
+@contextmanager
+def _same_locale() -> Iterator[None]:
+    """ITK 5.4 leaves the process in the C locale when it has read a VTK file, and what opens text then takes ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def _place(path: Path, image: SimpleITK.Image, fields: Mapping[str, str]) -> tuple[np.ndarray, list[str]]:

@@ -1,3 +1,4 @@
+import locale
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from medssl.errors import UnusableImageError
 from medssl.readers.itk_formats import read_itk
+from medssl.readers.suffixes import ITK_SUFFIXES
 from medssl.readers.volume import read_volume
 
 VALUES = np.random.default_rng(0).integers(-1000, 1000, (5, 6, 7)).astype("<i2")  # x, y, z
@@ -55,6 +57,14 @@ def test_volumes_lie_where_the_file_says(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(reading.values, VALUES)
     np.testing.assert_allclose(reading.affine, ras(DIRECTION), atol=1e-6)
     assert (reading.values.dtype, reading.notes) == (np.float32, ())
+
+
+@pytest.mark.parametrize("suffix", sorted(ITK_SUFFIXES))
+def test_reading_leaves_the_locale_of_the_process_as_it_was(suffix: str, tmp_path: Path) -> None:
+    before = locale.setlocale(locale.LC_ALL)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.arange(60.0).reshape(3, 4, 5)), str(tmp_path / f"x{suffix}"))
+    read_volume(tmp_path / f"x{suffix}")
+    assert locale.setlocale(locale.LC_ALL) == before
 
 
 @pytest.mark.parametrize("suffix", [".gipl", ".gipl.gz", ".vtk"])
