@@ -218,7 +218,7 @@ def _decoded(
         frames = get_decoder(syntax).iter_array(value, indices=indices, **options)
         try:
             first, _ = next(frames)
-        except Exception:
+        except Exception:  # each decoder raises its own kinds
             if syntax == syntaxes[-1]:
                 raise
             continue
