@@ -68,22 +68,21 @@ class MixedPrecision(Inferer):
 
 
 class _ShortMapsInFull(TorchFunctionMode):
-    """Convolutions whose kernel is longer than their map along some axis stay in 32 bits, whatever autocast wants.
+    """Convolutions whose kernel is as long as their map along some axis stay in 32 bits, whatever autocast wants.
 
     In bfloat16 oneDNN (torch 2.13, AVX-512) leaves parts of such a weight gradient as they were in memory, or writes
-    past its end. Of 1342 drawn at random (2D and 3D, sides of 1 to 12, kernels of 1 to 7) 329 came out wrong and 11
-    ended the process; of 10 000 on maps at least as long as the kernel, none. Such maps are small, and so is the price.
+    past its end; see ``benchmarks/results/bfloat16_convolutions.json``. Such maps are small, and so is the price.
     """
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        if function in CONVOLUTIONS and len(args) > 1 and _kernel_is_longer(*args[:2]):
+        if function in CONVOLUTIONS and len(args) > 1 and _kernel_spans(*args[:2]):
             with torch.autocast("cpu", enabled=False):
                 return function(args[0].float(), *args[1:], **(kwargs or {}))
         return function(*args, **(kwargs or {}))
 
 
-def _kernel_is_longer(images: Tensor, weight: Tensor) -> bool:
+def _kernel_spans(images: Tensor, weight: Tensor) -> bool:
     sides = images.shape[2 - weight.ndim :]  # without a batch, too
-    return any(kernel > side for kernel, side in zip(weight.shape[2:], sides, strict=True))
+    return any(kernel >= max(side, 2) for kernel, side in zip(weight.shape[2:], sides, strict=True))

@@ -28,23 +28,23 @@ def test_the_forward_pass_runs_in_the_half_type_of_the_device_or_as_it_is() -> N
     assert network(images).dtype == torch.float32  # nothing is left switched on
 
 
-@pytest.mark.parametrize("longer", [True, False], ids=["longer", "as long"])
+@pytest.mark.parametrize("spans", [True, False], ids=["as long", "shorter"])
 @pytest.mark.parametrize("transposed", [False, True], ids=["convolution", "transposed"])
-@pytest.mark.parametrize(("sides", "kernel"), [((1, 1), 3), ((6, 2), 3), ((2, 2, 2), 3), ((5, 1, 2), 3), ((8, 6), 7)])
-def test_a_kernel_longer_than_its_map_stays_in_32_bits(
-    sides: tuple[int, ...], kernel: int, transposed: bool, longer: bool
+@pytest.mark.parametrize(("sides", "kernel"), [((1, 1), 3), ((6, 2), 3), ((2, 2, 2), 3), ((5, 1, 2), 3), ((8, 7), 7)])
+def test_a_kernel_as_long_as_its_map_stays_in_32_bits(
+    sides: tuple[int, ...], kernel: int, transposed: bool, spans: bool
 ) -> None:
     kinds = (nn.ConvTranspose2d, nn.ConvTranspose3d) if transposed else (nn.Conv2d, nn.Conv3d)
     layer: nn.Module = kinds[len(sides) - 2](4, 8, kernel, stride=2, padding=kernel // 2)
-    images = torch.randn(2, 4, *(sides if longer else [max(side, kernel) for side in sides]))
+    images = torch.randn(2, 4, *(sides if spans else [max(side, kernel + 1) for side in sides]))
     gradients = []
     for enabled in (True, False):
         layer.zero_grad()
         output = MixedPrecision(enabled)(images, layer)
-        assert output.dtype == (torch.bfloat16 if enabled and not longer else torch.float32)
+        assert output.dtype == (torch.bfloat16 if enabled and not spans else torch.float32)
         output.float().square().sum().backward()
         gradients.append(layer.weight.grad.flatten())
-    if longer:
+    if spans:
         assert torch.equal(*gradients)
     assert F.cosine_similarity(*gradients, dim=0) > 0.999
 
