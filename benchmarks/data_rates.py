@@ -20,8 +20,9 @@ from measuring import Result, compare, parser, ratio_cell, take_turns
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose
 
-from medssl.data import Source, read_datalist, write_phantoms
+from medssl.data import Source, read_datalist
 from medssl.data.prepare import prepare
+from medssl.phantoms import write_phantoms
 from medssl.transforms import LoadStoredd, MiddleStoredCropd, RandStoredCropsd
 
 WORKERS = (0, 1, 2, 4)

@@ -15,9 +15,9 @@ import torch
 from measuring import DEVICE, Result, compare, parser, ratio_cell, take_turns
 from torch import Tensor, nn
 
-from medssl.data.phantoms.batch import draw_batch
 from medssl.networks import build_classifier
 from medssl.networks.backbone import ARCHITECTURES
+from medssl.phantoms.batch import draw_batch
 
 SHAPES = {2: (224, 224), 3: (64, 64, 32)}
 BATCHES = {"cpu": {2: 4, 3: 4}, "cuda": {2: 64, 3: 16}}

@@ -18,7 +18,7 @@ import torch
 from measuring import DEVICE, Result, compare, parser, ratio_cell, take_turns
 from torch import Tensor
 
-from medssl.data.phantoms.batch import draw_batch
+from medssl.phantoms.batch import draw_batch
 from medssl.transforms import LocalShuffle, apply_tables, bezier_tables, to_unit_range
 
 SIZES = ((64, 64, 32), (64, 64, 64), (96, 96, 96))

@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from environment import environment
 
-from medssl.data import Source, write_phantoms
+from medssl.data import Source
 from medssl.data.prepare import prepare
+from medssl.phantoms import write_phantoms
 from medssl.studies import BundleRun
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,9 +14,9 @@ import torch
 from measuring import DEVICE, Result, compare, parser, ratio_cell, take_turns
 from torch import Tensor, nn
 
-from medssl.data.phantoms.batch import draw_batch
 from medssl.losses import partial_bce
 from medssl.networks import build_classifier, classifier_features
+from medssl.phantoms.batch import draw_batch
 from medssl.training import fit_linear_layer
 
 SHAPES = {"cpu": (((64, 64), 64), ((32, 32, 32), 32)), "cuda": (((224, 224), 512), ((96, 96, 64), 64))}

@@ -20,8 +20,9 @@ from typing import Any, Literal
 import torch
 from environment import environment
 
-from medssl.data import Source, write_phantoms
+from medssl.data import Source
 from medssl.data.prepare import prepare
+from medssl.phantoms import write_phantoms
 from medssl.studies.mt_assl import MTASSL, run_mt_assl
 
 RESULTS = Path(__file__).parent / "results"

@@ -34,8 +34,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn import functional as F
 
-from medssl.data.phantoms import CHEST_FINDINGS, HEAD_FINDINGS
-from medssl.data.phantoms.write import Study, draw_study, studies
+from medssl.phantoms import CHEST_FINDINGS, HEAD_FINDINGS
+from medssl.phantoms.write import Study, draw_study, studies
 
 RESULTS = Path(__file__).parent / "results"
 Kind = Literal["chest", "head"]

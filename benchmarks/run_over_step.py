@@ -25,8 +25,9 @@ from measuring import DEVICE, Result, compare, parser, ratio_cell, seconds
 from monai.bundle import ConfigWorkflow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from medssl.data import Source, write_phantoms
+from medssl.data import Source
 from medssl.data.prepare import prepare
+from medssl.phantoms import write_phantoms
 from medssl.studies import BundleRun
 from medssl.training import ReseedEachEpoch, pretext_loss
 

@@ -18,8 +18,9 @@ from typing import Any
 from ignite.engine import Engine, Events
 from measuring import Result, compare, parser, ratio_cell, take_turns
 
-from medssl.data import Source, write_phantoms
+from medssl.data import Source
 from medssl.data.prepare import prepare
+from medssl.phantoms import write_phantoms
 from medssl.studies import BundleRun
 
 HELP, IMPORT, STEP = "`python -m medssl --help`", "`python -c 'import monai'`", "a bundle's first step"

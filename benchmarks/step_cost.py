@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.profiler import profile
 
-from medssl.data.phantoms.batch import draw_batch
 from medssl.networks import build_backbone, fast_layout
+from medssl.phantoms.batch import draw_batch
 from medssl.pretext import TASKS, build_task
 
 BATCHES = {(224, 224): (4, 64), (96, 96, 96): (2, 8), (30, 128, 128): (2, 16), (128, 128, 32): (2, 16)}

@@ -23,8 +23,8 @@ from monai.data import PersistentDataset
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, LoadImaged, RandSpatialCropd
 from scipy.ndimage import zoom
 
-from medssl.data.phantoms.head import draw_head
-from medssl.data.phantoms.write import head_spacing
+from medssl.phantoms.head import draw_head
+from medssl.phantoms.write import head_spacing
 from medssl.transforms import StoredImage, write_stored
 from medssl.transforms.stored import read_box
 

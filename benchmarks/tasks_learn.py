@@ -15,8 +15,8 @@ import torch
 from environment import environment
 from torch import Tensor
 
-from medssl.data.phantoms.batch import draw_batch
 from medssl.networks import Backbone, build_backbone
+from medssl.phantoms.batch import draw_batch
 from medssl.pretext import TASKS, PretextTask, build_task
 
 RESULTS = Path(__file__).parent / "results"

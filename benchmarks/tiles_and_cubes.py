@@ -14,8 +14,8 @@ from measuring import DEVICE, Result, compare, parser, ratio_cell, take_turns
 from torch import Tensor
 from torch.profiler import profile
 
-from medssl.data.phantoms.batch import draw_batch
-from medssl.transforms import cut_tiles, draw_crop_starts, half_overlapping_starts, route_pool
+from medssl.phantoms.batch import draw_batch
+from medssl.pretext.puzzles import cut_tiles, draw_crop_starts, half_overlapping_starts, route_pool
 
 SHAPES = (((224, 224), 16), ((96, 96, 96), 4), ((30, 128, 128), 8))
 GRID = 3

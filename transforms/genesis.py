@@ -11,8 +11,8 @@ from torch import Tensor
 
 from medssl.errors import UserError
 
+from .boxes import box_masks, draw_boxes
 from .intensity import apply_tables, bezier_tables, per_image, to_unit_range, value_range
-from .masks import box_masks, draw_boxes
 from .shuffling import KEYS, draw_keys, draw_windows, last_windows, seen_voxels, shuffle_within
 
 

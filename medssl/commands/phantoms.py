@@ -19,7 +19,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _run(options: argparse.Namespace) -> None:
-    from medssl.data import write_phantoms
+    from medssl.phantoms import write_phantoms
 
     size = options.size[0] if options.size and len(options.size) == 1 else options.size and tuple(options.size)
     table = write_phantoms(options.output, options.kind, options.count, options.seed, size, options.format)

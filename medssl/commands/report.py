@@ -15,6 +15,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _run(options: argparse.Namespace) -> None:
-    from medssl.evaluation import write_report
+    from medssl.report import write_report
 
     print(f"The report: {write_report(options.runs, options.output or options.runs[0] / 'report')}")

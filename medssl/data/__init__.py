@@ -6,7 +6,6 @@ from .datalist import read_datalist, read_exclusive, read_labels, write_datalist
 from .labelled import read_labelled
 from .npz import unpack_npz, unpack_source
 from .partial_labels import is_auroc_defined, label_counts, simulate_partial_labels
-from .phantoms import write_phantoms
 from .preprocessing import stored_preprocessing
 from .sources import Source, merge_sources, name_sources, read_sources, read_tables
 from .splits import fold_patients, split_patients
@@ -37,5 +36,4 @@ __all__ = [
     "unpack_npz",
     "unpack_source",
     "write_datalist",
-    "write_phantoms",
 ]

@@ -12,7 +12,6 @@ from .partial_metrics import PartialAUROC, partial_auroc
 from .prediction_rows import PredictionRows
 from .predictions import Predictions, read_predictions, write_predictions
 from .probes import OnlineProbe, knn_probe
-from .report import write_report
 from .similarity import StreamingCKA, compare_backbones, draw_similarity, similarity_matrix, write_similarity
 from .thresholds import youden_thresholds
 
@@ -44,7 +43,6 @@ __all__ = [
     "similarity_matrix",
     "thumbnails",
     "write_predictions",
-    "write_report",
     "write_similarity",
     "youden_thresholds",
 ]

@@ -8,11 +8,9 @@ from torch import Tensor, nn
 from medssl.errors import UserError
 from medssl.losses import info_nce
 from medssl.networks import Backbone
-from medssl.transforms import cut_tiles, draw_crop_starts, half_overlapping_starts
 
-from .classification import accuracy_metrics
-from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_positive
-from .tile_features import tile_features
+from .puzzles import cut_tiles, draw_crop_starts, half_overlapping_starts, tile_features
+from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics, check_image_size, check_positive
 
 LARGEST_GRID = {2: 7, 3: 4}
 SMALLEST_GRID = 3
@@ -62,10 +60,10 @@ class CPC(PretextTask):
             grid = max(SMALLEST_GRID, min(LARGEST_GRID[backbone.spatial_dims], fitting))
         if grid < SMALLEST_GRID:
             raise UserError(f"cpc: grid must be at least {SMALLEST_GRID}, got {grid}.")
-        check_positive("cpc", temperature=temperature)
+        check_positive(temperature=temperature)
         stride = [side // (grid + 1) for side in image_size]
         self.tile_size = tuple(2 * step for step in stride)
-        check_image_size("cpc", self.tile_size, backbone, what=f"{grid} half-overlapping tiles along each axis, now")
+        check_image_size(self.tile_size, backbone, what=f"{grid} half-overlapping tiles along each axis, now")
         self.grid, self.temperature = grid, temperature
         self.covered = [step * (grid + 1) for step in stride]
         self.register_buffer("starts", half_overlapping_starts(grid, stride).flatten(0, -2), persistent=False)

@@ -49,7 +49,7 @@ class Inpainting(PretextTask):
         image_channels: int = 1,
     ) -> None:
         super().__init__()
-        check_image_size("inpainting", image_size, backbone)
+        check_image_size(image_size, backbone)
         check_share("inpainting", hole=hole)
         self.hole = hole
         self.image_channels = image_channels

@@ -7,10 +7,8 @@ from torch import Tensor, nn
 
 from medssl.networks import Backbone
 
-from .classification import accuracy_metrics
-from .task import Pictures, PretextOutput, PretextTask
-from .tile_features import tile_features
-from .tile_puzzle import TilePuzzle
+from .puzzles import TilePuzzle, tile_features
+from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics
 
 
 class Jigsaw(PretextTask):
@@ -39,7 +37,7 @@ class Jigsaw(PretextTask):
         pool_seed: int = 0,
     ) -> None:
         super().__init__()
-        self.tiles = TilePuzzle("jigsaw", backbone, image_size, grid, permutations, tile_size, pool_seed)
+        self.tiles = TilePuzzle(backbone, image_size, grid, permutations, tile_size, pool_seed)
         self.head = nn.Linear(self.tiles.tiles * backbone.out_channels, permutations)
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:

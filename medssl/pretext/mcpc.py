@@ -10,10 +10,8 @@ from medssl.errors import UserError
 from medssl.losses import info_nce, predictive_ratio
 from medssl.networks import Backbone
 
-from .classification import accuracy_metrics
-from .route_puzzle import RoutePuzzle
-from .task import Pictures, PretextOutput, PretextTask, check_positive
-from .tile_features import tile_features
+from .puzzles import RoutePuzzle, tile_features
+from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics, check_positive
 
 
 class MCPC(PretextTask):
@@ -55,10 +53,10 @@ class MCPC(PretextTask):
         super().__init__()
         if loss not in ("info_nce", "ratio"):
             raise UserError(f"mcpc: loss must be info_nce or ratio, got {loss!r}.")
-        check_positive("mcpc", temperature=temperature)
+        check_positive(temperature=temperature)
         self.loss = loss
         self.temperature = temperature
-        self.routes = RoutePuzzle("mcpc", backbone, image_size, tile_size, routes_per_corner, pool_seed)
+        self.routes = RoutePuzzle(backbone, image_size, tile_size, routes_per_corner, pool_seed)
         self.recurrent = nn.GRU(backbone.out_channels, hidden_channels, batch_first=True)
         self.head = nn.Linear(hidden_channels, backbone.out_channels)
 

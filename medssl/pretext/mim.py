@@ -9,8 +9,8 @@ from torch import Tensor
 
 from medssl.errors import UserError
 from medssl.networks import Backbone
-from medssl.transforms import draw_grid_masks
 
+from .puzzles import draw_grid_masks
 from .reconstruction import (
     build_decoder,
     check_channels,
@@ -52,7 +52,7 @@ class MIM(PretextTask):
         image_channels: int = 1,
     ) -> None:
         super().__init__()
-        check_image_size("mim", image_size, backbone)
+        check_image_size(image_size, backbone)
         check_share("mim", mask_ratio=mask_ratio)
         if not 2 <= grid <= min(image_size):
             raise UserError(f"mim: images of {list(image_size)} have no grid of {grid} patches along each axis.")

@@ -48,7 +48,7 @@ class ModelsGenesis(PretextTask):
         image_channels: int = 1,
     ) -> None:
         super().__init__()
-        check_image_size("models_genesis", image_size, backbone)
+        check_image_size(image_size, backbone)
         for value_name, value in {"shuffle": shuffle, "intensity": intensity, "paint": paint, "inner": inner}.items():
             if not 0 <= value <= 1:
                 raise UserError(f"models_genesis: {value_name} must lie in 0..1, got {value}.")

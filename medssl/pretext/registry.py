@@ -54,4 +54,7 @@ def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **value
     if name not in TASKS:
         raise UserError(f"There is no pretext task {name!r}; choose one of {', '.join(TASKS)}.")
     check_values(name, TASKS[name], values)
-    return TASKS[name](backbone, image_size, **values)
+    try:
+        return TASKS[name](backbone, image_size, **values)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error

@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks import Backbone
-from medssl.transforms import rotate, shape_preserving_rotations
 
-from .classification import accuracy_metrics
-from .task import Pictures, PretextOutput, PretextTask, check_image_size
+from .puzzles import rotate, shape_preserving_rotations
+from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics, check_image_size
 
 
 class Rotation(PretextTask):
@@ -31,7 +30,7 @@ class Rotation(PretextTask):
 
     def __init__(self, backbone: Backbone, image_size: Sequence[int]) -> None:
         super().__init__()
-        check_image_size("rotation", image_size, backbone)
+        check_image_size(image_size, backbone)
         self.spatial_dims = backbone.spatial_dims
         self.rotations = shape_preserving_rotations(image_size)
         self.head = nn.Linear(backbone.out_channels, len(self.rotations))

@@ -8,12 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks import Backbone
-from medssl.transforms import HALF_TURN_PLANES, half_turns
 
-from .classification import accuracy_metrics
-from .task import Pictures, PretextOutput, PretextTask
-from .tile_features import tile_features
-from .tile_puzzle import TilePuzzle
+from .puzzles import HALF_TURN_PLANES, TilePuzzle, half_turns, tile_features
+from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics
 
 GRID = 2
 
@@ -50,7 +47,7 @@ class RubiksCube(PretextTask):
         super().__init__()
         cubes = GRID**backbone.spatial_dims
         permutations = min(100, factorial(cubes)) if permutations is None else permutations
-        self.tiles = TilePuzzle("rubiks_cube", backbone, image_size, GRID, permutations, tile_size, pool_seed)
+        self.tiles = TilePuzzle(backbone, image_size, GRID, permutations, tile_size, pool_seed)
         self.turn_weight = turn_weight
         self.planes = len(HALF_TURN_PLANES[backbone.spatial_dims])
         self.order_head = nn.Linear(cubes * backbone.out_channels, permutations)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from medssl.errors import UserError
 from medssl.networks import Backbone
-from medssl.transforms import cut_tiles, draw_coefficients, draw_crop_starts, draw_partners, mix
 
+from .puzzles import cut_tiles, draw_coefficients, draw_crop_starts, draw_partners, mix
 from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_positive
 
 
@@ -54,13 +54,13 @@ class RVRM(PretextTask):
         if not 0 <= disguise <= 1:
             raise UserError(f"rvrm: disguise must lie in 0..1, got {disguise}.")
         self.crop_size = [side - int(disguise * side / 8) for side in image_size]
-        check_image_size("rvrm", self.crop_size, backbone)
+        check_image_size(self.crop_size, backbone)
         if backbone.in_channels % self.copies:
             raise UserError(
                 f"rvrm sees two images and their mixture at once: the backbone needs three times an image's channels, "
                 f"not {backbone.in_channels}. Set copies: {self.copies} in the config."
             )
-        check_positive("rvrm", alpha=alpha)
+        check_positive(alpha=alpha)
         self.alpha, self.disguise = alpha, disguise
         self.head = nn.Linear(backbone.out_channels, 1)
         # The mean of λ: the first steps need not be spent on finding it.

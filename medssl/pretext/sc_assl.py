@@ -8,9 +8,9 @@ from torch import Tensor
 from medssl.networks import Backbone
 
 from .mcpc import MCPC
+from .puzzles import tile_features
 from .src import SRC
 from .task import PretextOutput, PretextTask
-from .tile_features import tile_features
 
 
 class SCASSL(PretextTask):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from medssl.losses import nt_xent
 from medssl.networks import Backbone
 
+from .puzzles import build_view, describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
 from .task import PretextOutput, PretextTask, check_image_size, check_positive
-from .view_pairs import build_view, describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
 
 
 class SimCLR(PretextTask):
@@ -42,9 +42,9 @@ class SimCLR(PretextTask):
         view: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        check_image_size("simclr", image_size, backbone)
-        check_positive("simclr", temperature=temperature)
-        self.view = build_view("simclr", view, backbone.spatial_dims)
+        check_image_size(image_size, backbone)
+        check_positive(temperature=temperature)
+        self.view = build_view(view, backbone.spatial_dims)
         self.temperature = temperature
         features = backbone.out_channels
         self.head = nn.Sequential(
@@ -57,7 +57,7 @@ class SimCLR(PretextTask):
         Raises:
             UserError: when the batch holds a single image.
         """
-        return draw_view_pairs("simclr", self.view, images), None
+        return draw_view_pairs(self.view, images), None
 
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """NT-Xent of the embeddings."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from medssl.losses import negative_cosine
 from medssl.networks import Backbone
 
+from .puzzles import build_view, describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
 from .task import PretextOutput, PretextTask, check_image_size
-from .view_pairs import build_view, describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
 
 
 class SimSiam(PretextTask):
@@ -47,8 +47,8 @@ class SimSiam(PretextTask):
         view: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        check_image_size("simsiam", image_size, backbone)
-        self.view = build_view("simsiam", view, backbone.spatial_dims)
+        check_image_size(image_size, backbone)
+        self.view = build_view(view, backbone.spatial_dims)
         self.projector = nn.Sequential(
             *_layer(backbone.out_channels, hidden_channels),
             *_layer(hidden_channels, hidden_channels),
@@ -64,7 +64,7 @@ class SimSiam(PretextTask):
         Raises:
             UserError: when the batch holds a single image.
         """
-        return draw_view_pairs("simsiam", self.view, images), None
+        return draw_view_pairs(self.view, images), None
 
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """Negative cosine between prediction and embedding, both ways."""

@@ -7,10 +7,8 @@ from torch import Tensor, nn
 
 from medssl.networks import Backbone
 
-from .classification import accuracy_metrics
-from .route_puzzle import RoutePuzzle
-from .task import Pictures, PretextOutput, PretextTask
-from .tile_features import tile_features
+from .puzzles import RoutePuzzle, tile_features
+from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics
 
 
 class SRC(PretextTask):
@@ -39,7 +37,7 @@ class SRC(PretextTask):
         pool_seed: int = 0,
     ) -> None:
         super().__init__()
-        self.routes = RoutePuzzle("src", backbone, image_size, tile_size, routes_per_corner, pool_seed)
+        self.routes = RoutePuzzle(backbone, image_size, tile_size, routes_per_corner, pool_seed)
         self.head = nn.Linear(self.routes.route_length * backbone.out_channels, len(self.routes.routes))
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:

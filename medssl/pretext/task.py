@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from medssl.errors import UserError
@@ -80,11 +81,10 @@ class PretextTask(nn.Module, ABC):
         return f"{target.item():.3g}"
 
 
-def check_image_size(task: str, image_size: Sequence[int], backbone: Backbone, what: str = "images") -> None:
+def check_image_size(image_size: Sequence[int], backbone: Backbone, what: str = "images") -> None:
     """Refuse sizes that a task cannot give to its backbone.
 
     Args:
-        task: name of the task, for the message.
         image_size: spatial shape of what the backbone gets to see.
         backbone: the backbone.
         what: what it gets to see, for the message.
@@ -94,12 +94,12 @@ def check_image_size(task: str, image_size: Sequence[int], backbone: Backbone, w
     """
     if len(image_size) != backbone.spatial_dims:
         raise UserError(
-            f"{task}: {what} with {len(image_size)} sides ({list(image_size)}) do not fit a backbone for "
+            f"{what} with {len(image_size)} sides ({list(image_size)}) do not fit a backbone for "
             f"{backbone.spatial_dims}D."
         )
     if min(image_size) < backbone.smallest_side:
         raise UserError(
-            f"{task}: {what} of {list(image_size)} are too small for {backbone.name}, which needs at least "
+            f"{what} of {list(image_size)} are too small for {backbone.name}, which needs at least "
             f"{backbone.smallest_side} along every axis. Raise image_size or take another backbone."
         )
 
@@ -128,8 +128,14 @@ def check_values(what: str, constructor: Callable[..., Any], values: Mapping[str
             raise UserError(f"{what}: {name} must be a number, such as {defaults[name]}, got {value!r}.")
 
 
-def check_positive(task: str, **numbers: float) -> None:
+def check_positive(**numbers: float) -> None:
     """Raise `UserError` when one of the named numbers is not positive."""
     for name, number in numbers.items():
         if not number > 0:
-            raise UserError(f"{task}: {name} must be positive, got {number}.")
+            raise UserError(f"{name} must be positive, got {number}.")
+
+
+def accuracy_metrics(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """``accuracy`` of logits ``[B, K]`` for classes ``[B]``, and ``chance`` (1/K) beside it, both detached scalars."""
+    accuracy = (logits.detach().argmax(dim=1) == target).float().mean()
+    return {"accuracy": accuracy, "chance": torch.full_like(accuracy, 1 / logits.shape[1])}

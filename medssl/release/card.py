@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medssl.data import label_counts, read_datalist, read_labels
-from medssl.evaluation.report.figures import baseline_words, inline, mean_auroc, split_figures, triple_text
+from medssl.report.figures import baseline_words, inline, mean_auroc, split_figures, triple_text
 
 from .metadata import OWN_ENTRIES
 from .model import Model

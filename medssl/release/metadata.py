@@ -5,8 +5,8 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 from medssl.errors import UserError
-from medssl.evaluation.report.figures import mean_auroc, split_figures
-from medssl.evaluation.report.run_folders import RunFolder
+from medssl.report.figures import mean_auroc, split_figures
+from medssl.runs import Run
 
 from .model import Model
 
@@ -77,7 +77,7 @@ def metadata(
     }
 
 
-def evaluation_figures(run: RunFolder) -> dict[str, float]:
+def evaluation_figures(run: Run) -> dict[str, float]:
     """The figures of the test split by name, with the ends of their intervals; empty where it was not evaluated."""
     figures = split_figures(run, "test")
     if not figures:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from medssl.data import image_word
 from medssl.errors import UserError
-from medssl.evaluation.report.run_folders import RunFolder, read_run_folder
 from medssl.networks import (
     ARCHITECTURES,
     build_classifier,
@@ -19,6 +18,7 @@ from medssl.networks import (
     network_description,
     output_layer,
 )
+from medssl.runs import Run, read_run
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Model:
         image_size: spatial shape of what it sees.
     """
 
-    run: RunFolder
+    run: Run
     classes: list[str]
     outputs: int
     config: dict[str, Any]
@@ -79,7 +79,7 @@ def read_model(path: str | Path) -> Model:
         UserError: it is no run, or has not come to weights yet, or these are damaged.
         MissingFileError: the description of the weights is missing.
     """
-    run = read_run_folder(path)
+    run = read_run(path)
     if (run.path / "model.pt").is_file():
         return _classifier(run)
     if (run.path / "backbone.pt").is_file():
@@ -90,7 +90,7 @@ def read_model(path: str | Path) -> Model:
     )
 
 
-def _classifier(run: RunFolder) -> Model:
+def _classifier(run: Run) -> Model:
     needed = ("architecture", "spatial_dims", "in_channels", "labels", "image_size")
     _check_described(run, "model.json", needed)
     name, dims, channels, labels, size = (run.description[key] for key in needed)
@@ -99,7 +99,7 @@ def _classifier(run: RunFolder) -> Model:
     return Model(run, list(labels), len(labels), config, modules, network.state_dict(), list(size))
 
 
-def _backbone(run: RunFolder) -> Model:
+def _backbone(run: Run) -> Model:
     _check_described(run, "backbone.json", ("backbone", "network", "image_size"))
     backbone = load_backbone(run.path / "backbone.pt")
     config, modules = _config(backbone.name, backbone.spatial_dims, backbone.in_channels, 1)
@@ -114,7 +114,7 @@ def _backbone(run: RunFolder) -> Model:
     return Model(run, [], backbone.out_channels, config, modules, state, size)
 
 
-def _check_described(run: RunFolder, file: str, needed: tuple[str, ...]) -> None:
+def _check_described(run: Run, file: str, needed: tuple[str, ...]) -> None:
     of_volumes = ("window", "spacing") if len(run.description.get("image_size", [])) == 3 else ()
     missing = [key for key in (*needed, *of_volumes) if key not in run.description]
     if missing:

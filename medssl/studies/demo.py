@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from medssl.data import Source, write_phantoms
+from medssl.data import Source
 from medssl.data.prepare import prepare
 from medssl.errors import UserError
-from medssl.evaluation import write_report
 from medssl.files import write_json
+from medssl.phantoms import write_phantoms
+from medssl.report import write_report
 
 from .bundle_runs import BundleRun, mix_in
 from .comparison import PRETRAINED, RANDINI, Comparison, comparison_table, say, summarise

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from medssl.data.phantoms.batch import draw_batch
 from medssl.files import whole_file
 from medssl.networks import build_backbone
+from medssl.phantoms.batch import draw_batch
 from medssl.pretext import TASKS, Pictures, PretextTask, build_task
 from medssl.training.logs.pictures import puzzle_images, show_image
 

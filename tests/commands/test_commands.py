@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from medssl.__main__ import COMMANDS, main
-from medssl.data import Source, write_phantoms
+from medssl.data import Source
 from medssl.data.prepare import prepare
 from medssl.networks import build_backbone, save_backbone
+from medssl.phantoms import write_phantoms
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda module: module.__name__.rpartition(".")[2])

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from medssl.data import Source, write_phantoms
+from medssl.data import Source
 from medssl.data.prepare import prepare
+from medssl.phantoms import write_phantoms
 
 HEAD_SIZE = (32, 32, 32)
 

@@ -14,8 +14,9 @@ import pytest
 from ct_series import series_of_three_kinds
 from monai.bundle import ConfigWorkflow
 
-from medssl.data import write_datalist, write_phantoms
+from medssl.data import write_datalist
 from medssl.evaluation import Predictions, partial_auroc, read_predictions
+from medssl.phantoms import write_phantoms
 from medssl.release import export_run
 from medssl.release.checks.bundle import own_scripts
 from medssl.studies import BundleRun

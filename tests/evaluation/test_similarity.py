@@ -11,11 +11,12 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from medssl.data import Source, read_datalist, stored_preprocessing, write_phantoms
+from medssl.data import Source, read_datalist, stored_preprocessing
 from medssl.data.prepare import prepare
 from medssl.evaluation import StreamingCKA, draw_similarity, similarity_matrix, write_similarity
 from medssl.losses import linear_cka
 from medssl.networks import build_backbone, save_backbone
+from medssl.phantoms import write_phantoms
 from medssl.studies import bundle_folder
 
 CHEST, HEAD, WINDOW = [48, 48], [32, 32, 16], [-50.0, 150.0]

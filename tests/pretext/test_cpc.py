@@ -226,5 +226,5 @@ def test_the_default_grid_is_refused_only_where_the_smallest_is(name: str) -> No
         if smallest_fits:
             CPC(backbone, (side, side))
         else:
-            with pytest.raises(ValueError, match="cpc: 3 half-overlapping tiles"):
+            with pytest.raises(ValueError, match="3 half-overlapping tiles"):
                 CPC(backbone, (side, side))

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medssl.data.phantoms.batch import draw_batch
 from medssl.networks import build_backbone
+from medssl.phantoms.batch import draw_batch
 from medssl.pretext import build_task
 from medssl.training import feature_spread
 

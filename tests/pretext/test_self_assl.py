@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from medssl.data.phantoms.batch import draw_batch
 from medssl.losses import linear_cka
 from medssl.networks import Backbone, build_backbone, save_backbone
+from medssl.phantoms.batch import draw_batch
 from medssl.pretext import PretextModel, SelfAggregation, build_self_aggregation, build_task
 from medssl.training import check_batches
 

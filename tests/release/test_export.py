@@ -162,7 +162,7 @@ def test_scripts_find_their_decoders_beside_a_folder_of_a_modules_name(exported:
 
 def test_modules_of_one_name_cannot_travel_together() -> None:
     with pytest.raises(ValueError, match="would be one file in scripts"):
-        travelling_modules(["medssl.readers.radiograph", "medssl.data.phantoms.radiograph"])
+        travelling_modules(["medssl.readers.radiograph", "medssl.phantoms.radiograph"])
 
 
 def parsed(bundle: Path, **values: Any) -> ConfigParser:

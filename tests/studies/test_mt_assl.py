@@ -14,10 +14,11 @@ import yaml
 from ignite.engine import Engine
 
 from medssl.__main__ import main
-from medssl.data import Source, read_datalist, read_labels, write_datalist, write_phantoms
+from medssl.data import Source, read_datalist, read_labels, write_datalist
 from medssl.data.prepare import prepare
 from medssl.losses import linear_cka
 from medssl.networks import load_backbone
+from medssl.phantoms import write_phantoms
 from medssl.studies import bundle_folder, mix_in
 from medssl.studies.greedy_search import Row
 from medssl.studies.mt_assl import MTASSL

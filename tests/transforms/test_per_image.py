@@ -9,14 +9,7 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, RandFlip, RandFlipd
 from torch import Tensor
 
-from medssl.transforms import (
-    BezierIntensity,
-    ContrastiveView,
-    LocalShuffle,
-    Painting,
-    RandPerImage,
-    RandPerImaged,
-)
+from medssl.transforms import BezierIntensity, ContrastiveView, LocalShuffle, Painting, RandPerImage, RandPerImaged
 
 SHAPES = [(1, 20, 20), (3, 14, 22), (1, 10, 12, 7)]  # channels, then the image
 AUGMENTATIONS = [ContrastiveView(), BezierIntensity(1.0), LocalShuffle(1.0, 1.0), Painting(1.0)]

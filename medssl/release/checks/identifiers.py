@@ -22,7 +22,7 @@ import pandas as pd
 from medssl.data import read_datalist
 from medssl.data.datalist import SPLITS
 from medssl.errors import UserError
-from medssl.evaluation.report.run_folders import read_run_folder
+from medssl.runs import read_run
 
 WORD = re.compile(r"[^\W_]+")
 BEHIND_A_PERSON = re.compile(r"(?<![^\W_])(?:(?:patient|subject|person)(?:[_ ]?id)?|pid|mrn)[\s_:=#'\"]{0,5}$")
@@ -53,7 +53,7 @@ def run_names(run: Path) -> Names:
     Raises:
         UserError: it is no run, or knows of no image any more.
     """
-    datalist = Path(read_run_folder(run).text("datalist") or "nowhere")
+    datalist = Path(read_run(run).text("datalist") or "nowhere")
     patients, images, others = set[str](), list[Image](), set[str]()
     if datalist.is_file():
         for split in SPLITS:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from medssl.errors import UserError
-from medssl.evaluation.report.run_folders import RunFolder
 from medssl.networks import load_state_dict, read_description
+from medssl.runs import Run
 
 from ..bundle_runs import BundleRun
 from .guides import Affinity
@@ -22,7 +22,7 @@ Results = Mapping[tuple[str, int], float]
 """Name and epoch of a pre-training → mAUROC after fine-tuning from there."""
 
 
-def finetuned_results(pretrainings: Sequence[PretrainingRun], finetunings: Sequence[RunFolder]) -> Results:
+def finetuned_results(pretrainings: Sequence[PretrainingRun], finetunings: Sequence[Run]) -> Results:
     """The mAUROC on the test split of each kept backbone that was fine-tuned, the mean where several runs did it.
 
     Pre-trainings of one seed begin with the same random weights, so a fine-tuning from epoch 0 of one serves all.
@@ -81,7 +81,7 @@ def _last(run: PretrainingRun) -> int:
     return int(read_description(run.path / "backbone.pt")["epochs"])
 
 
-def _result(folder: RunFolder) -> float:
+def _result(folder: Run) -> float:
     value = folder.metrics.get("splits", {}).get(SPLIT, {}).get("mAUROC")
     if value is None:
         raise UserError(f"{folder.path / 'metrics.json'} has no mAUROC of the {SPLIT} split: evaluate the run on it.")

@@ -10,9 +10,9 @@ from monai.bundle import ConfigParser
 
 from medssl.data import stored_preprocessing
 from medssl.errors import UserError, user_error
-from medssl.evaluation.report.run_folders import RunFolder
 from medssl.networks import Backbone, load_backbone, read_description
 from medssl.pretext import PretextModel
+from medssl.runs import Run
 
 
 class PretrainingRun:
@@ -29,7 +29,7 @@ class PretrainingRun:
         UserError: when the run kept no backbones.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: Run) -> None:
         self.path = folder.path
         self.name = folder.path.resolve().name
         found = sorted((folder.path / "backbones").glob("epoch_*.pt"))

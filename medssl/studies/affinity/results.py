@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from rich.box import SIMPLE
 from rich.table import Table
 
-from medssl.evaluation.report.plots import COLOURS, QUIET, STYLE
 from medssl.files import whole_file
+from medssl.report.plots import COLOURS, QUIET, STYLE
 
 from .agreement import GUIDES, agreement, points
 from .guides import Affinity

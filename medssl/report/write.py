@@ -1,0 +1,56 @@
+"""The report of one or several runs as a page to read, to print and to hand on: ``report.html`` and ``report.md``.
+
+It names no patient, no image and no folder of the machine. Its Grad-CAM pictures show images of the split, though.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medssl.errors import UserError
+from medssl.files import whole_file, write_text
+from medssl.runs import Run, read_run, shown_path
+
+from .comparison import comparison_sections
+from .finetuning import finetuning_sections
+from .page import Picture, html, markdown
+from .pretraining import pretraining_sections
+
+
+def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
+    """Write ``report.html`` (one file that needs no other), ``report.md``, and the pictures as PNG files.
+
+    Args:
+        runs: folders of runs, fine-tuning or pre-training; each further fine-tuning is compared with the first.
+        output: folder to write to.
+
+    Returns:
+        Path of ``report.html``.
+
+    Raises:
+        UserError: when there is no run, a folder is none, or a file in it is damaged. What a run has not done yet is
+            no mistake: the page says so, with the command that does it.
+    """
+    if not runs:
+        raise UserError("There is nothing to report on: give the folder of at least one run.")
+    folders = [read_run(path) for path in runs]
+    named = dict(zip(_names(folders), folders, strict=True))
+    sections = comparison_sections({name: run for name, run in named.items() if not run.is_pretraining})
+    for name, run in named.items():
+        sections += pretraining_sections(name, run) if run.is_pretraining else finetuning_sections(name, run)
+    output = Path(output)
+    for picture in (part for section in sections for part in section.parts if isinstance(part, Picture)):
+        with whole_file(output / picture.file) as temporary:
+            temporary.write_bytes(picture.png)
+    title = f"Report: {', '.join(named)}" if len(named) < 3 else f"Report of {len(named)} runs"
+    write_text(output / "report.md", markdown(title, sections))
+    write_text(output / "report.html", html(title, sections))
+    return output / "report.html"
+
+
+def _names(folders: Sequence[Run]) -> list[str]:
+    """What to call each run: its folder, with a number where two would be called the same."""
+    names = [shown_path(folder.path) for folder in folders]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})"
+        for place, name in enumerate(names)
+    ]
