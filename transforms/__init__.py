@@ -19,8 +19,10 @@ from .stored import (
     StoredImage,
     write_stored,
 )
+from .view import WINDOWS, View
 
 __all__ = [
+    "WINDOWS",
     "Accounted",
     "BezierIntensity",
     "ContrastiveView",
@@ -42,6 +44,7 @@ __all__ = [
     "ResizeRadiograph",
     "ResizeRadiographd",
     "StoredImage",
+    "View",
     "apply_tables",
     "bezier_tables",
     "blur",

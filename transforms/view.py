@@ -1,0 +1,173 @@
+"""What a network sees of an image: its size, grey values and spacing, and the transforms that make it so.
+
+One `View` goes from `prepare`, which proposes it, through training into what stands beside the weights, and rules
+whatever is done with them later.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any, Self
+
+from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, ResizeWithPadOrCropd, ScaleIntensityRanged
+
+from medssl.errors import UserError
+
+from .accounted import Accounted
+from .load_radiograph import ResizeRadiographd
+from .load_volume import ResampleVolumed
+from .stored import LoadStoredd, MiddleStoredCropd, RandStoredCropsd
+
+WINDOWS = {"lung": (-1350.0, 150.0), "soft_tissue": (-160.0, 240.0), "brain": (0.0, 80.0), "bone": (-500.0, 1300.0)}
+"""Windows of CT by name, in HU: those of centre and width −600 1500, 40 400, 40 80, 400 1800."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network sees of an image.
+
+    Args:
+        spatial_dims: 2 (radiographs) or 3 (volumes).
+        image_size: [rows, columns] of the whole radiograph; voxels of a box of a volume.
+        window: of a volume, in the file's units (HU), which become −1 … 1; two numbers or a name of `WINDOWS`. None
+            for radiographs and for volumes whose units mean nothing: these get mean 0 and standard deviation 1.
+        spacing: sides of a volume's voxels along X, Y, Z in mm, where −1 keeps the file's own; None for radiographs.
+        modality: of the images, as DICOM calls it (`DX`, `CT`, `MR`, …); "" where nobody says.
+
+    Raises:
+        UserError: for values that mean nothing; names them.
+    """
+
+    spatial_dims: int
+    image_size: tuple[int, ...]
+    window: tuple[float, float] | None = None
+    spacing: tuple[float, float, float] | None = None
+    modality: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", _image_size(self.spatial_dims, self.image_size))
+        object.__setattr__(self, "window", _window(self.spatial_dims, self.window))
+        if self.spacing is not None:
+            object.__setattr__(self, "spacing", tuple(float(side) for side in self.spacing))
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any], source: str = "The description") -> Self:
+        """The view that a description holds, such as that of a model; what else stands in it does not count.
+
+        Args:
+            description: with `image_size` at least.
+            source: where it is from, for the message.
+
+        Raises:
+            UserError: it says nothing of the image size, or what means nothing.
+        """
+        if not description.get("image_size"):
+            raise UserError(f"{source} does not say what the network sees: it has no image_size.")
+        network = description.get("network") or {}
+        axes = description.get("spatial_dims") or network.get("spatial_dims") or len(description["image_size"])
+        values = {field.name: description.get(field.name) for field in fields(cls)}
+        return cls(**{**values, "spatial_dims": int(axes), "modality": str(description.get("modality") or "")})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in a description: plain numbers, lists and words; what does not apply is left out."""
+        described = {
+            "spatial_dims": self.spatial_dims,
+            "image_size": list(self.image_size),
+            "intensity": self.intensity,
+            "modality": self.modality,
+        }
+        volume = {"spacing": self.spacing, "window": self.window}
+        return described | {name: list(value) for name, value in volume.items() if value is not None}
+
+    @property
+    def intensity(self) -> str:
+        """What becomes of the grey values, in words."""
+        if self.window is None:
+            return "each image minus its mean, over its standard deviation"
+        return "the window of HU mapped to -1 .. 1"
+
+    @property
+    def fill(self) -> float:
+        """The value, in the file's units, of what lies outside an image."""
+        return self.window[0] if self.window else 0.0
+
+    def differences(self, other: "View") -> list[str]:
+        """In which this one differs from another, one phrase a property; a modality that is not stated does not."""
+        names = ("spatial_dims", "image_size", "window", "spacing", "modality")
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        return [
+            f"{name} {_shown(own)} instead of {_shown(value)}"
+            for name, own, value in pairs
+            if own != value and (name != "modality" or (own and value))
+        ]
+
+    def stored(self) -> Compose:
+        """From an item whose `image` is a prepared file to the tensor [1, *image_size]; nothing is random.
+
+        It is the whole radiograph, or the box about the middle of a volume.
+        """
+        if self.spatial_dims == 2:
+            load = LoadStoredd("image", self.image_size)
+        else:
+            load = MiddleStoredCropd("image", self.image_size, self.fill)  # type: ignore[assignment]
+        return Compose([load, *self._grey_values(), EnsureTyped("image", track_meta=False)])
+
+    def random_crops(self, samples: int = 1) -> Compose:
+        """As `stored`, but `samples` random boxes of a volume, as a list of items.
+
+        Raises:
+            UserError: for several crops of a radiograph, which is always seen whole.
+        """
+        if self.spatial_dims == 2:
+            if samples != 1:
+                raise UserError(f"crops_per_volume is {samples}, but a radiograph is always seen whole: leave it out.")
+            return self.stored()
+        crops = RandStoredCropsd("image", self.image_size, samples, self.fill)
+        return Compose([crops, *self._grey_values(), EnsureTyped("image", track_meta=False)])
+
+    def files(self) -> Accounted:
+        """From an item whose `image` is a `medssl.readers.Study` to what `stored` would give of it, once prepared."""
+        if self.spatial_dims == 2:
+            steps: list[Any] = [ResizeRadiographd("image", self.image_size), *self._grey_values()]
+        else:
+            crop = ResizeWithPadOrCropd("image", self.image_size, value=self.fill)
+            steps = [ResampleVolumed("image", self.spacing or (-1, -1, -1)), crop, *self._grey_values()]
+        modality = self.modality or ("CT" if self.window else "")  # whose HU the window means
+        return Accounted(Compose([*steps, EnsureTyped("image", track_meta=False)]), self.image_size, modality)
+
+    def _grey_values(self) -> list[Any]:
+        if self.window is None:
+            return [NormalizeIntensityd("image")]
+        return [ScaleIntensityRanged("image", *self.window, b_min=-1.0, b_max=1.0, clip=True)]
+
+
+def _image_size(spatial_dims: int, size: Any) -> tuple[int, ...]:
+    if spatial_dims not in (2, 3):
+        raise UserError(f"spatial_dims must be 2 (radiographs) or 3 (volumes), not {spatial_dims!r}.")
+    sides = list(size) if isinstance(size, Sequence) and not isinstance(size, str) else []
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    if len(sides) != spatial_dims or not whole:
+        example = {2: "[224,224]", 3: "[128,128,32]"}[spatial_dims]
+        raise UserError(f"image_size is {size!r}, and must be {spatial_dims} whole numbers, such as {example}.")
+    return tuple(sides)
+
+
+def _window(spatial_dims: int, window: Any) -> tuple[float, float] | None:
+    if window is None:
+        return None
+    if spatial_dims == 2:
+        raise UserError("A window is for volumes: radiographs have no units; leave it out.")
+    ends = WINDOWS.get(window) if isinstance(window, str) else window
+    numbers = isinstance(ends, Sequence) and all(
+        isinstance(end, int | float) and not isinstance(end, bool) and isfinite(end) for end in ends
+    )
+    if not numbers or ends is None or len(ends) != 2 or ends[0] >= ends[1]:
+        raise UserError(
+            f"window is {window!r}, and must be two numbers, the lower first, such as [-160,240], or one of "
+            f"{', '.join(WINDOWS)}."
+        )
+    return float(ends[0]), float(ends[1])
+
+
+def _shown(value: Any) -> str:
+    return " × ".join(f"{side:g}" for side in value) if isinstance(value, tuple) else str(value)
