@@ -1,18 +1,44 @@
-"""What a run left in its folder, read for a report: config, figures, curves. Nothing of it is executed."""
+"""A run's folder: the names of its files, what a run left in them, and the commands that go on from it.
+
+The ground floor of the house: every room may use it. Nothing that stands in a folder is executed.
+"""
 
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
-
-import yaml
+from typing import Any, Self
 
 from medssl.errors import UserError
 
+CONFIG, EVALUATION_CONFIG, INFERENCE_CONFIG = "config.yaml", "evaluate.yaml", "inference.yaml"
+"""The resolved configs of training, evaluation and inference, for the record."""
+METRICS = "metrics.json"
+MODEL, MODEL_DESCRIPTION = "model.pt", "model.json"
+BACKBONE, BACKBONE_DESCRIPTION = "backbone.pt", "backbone.json"
+BACKBONES, PRETEXT_MODELS = "backbones", "pretext_models"
+"""Folders of what a pre-training kept along its epochs, see `kept_file`."""
+CHECKPOINTS = "checkpoints"
+REPORT = "report"
+
 Curves = dict[str, tuple[list[int], list[float]]]
 """Name of a metric → epochs and values."""
+
+
+def predictions_file(split: str = "") -> str:
+    """The probabilities of a split; without one, those of an inference."""
+    return f"predictions_{split}.csv" if split else "predictions.csv"
+
+
+def grad_cam_file(split: str) -> str:
+    """The Grad-CAM panels of a split."""
+    return f"gradcam_{split}.png"
+
+
+def kept_file(epoch: int | None = None) -> str:
+    """The weights of an epoch in `BACKBONES` and `PRETEXT_MODELS`; without one, the pattern of all of them."""
+    return "epoch_*.pt" if epoch is None else f"epoch_{epoch:04d}.pt"
 
 
 @dataclass(frozen=True)
@@ -21,9 +47,9 @@ class Run:
 
     Attributes:
         path: of the folder.
-        config: the training's ``config.yaml``, empty where there is none.
-        metrics: ``metrics.json``, likewise.
-        description: ``model.json`` or ``backbone.json``, likewise.
+        config: the training's config, empty where there is none.
+        metrics: the figures, likewise.
+        description: of the model or the backbone, likewise.
     """
 
     path: Path
@@ -31,16 +57,52 @@ class Run:
     metrics: Mapping[str, Any]
     description: Mapping[str, Any]
 
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a run.
+
+        Raises:
+            UserError: when the folder is no run, or a file in it is damaged.
+        """
+        path = Path(path)
+        if not (path / CONFIG).is_file() and not (path / METRICS).is_file():
+            raise UserError(
+                f"{path} is no run: it has neither {CONFIG} nor {METRICS}. Give the output_dir of a bundle."
+            )
+        description = _read(path / MODEL_DESCRIPTION) or _read(path / BACKBONE_DESCRIPTION)
+        return cls(path, _read(path / CONFIG), _read(path / METRICS), description)
+
     @property
     def is_pretraining(self) -> bool:
         """Whether it trained a backbone on pretext tasks."""
         return "tasks" in self.config or "metrics" in self.metrics
 
     @property
+    def bundle(self) -> str:
+        """The name of the bundle, as the run recorded it; of the first edition's, whose names were others, by kind."""
+        return str(self.config.get("bundle") or ("pretrain" if self.is_pretraining else "finetune"))
+
+    @property
     def spatial_dims(self) -> int:
-        """2 or 3."""
+        """2 or 3; 2 where the run does not say, for it has no weights yet."""
         network = self.config.get("backbone" if self.is_pretraining else "network_def", {})
-        return int(self.description.get("spatial_dims") or network.get("spatial_dims") or 2)
+        stated = (
+            self.description.get("spatial_dims"),
+            self.description.get("network", {}).get("spatial_dims"),
+            len(self.description.get("image_size", [])),
+            network.get("spatial_dims") if isinstance(network, Mapping) else None,
+        )
+        return next((dims for dims in stated if dims in (2, 3)), 2)
+
+    @property
+    def modality(self) -> str:
+        """Of the images, as DICOM calls it; "" where nobody said."""
+        return str(self.description.get("modality") or "")
+
+    @property
+    def data(self) -> str:
+        """The folder or datalist that it was trained on, "" where its config does not say."""
+        return self.text("data") or self.text("datalist")
 
     def text(self, name: str) -> str:
         """The value of an id of the config as text; "" where there is none.
@@ -53,7 +115,7 @@ class Run:
     def pretraining_description(self) -> Mapping[str, Any]:
         """The description beside the weights that a fine-tuning began with; empty where it is not to be found."""
         start = Path(self.text("pretrained") or "nowhere")
-        return _read((start / "backbone.pt" if start.is_dir() else start).with_suffix(".json"))
+        return _read((start / BACKBONE if start.is_dir() else start).with_suffix(".json"))
 
     def curves(self) -> Curves:
         """Every scalar of the TensorBoard log."""
@@ -65,20 +127,26 @@ class Run:
             name: ([event.step for event in all_], [event.value for event in all_]) for name, all_ in scalars.items()
         }
 
+    def resume_command(self) -> str:
+        """What to type to go on with the training."""
+        return f"{_BUNDLE_RUN} {shown_path(self.path)}/{CONFIG} --output_dir {shown_path(self.path)} --resume True"
 
-def read_run(path: str | Path) -> Run:
-    """Read a run.
+    def evaluate_command(self) -> str:
+        """What to type to evaluate it on the test split."""
+        data = shown_path(self.data) if self.data else "DATA"
+        config = f"bundles/{self.bundle}/configs/evaluate.yaml"
+        return f"{_BUNDLE_RUN} {config} --data {data} --output_dir {shown_path(self.path)}"
 
-    Raises:
-        UserError: when the folder is no run, or a file in it is damaged.
-    """
-    path = Path(path)
-    if not (path / "config.yaml").is_file() and not (path / "metrics.json").is_file():
-        raise UserError(
-            f"{path} is no run: it has neither config.yaml nor metrics.json. Give the output_dir of a bundle."
-        )
-    config, metrics = _read(path / "config.yaml"), _read(path / "metrics.json")
-    return Run(path, config, metrics, _read(path / "model.json") or _read(path / "backbone.json"))
+    def report_command(self) -> str:
+        """What to type for a page on it."""
+        return f"python -m medssl report {shown_path(self.path)}"
+
+    def export_command(self) -> str:
+        """What to type for a bundle of it."""
+        return f"python -m medssl export {shown_path(self.path)} --to BUNDLE"
+
+
+_BUNDLE_RUN = "python -m monai.bundle run --config_file"
 
 
 def _followed(config: Mapping[str, Any], name: str, behind: frozenset[str]) -> str:
@@ -93,6 +161,8 @@ def _followed(config: Mapping[str, Any], name: str, behind: frozenset[str]) -> s
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import yaml  # not needed for names
+
     if not path.is_file():
         return {}
     try:

@@ -18,7 +18,7 @@ from medssl.networks import (
     network_description,
     output_layer,
 )
-from medssl.runs import Run, read_run
+from medssl.runs import Run
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_model(path: str | Path) -> Model:
         UserError: it is no run, or has not come to weights yet, or these are damaged.
         MissingFileError: the description of the weights is missing.
     """
-    run = read_run(path)
+    run = Run.read(path)
     if (run.path / "model.pt").is_file():
         return _classifier(run)
     if (run.path / "backbone.pt").is_file():

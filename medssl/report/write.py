@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medssl.errors import UserError
 from medssl.files import whole_file, write_text
-from medssl.runs import Run, read_run, shown_path
+from medssl.runs import Run, shown_path
 
 from .comparison import comparison_sections
 from .finetuning import finetuning_sections
@@ -32,7 +32,7 @@ def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
     """
     if not runs:
         raise UserError("There is nothing to report on: give the folder of at least one run.")
-    folders = [read_run(path) for path in runs]
+    folders = [Run.read(path) for path in runs]
     named = dict(zip(_names(folders), folders, strict=True))
     sections = comparison_sections({name: run for name, run in named.items() if not run.is_pretraining})
     for name, run in named.items():

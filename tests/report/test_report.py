@@ -17,7 +17,7 @@ from medssl.evaluation import Predictions, compare_runs, figures, write_predicti
 from medssl.files import write_json, write_text
 from medssl.report import write_report
 from medssl.report.plots import draw_curves, png
-from medssl.runs import Run, read_run, shown_path
+from medssl.runs import Run, shown_path
 from medssl.studies import bundle_folder
 
 LABELS = ["Effusion", "Mass", "Pleural|$thickening$ <b>", "Hernia"]
@@ -372,7 +372,7 @@ def test_a_config_is_read_and_not_run(tmp_path: Path, monkeypatch: pytest.Monkey
         "code": f"$open({str(tmp_path / 'made')!r}, 'w')", "rate": 0.01,
     }  # fmt: skip
     write_text(tmp_path / "config.yaml", yaml.safe_dump(values))
-    run = read_run(tmp_path)
+    run = Run.read(tmp_path)
     assert run.text("datalist") == "data/nih/datalist.json"
     assert [run.text(name) for name in ("circle", "code", "absent", "rate")] == ["", "", "", "0.01"]
     assert not (tmp_path / "made").exists()

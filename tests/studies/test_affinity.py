@@ -18,7 +18,7 @@ from medssl.data import Source, read_datalist
 from medssl.data.prepare import prepare
 from medssl.losses import PartialBCELoss
 from medssl.phantoms import write_phantoms
-from medssl.runs import read_run
+from medssl.runs import Run
 from medssl.studies import BundleRun
 from medssl.studies.affinity import (
     Affinity,
@@ -45,7 +45,7 @@ class Runs(NamedTuple):
     affinities: list[Affinity]
 
     def pretraining(self, task: str) -> PretrainingRun:
-        return PretrainingRun(read_run(self.folder / task))
+        return PretrainingRun(Run.read(self.folder / task))
 
 
 def run_bundle(datalist: Path, output: Path, *parts: str, **values: Any) -> None:
@@ -153,7 +153,7 @@ def test_a_measurement_can_be_repeated_and_needs_no_heads_for_the_proxy(runs: Ru
 
 def test_what_is_missing_is_named_once_and_its_command_takes_the_kept_weights(runs: Runs) -> None:
     pretrainings = [runs.pretraining(task) for task in ("rotation", "rvrm", "src")]
-    results = finetuned_results(pretrainings, [read_run(runs.folder / "last")])
+    results = finetuned_results(pretrainings, [Run.read(runs.folder / "last")])
     missing = missing_finetunings(results, pretrainings)
     assert [(run.name, epoch) for run, epoch in missing] == [("rotation", 0), ("rvrm", 0), ("rvrm", 1), ("src", 1)]
     command = finetune_command(*missing[2], runs.datalist)

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from medssl.errors import UserError
-from medssl.runs import read_run
+from medssl.runs import Run
 
 from .finetuned import finetune_command, finetuned_results, missing_finetunings, with_results
 from .guides import Affinity, Images, measure
@@ -50,7 +50,7 @@ def run_affinity(
     """
     if batches < 2:
         raise UserError(f"The gradient affinity is a mean over at least 2 batches, not {batches}.")
-    datalist, output, folders = Path(datalist), Path(output), [read_run(path) for path in runs]
+    datalist, output, folders = Path(datalist), Path(output), [Run.read(path) for path in runs]
     pretrainings = [PretrainingRun(folder) for folder in folders if folder.is_pretraining]
     _check_names(pretrainings)
     results = finetuned_results(pretrainings, [folder for folder in folders if not folder.is_pretraining])
