@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from medssl import runs
+
 BASELINES = {"pixels": "logistic regression on few pixels", "untrained": "probe of the untrained backbone"}
 
 
@@ -15,12 +17,12 @@ def closing_line(run: str | Path, split: str) -> str:
         split: its name.
     """
     run = Path(run)
-    figures = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["splits"][split]
+    figures = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))["splits"][split]
     mean = _triple([figures["mAUROC"], *(figures["mAUROC_interval"] or (None, None))])
     beside = [
         f"{BASELINES[name]} {_triple(baseline['mAUROC'])}" for name, baseline in figures.get("baselines", {}).items()
     ]
-    names = ("metrics.json", f"predictions_{split}.csv", f"gradcam_{split}.png")
+    names = (runs.METRICS, runs.predictions_file(split), runs.grad_cam_file(split))
     files = ", ".join(name for name in names if (run / name).is_file())
     comparison = f" (beside it: {', '.join(beside)})" if beside else ""
     return f"mAUROC on {split}: {mean}{comparison}\n{run}: {files}. As a page: python -m medssl report {run}"

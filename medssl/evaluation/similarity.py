@@ -21,6 +21,7 @@ from medssl.data import read_datalist, store_settings, stored_preprocessing
 from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file
 from medssl.networks import load_backbone, read_description
+from medssl.runs import BACKBONE
 
 
 class StreamingCKA:
@@ -128,11 +129,11 @@ def named_backbones(runs: Sequence[str | Path]) -> dict[str, Path]:
         MissingFileError: when there is no such file.
         UserError: when one is named twice.
     """
-    paths = [Path(run) / "backbone.pt" if Path(run).is_dir() else Path(run) for run in runs]
+    paths = [Path(run) / BACKBONE if Path(run).is_dir() else Path(run) for run in runs]
     for path in paths:
         if not path.is_file():
             raise MissingFileError(f"There is no {path}: give the output_dir of a pre-training that has ended.")
-    shown = [path.resolve().parent if path.name == "backbone.pt" else path.resolve().with_suffix("") for path in paths]
+    shown = [path.resolve().parent if path.name == BACKBONE else path.resolve().with_suffix("") for path in paths]
     twice = [path for path in shown if shown.count(path) > 1]
     if twice:
         raise UserError(f"{twice[0]} is named twice: name each backbone once.")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medssl import runs
 from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file, write_json
 
@@ -96,9 +97,9 @@ def weights_file(path: str | Path) -> Path:
         MissingFileError: when there is no such file, or none in the folder.
     """
     path = Path(path)
-    found = path / "backbone.pt" if path.is_dir() else path
+    found = path / runs.BACKBONE if path.is_dir() else path
     if not found.is_file():
-        raise MissingFileError(f"There is no weights file {found}: name a backbone.pt, or the folder of its run.")
+        raise MissingFileError(f"There is no weights file {found}: name a {runs.BACKBONE}, or the folder of its run.")
     return found
 
 
@@ -118,7 +119,7 @@ def load_backbone(path: str | Path) -> Backbone:
     in_channels = network.get(ARCHITECTURES[name].names["in_channels"]) if name in ARCHITECTURES else None
     if in_channels is None or "spatial_dims" not in network:
         raise UserError(
-            f"{Path(path).with_suffix('.json')} describes no backbone: give the backbone.pt of a pre-training."
+            f"{Path(path).with_suffix('.json')} describes no backbone: give the {runs.BACKBONE} of a pre-training."
         )
     backbone = build_backbone(name, network["spatial_dims"], in_channels)
     load_backbone_weights(backbone.network, path)
@@ -216,7 +217,7 @@ def model_description(path: str | Path, spatial_dims: int | None = None) -> dict
     if missing := [key for key in needed if key not in description]:
         raise UserError(
             f"{Path(path).with_suffix('.json')} describes no classifier ({', '.join(missing)} missing): give the "
-            "model.pt of a fine-tuning."
+            f"{runs.MODEL} of a fine-tuning."
         )
     if spatial_dims not in (None, description["spatial_dims"]):
         raise UserError(
