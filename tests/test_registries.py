@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medssl.evaluation.grad_cam import grad_cam
 from medssl.networks import ARCHITECTURES, Backbone, build_backbone, build_classifier, fast_layout, save_backbone
 from medssl.networks.backbone import Architecture
-from medssl.pretext import TASKS, Pictures, PretextModel, PretextOutput, PretextTask, build_self_aggregation, build_task
+from medssl.pretext import TASKS, Pictures, PretextOutput, PretextTask, build_pretext_model, copies_of
 from medssl.studies import gallery
 from medssl.training import check_batches, needs_synced_statistics
 
@@ -73,8 +73,8 @@ def newcomers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("newcomers")
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_a_new_task_and_a_new_backbone_are_known_everywhere(spatial_dims: int) -> None:
-    backbone = build_backbone("two_layers", spatial_dims, in_channels=2)
-    model = PretextModel(backbone, {"twins": build_task("twins", backbone, [8] * spatial_dims)})
+    backbone = build_backbone("two_layers", spatial_dims, in_channels=copies_of("rotation,twins"))
+    model = build_pretext_model(backbone, [8] * spatial_dims, "twins")
     model(torch.rand(5, 1, *[8] * spatial_dims)).loss.backward()
     assert needs_synced_statistics(model, batch_size=64)
     loader: Any = torch.utils.data.DataLoader(torch.zeros(4), batch_size=4)
@@ -101,7 +101,6 @@ def test_the_gallery_draws_a_new_task_with_its_copies(tmp_path: Path, monkeypatc
 def test_a_network_to_differ_from_is_compared_over_the_mini_batch(tmp_path: Path) -> None:
     backbone = build_backbone("resnet10_quarter", 2)
     save_backbone(backbone, tmp_path / "backbone.pt", tasks=["rotation"], image_size=[32, 32])
-    tasks = {"rotation": build_task("rotation", backbone, (32, 32))}
-    assert not needs_synced_statistics(PretextModel(backbone, tasks), 64)
-    model = build_self_aggregation(tmp_path / "backbone.pt", backbone=backbone, tasks=tasks)
+    assert not needs_synced_statistics(build_pretext_model(backbone, (32, 32), "rotation"), 64)
+    model = build_pretext_model(backbone, (32, 32), "rotation", first=tmp_path)
     assert needs_synced_statistics(model, 64)

@@ -5,14 +5,14 @@ from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .mcpc import MCPC
 from .mim import MIM
-from .model import PretextModel, PretextModelOutput
+from .model import PretextModel, PretextModelOutput, build_pretext_model
 from .models_genesis import ModelsGenesis
-from .registry import TASKS, build_task
+from .registry import TASKS, build_task, build_tasks, copies_of, named_tasks
 from .rotation import Rotation
 from .rubiks_cube import RubiksCube
 from .rvrm import RVRM
 from .sc_assl import SCASSL
-from .self_assl import Complement, SelfAggregation, build_self_aggregation
+from .self_assl import Complement
 from .simclr import SimCLR
 from .simsiam import SimSiam
 from .src import SRC
@@ -37,9 +37,11 @@ __all__ = [
     "PretextTask",
     "Rotation",
     "RubiksCube",
-    "SelfAggregation",
     "SimCLR",
     "SimSiam",
-    "build_self_aggregation",
+    "build_pretext_model",
     "build_task",
+    "build_tasks",
+    "copies_of",
+    "named_tasks",
 ]

@@ -1,9 +1,10 @@
 """Several pretext tasks on one backbone: what a trainer trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from medssl.errors import UserError
 from medssl.networks import Backbone
 
+from .registry import Tasks, build_tasks
+from .self_assl import SELF_ASSL, Complement
 from .task import PretextOutput, PretextTask
 
 
@@ -21,9 +24,9 @@ class PretextModelOutput:
     Attributes:
         loss: the total, a scalar with gradients.
         tasks: what each task that saw the batch returned, by the task's name.
-        shares: of every task in the batch, detached; they sum to 1. Under ``sum`` it is the size of the weighted loss
-            over the sum of these sizes (a loss may be negative, as SimSiam's is); under ``alternate`` 1 for the task
-            that was drawn and 0 for the others, so that its mean is the share of the steps.
+        shares: of every task of the schedule in the batch, detached; they sum to 1. Under ``sum`` it is the size of the
+            weighted loss over the sum of these sizes (a loss may be negative, as SimSiam's is); under ``alternate`` 1
+            for the task that was drawn and 0 for the others, so that its mean is the share of the steps.
     """
 
     loss: Tensor
@@ -47,9 +50,11 @@ class PretextModel(nn.Module):
         schedule: ``sum`` or ``alternate``.
         weights: weight by name; by default equal. They are scaled to sum to 1.
         seed: of the draws of ``alternate``.
+        beside: tasks by name that see every batch whatever the schedule is, and whose losses are added as they are.
 
     Raises:
-        UserError: when there is no task, the schedule is unknown, or not every task has a positive weight.
+        UserError: when there is no task, a name occurs twice, the schedule is unknown, or not every task has a
+            positive weight.
     """
 
     def __init__(
@@ -59,10 +64,13 @@ class PretextModel(nn.Module):
         schedule: Literal["sum", "alternate"] = "sum",
         weights: Mapping[str, float] | None = None,
         seed: int = 0,
+        beside: Mapping[str, PretextTask] | None = None,
     ) -> None:
         super().__init__()
         if not tasks:
-            raise UserError("There is no pretext task: add a mix-in such as configs/pretext/rotation.yaml.")
+            raise UserError("There is no pretext task: name one, such as --tasks rotation.")
+        if twice := set(tasks) & set(beside or ()):
+            raise UserError(f"Two tasks are called {', '.join(twice)}: rename one of them.")
         if schedule not in ("sum", "alternate"):
             raise UserError(f"schedule must be sum or alternate, got {schedule!r}.")
         weights = dict.fromkeys(tasks, 1.0) if weights is None else dict(weights)
@@ -70,11 +78,17 @@ class PretextModel(nn.Module):
             raise UserError(f"weights must be a positive number for each of {', '.join(tasks)}, got {weights}.")
         self.backbone = backbone
         self.tasks = nn.ModuleDict(tasks)
+        self.beside = nn.ModuleDict(beside or {})
         self.schedule = schedule
         self.weights = {name: weights[name] / sum(weights.values()) for name in tasks}
         self.seed = seed
         self.steps = 0
         self._only: str | None = None
+
+    @property
+    def all_tasks(self) -> dict[str, PretextTask]:
+        """Every task by name, those beside the schedule last."""
+        return cast(dict[str, PretextTask], {**dict(self.tasks.items()), **dict(self.beside.items())})
 
     @contextmanager
     def only(self, task: str) -> Iterator[None]:
@@ -87,6 +101,13 @@ class PretextModel(nn.Module):
 
     def forward(self, images: Tensor) -> PretextModelOutput:
         """Total loss and every task's own output for images ``[B, C, *spatial]``."""
+        output = self._scheduled(images)
+        for name, task in self.beside.items():
+            output.tasks[name] = task(self.backbone, images)
+            output.loss = output.loss + output.tasks[name].loss
+        return output
+
+    def _scheduled(self, images: Tensor) -> PretextModelOutput:
         if self.schedule == "alternate":
             drawn = self._only or self._draw_task()
             output = self.tasks[drawn](self.backbone, images)
@@ -114,3 +135,32 @@ class PretextModel(nn.Module):
 def _shares(losses: Tensor) -> Tensor:
     sizes = losses.detach().abs()
     return sizes / sizes.sum().clamp(min=torch.finfo(sizes.dtype).tiny)
+
+
+def build_pretext_model(
+    backbone: Backbone,
+    image_size: Sequence[int],
+    tasks: Tasks,
+    schedule: Literal["sum", "alternate"] = "sum",
+    weights: Mapping[str, float] | None = None,
+    seed: int = 0,
+    first: str | Path = "",
+    similarity_weight: float = 1.0,
+) -> PretextModel:
+    """A `PretextModel` of tasks that are values.
+
+    Args:
+        backbone: with as many channels as `copies_of` the tasks.
+        image_size: spatial shape of the images.
+        tasks: see `medssl.pretext.named_tasks`.
+        schedule, weights, seed: see `PretextModel`.
+        first: a first network from whose features the new ones are to differ (Self-ASSL), see `Complement`; "": none.
+        similarity_weight: of that term.
+
+    Raises:
+        UserError: see `build_tasks`, `PretextModel` and `Complement`.
+        MissingFileError: there is no such first network.
+    """
+    built = build_tasks(tasks, backbone, image_size)
+    beside = {SELF_ASSL: Complement(first, backbone.spatial_dims, similarity_weight)} if first else {}
+    return PretextModel(backbone, built, schedule, weights, seed, beside)

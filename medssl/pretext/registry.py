@@ -1,6 +1,8 @@
 """The pretext tasks by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pydoc import locate
 from typing import Any
 
 from medssl.errors import UserError
@@ -36,14 +38,71 @@ TASKS: dict[str, type[PretextTask]] = {
     "sc_assl": SCASSL,
     "rvrm": RVRM,
 }
-"""Short name → class; the names of the mix-ins in ``configs/pretext/`` too."""
+"""Short name → class."""
+Tasks = str | Sequence[str] | Mapping[str, Mapping[str, Any] | PretextTask | Callable[..., PretextTask] | None]
+
+
+def named_tasks(tasks: Tasks) -> dict[str, Any]:
+    """Tasks as a config or a command line gives them, as name → what is said of it.
+
+    Args:
+        tasks: a name; several; or a mapping of names to values (nothing stands for none), such as
+            ``{"rotation": {}, "rvrm": {"disguise": 1.0}}``. A name is a key of ``TASKS``, or says where somebody
+            else's class is, such as ``my_package.waves.Waves``. In place of values there may be a task that is built
+            already, or what builds one from backbone and image size (MONAI's ``_target_`` with ``_mode_: callable``).
+
+    Raises:
+        UserError: there is no task, or what was given is none of that.
+    """
+    if isinstance(tasks, str):
+        tasks = [name.strip() for name in tasks.split(",")]
+    named = dict(tasks) if isinstance(tasks, Mapping) else dict.fromkeys(tasks if _is_list(tasks) else ())
+    if not named or not all(isinstance(name, str) and name for name in named):
+        raise UserError(
+            f"tasks is {tasks!r}, and must name pretext tasks: rotation; rotation,mim; or with values "
+            "{rotation: {}, rvrm: {disguise: 1.0}}."
+        )
+    return {name: {} if values is None else values for name, values in named.items()}
+
+
+def _is_list(tasks: Any) -> bool:
+    return isinstance(tasks, Sequence) and not isinstance(tasks, str | bytes)
+
+
+def copies_of(tasks: Tasks) -> int:
+    """How often an image stands on the channel axis of the backbone that all these tasks train together."""
+    made = [_class_of(name) if isinstance(values, Mapping) else values for name, values in named_tasks(tasks).items()]
+    return max(int(getattr(task, "copies", getattr(getattr(task, "func", None), "copies", 1))) for task in made)
+
+
+def build_tasks(tasks: Tasks, backbone: Backbone, image_size: Sequence[int]) -> dict[str, PretextTask]:
+    """Build tasks for a backbone; the names are those in logs.
+
+    Args:
+        tasks: see `named_tasks`.
+        backbone: whose features they train; they keep no reference to it.
+        image_size: spatial shape of the images.
+
+    Raises:
+        UserError: see `build_task`; or what was given in place of values is no task.
+    """
+    built = {}
+    for name, values in named_tasks(tasks).items():
+        if isinstance(values, Mapping):
+            task = build_task(name, backbone, image_size, **values)
+        else:
+            task = values if isinstance(values, PretextTask) or not callable(values) else values(backbone, image_size)
+        if not isinstance(task, PretextTask):
+            raise UserError(f"tasks: {name} is {values!r}, and must be values of a task, such as {{}}, or a task.")
+        built[name.rpartition(".")[2]] = task
+    return built
 
 
 def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **values: Any) -> PretextTask:
     """Build a task for a backbone.
 
     Args:
-        name: a key of ``TASKS``.
+        name: a key of ``TASKS``, or the dotted name of a class.
         backbone: whose features the task trains; the task keeps no reference to it.
         image_size: spatial shape of the images.
         values: further arguments of the task's class.
@@ -51,10 +110,18 @@ def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **value
     Raises:
         UserError: for an unknown name, a value that the task does not know, or sizes it cannot work with.
     """
-    if name not in TASKS:
-        raise UserError(f"There is no pretext task {name!r}; choose one of {', '.join(TASKS)}.")
-    check_values(name, TASKS[name], values)
+    task = _class_of(name)
+    check_values(name, task, values)
     try:
-        return TASKS[name](backbone, image_size, **values)
+        return task(backbone, image_size, **values)  # type: ignore[call-arg]
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
+
+
+def _class_of(name: str) -> type[PretextTask]:
+    found = TASKS.get(name) or (locate(name) if "." in name else None)
+    if isinstance(found, type) and issubclass(found, PretextTask):
+        return found
+    guesses = get_close_matches(name, TASKS, n=1)
+    guess = f"did you mean {guesses[0]}? There are" if guesses else "choose one of"
+    raise UserError(f"There is no pretext task {name!r}; {guess} {', '.join(TASKS)}.")

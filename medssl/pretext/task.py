@@ -53,8 +53,7 @@ class PretextOutput:
 class PretextTask(nn.Module, ABC):
     """Base of all pretext tasks. A task owns its head, never the backbone; all randomness is in :meth:`puzzle`.
 
-    To add a task, write one file with a subclass, name it in ``medssl.pretext.TASKS`` and add a mix-in
-    ``configs/pretext/<name>.yaml``.
+    To add a task, write one file with a subclass and name it in ``medssl.pretext.registry``.
 
     Attributes:
         question: what the network is asked, in a few words.

@@ -1,11 +1,9 @@
 """Are the mini-batches large enough for the tasks? Asked before a run begins, not in its first step."""
 
-from typing import cast
-
 from torch.utils.data import DataLoader
 
 from medssl.errors import UserError
-from medssl.pretext import PretextModel, PretextTask
+from medssl.pretext import PretextModel
 
 
 def check_batches(model: PretextModel, loader: DataLoader, crops_per_item: int = 1) -> None:
@@ -23,8 +21,8 @@ def check_batches(model: PretextModel, loader: DataLoader, crops_per_item: int =
     items = len(loader.sampler)  # type: ignore[arg-type]
     full, rest = divmod(items, loader.batch_size)
     smallest = crops_per_item * (loader.batch_size if full and (loader.drop_last or not rest) else rest)
-    for name, task in model.tasks.items():
-        needed = cast(PretextTask, task).smallest_batch
+    for name, task in model.all_tasks.items():
+        needed = task.smallest_batch
         if smallest < needed:
             raise UserError(
                 f"{name} needs at least {needed} images in a mini-batch; with batch_size {loader.batch_size} and "

@@ -62,7 +62,7 @@ def needs_synced_statistics(network: nn.Module, batch_size: int) -> bool:
     other tasks judge each image for itself, and their processes need not wait for each other in every layer.
 
     Args:
-        network: a ``PretextModel``, a ``SelfAggregation`` or a classifier.
+        network: a ``PretextModel`` or a classifier.
         batch_size: images of a mini-batch in each process.
     """
     tasks = (module for module in network.modules() if isinstance(module, PretextTask))

@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -9,8 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medssl.errors import UserError
 from medssl.networks import build_backbone
-from medssl.pretext import PretextModel, PretextOutput, PretextTask, build_task
+from medssl.pretext import (
+    PretextModel,
+    PretextOutput,
+    PretextTask,
+    build_pretext_model,
+    build_task,
+    copies_of,
+    named_tasks,
+)
 
 IMAGES = torch.zeros(2, 1, 8, 8)
 
@@ -124,5 +134,72 @@ def test_schedules_and_weights_that_mean_nothing_are_refused(values: dict[str, A
 
 
 def test_a_model_without_a_task_is_refused() -> None:
-    with pytest.raises(ValueError, match="no pretext task: add a mix-in"):
+    with pytest.raises(ValueError, match="no pretext task"):
         PretextModel(build_backbone("resnet10_quarter", 2), {})
+
+
+FORMS: list[tuple[Any, dict[str, Any]]] = [
+    ("rotation", {"rotation": {}}),
+    ("rotation,src", {"rotation": {}, "src": {}}),
+    (("rotation", "src"), {"rotation": {}, "src": {}}),  # what python-fire makes of rotation,src
+    (["src"], {"src": {}}),
+    ({"rotation": None, "mim": {"grid": 2}}, {"rotation": {}, "mim": {"grid": 2}}),
+]
+
+
+@pytest.mark.parametrize(("tasks", "named"), FORMS, ids=[str(tasks) for tasks, _ in FORMS])
+def test_tasks_are_values(tasks: Any, named: dict[str, Any]) -> None:
+    assert named_tasks(tasks) == named
+    model = build_pretext_model(build_backbone("resnet10_quarter", 2), (32, 32), tasks)
+    assert list(model.tasks) == list(named)
+
+
+def test_values_reach_the_task_and_copies_are_the_most_that_one_needs() -> None:
+    tasks = {"rotation": {}, "rvrm": {"alpha": 0.5}}
+    assert (copies_of("rotation"), copies_of(tasks)) == (1, 3)
+    model = build_pretext_model(build_backbone("resnet10_quarter", 2, 3), (32, 32), tasks)
+    assert model.all_tasks["rvrm"].alpha == 0.5
+
+
+class Foreign(Constant):
+    """A task of somebody else's."""
+
+    copies = 2
+
+    def __init__(self, backbone: nn.Module, image_size: Any, value: float = 3.0) -> None:
+        super().__init__(value)
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        f"{__name__}.Foreign",
+        {f"{__name__}.Foreign": {"value": 3.0}},
+        {"Foreign": partial(Foreign, value=3.0)},
+        {"Foreign": Foreign(nn.Identity(), (8, 8))},
+    ],
+    ids=["name", "values", "callable", "built"],
+)
+def test_a_task_may_be_somebody_elses(tasks: Any) -> None:
+    assert copies_of(tasks) == 2
+    model = build_pretext_model(build_backbone("resnet10_quarter", 2), (8, 8), tasks)
+    assert list(model.tasks) == ["Foreign"]
+    assert model(IMAGES).loss.item() == 3.0
+
+
+@pytest.mark.parametrize(
+    ("tasks", "named"),
+    [
+        ("", "tasks"),
+        ({}, "tasks"),
+        (3, "tasks"),
+        ("rotatoin", "rotation"),
+        ("nowhere.Task", "nowhere.Task"),
+        ("torch.nn.Linear", "torch.nn.Linear"),
+        ({"rotation": 3}, "rotation"),
+        ({"rotation": {"angle": 3}}, "angle"),
+    ],
+)
+def test_what_is_no_task_is_refused_by_name(tasks: Any, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        build_pretext_model(build_backbone("resnet10_quarter", 2), (32, 32), tasks)

@@ -1,6 +1,7 @@
 """Self-ASSL: features that differ from a first network's, and a model that trainers take as any other."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,19 +11,19 @@ from torch.utils.data import DataLoader
 from medssl.losses import linear_cka
 from medssl.networks import Backbone, build_backbone, save_backbone
 from medssl.phantoms.batch import draw_batch
-from medssl.pretext import PretextModel, SelfAggregation, build_self_aggregation, build_task
+from medssl.pretext import Complement, PretextModel, build_pretext_model
 from medssl.training import check_batches
 
 SIZE = (32, 32)
 STEPS = 30
 
 
-def rotation_model(**values: object) -> PretextModel:
+def rotation_model(first: str | Path = "", similarity_weight: float = 1.0) -> PretextModel:
     backbone = build_backbone("resnet10_quarter", 2)
-    return PretextModel(backbone, {"rotation": build_task("rotation", backbone, SIZE)}, **values)  # type: ignore[arg-type]
+    return build_pretext_model(backbone, SIZE, "rotation", first=first, similarity_weight=similarity_weight)
 
 
-def train(model: PretextModel | SelfAggregation, images: Tensor) -> None:
+def train(model: PretextModel, images: Tensor) -> None:
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
     torch.manual_seed(1)
@@ -59,10 +60,10 @@ def test_the_term_makes_the_features_differ_and_the_task_is_still_learned(first:
     for with_term in (False, True):
         torch.manual_seed(2)
         model = rotation_model()
-        aggregation = SelfAggregation(model, first)
-        train(aggregation if with_term else model, images)
+        beside = PretextModel(model.backbone, dict(model.tasks.items()), beside={"self_assl": Complement(first, 2)})
+        train(beside if with_term else model, images)
         with torch.no_grad():
-            tasks = aggregation(images).tasks
+            tasks = beside(images).tasks
         similarity[with_term] = tasks["self_assl"].metrics["similarity"].item()
         accuracy[with_term] = tasks["rotation"].metrics["accuracy"].item()
     assert similarity[True] < 0.5 * similarity[False]
@@ -70,8 +71,9 @@ def test_the_term_makes_the_features_differ_and_the_task_is_still_learned(first:
 
 
 def test_the_loss_is_that_of_the_task_plus_the_weighted_similarity(first: Path, images: Tensor) -> None:
-    model = SelfAggregation(rotation_model(), first, weight=0.3)
-    before = {name: value.clone() for name, value in model.complement.state_dict().items()}
+    model = rotation_model(first, 0.3)
+    complement: Any = model.beside["self_assl"]
+    before = {name: value.clone() for name, value in complement.state_dict().items()}
     reference = build_backbone("resnet10_quarter", 2)
     reference.load_state_dict(model.backbone.state_dict())
     rotation = PretextModel(reference, {"rotation": model.tasks["rotation"]})  # type: ignore[dict-item]
@@ -79,23 +81,24 @@ def test_the_loss_is_that_of_the_task_plus_the_weighted_similarity(first: Path, 
     output = model.train()(images[:8])
     torch.manual_seed(5)
     task_loss = rotation.train()(images[:8]).loss
-    similarity = linear_cka(reference.pool(reference(images[:8])), features(model.complement.first, images[:8]))
+    similarity = linear_cka(reference.pool(reference(images[:8])), features(complement.first, images[:8]))
     assert output.loss.item() == pytest.approx((task_loss + 0.3 * similarity).item(), rel=1e-5)
     assert output.tasks["self_assl"].metrics["similarity"].item() == pytest.approx(similarity.item(), rel=1e-5)
     assert output.shares == {"rotation": 1}
     output.loss.backward()
     # The first network has neither gradients nor new statistics, whichever mode the model is in.
-    assert all(weight.grad is None for weight in model.complement.parameters())
-    assert not any(module.training for module in model.complement.first.modules())
-    assert all(torch.equal(before[name], value) for name, value in model.complement.state_dict().items())
-    assert all(weight.grad is not None for weight in model.model.parameters())
+    assert all(weight.grad is None for weight in complement.parameters())
+    assert not any(module.training for module in complement.first.modules())
+    assert all(torch.equal(before[name], value) for name, value in complement.state_dict().items())
+    assert all(weight.grad is not None for weight in [*model.backbone.parameters(), *model.tasks.parameters()])
 
 
 def test_its_state_holds_the_first_network_and_the_draws(first: Path, images: Tensor, tmp_path: Path) -> None:
-    def build(path: Path) -> SelfAggregation:
+    def build(path: Path) -> PretextModel:
         backbone = build_backbone("resnet10_quarter", 2)
-        tasks = {name: build_task(name, backbone, SIZE) for name in ("rotation", "src")}
-        return build_self_aggregation(path, 0.5, backbone=backbone, tasks=tasks, schedule="alternate", seed=3)
+        return build_pretext_model(
+            backbone, SIZE, "rotation,src", "alternate", seed=3, first=path, similarity_weight=0.5
+        )
 
     model = build(first)
     for _ in range(3):
@@ -115,15 +118,15 @@ def test_its_state_holds_the_first_network_and_the_draws(first: Path, images: Te
 
 
 def test_mistakes_are_answered_before_a_run_begins(first: Path, images: Tensor, tmp_path: Path) -> None:
-    model = SelfAggregation(rotation_model(), first)
+    model = rotation_model(first)
     with pytest.raises(ValueError, match="self_assl needs at least 3 images in a mini-batch"):
         check_batches(model, DataLoader(images, batch_size=2))  # type: ignore[arg-type]
     check_batches(model, DataLoader(images, batch_size=3))  # type: ignore[arg-type]
     for weight in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="similarity_weight must be 0 or more"):
-            SelfAggregation(rotation_model(), first, weight)
+            rotation_model(first, weight)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        SelfAggregation(rotation_model(), tmp_path / "nowhere.pt")
+        rotation_model(tmp_path / "nowhere.pt")
     save_backbone(build_backbone("resnet10_quarter", 3), tmp_path / "backbone.pt")
     with pytest.raises(ValueError, match="is a network for 3D images, and these have 2 axes"):
-        SelfAggregation(rotation_model(), tmp_path / "backbone.pt")
+        rotation_model(tmp_path / "backbone.pt")

@@ -1,13 +1,12 @@
 """The TensorBoard log of a run: every metric of each epoch, and pictures of the puzzles."""
 
 from pathlib import Path
-from typing import cast
 
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch.utils.tensorboard import SummaryWriter
 
-from medssl.pretext import PretextModel, PretextModelOutput, PretextTask
+from medssl.pretext import PretextModel, PretextModelOutput
 
 from ..steps import step_output
 from .pictures import draw_puzzles
@@ -55,7 +54,7 @@ class TensorBoardLog:
         assert self.model is not None
         for name, task in output.tasks.items():
             if task.pictures is not None:
-                describe = cast(PretextTask, self.model.tasks[name]).describe
+                describe = self.model.all_tasks[name].describe
                 figure = draw_puzzles(
                     task.pictures, describe, self.model.backbone.spatial_dims, title=f"{name}, epoch {epoch}"
                 )
