@@ -2,17 +2,24 @@
 
 from medssl.readers.modalities import are_of_one_kind, image_word
 
-from .datalist import read_datalist, read_exclusive, read_labels, write_datalist
+from .datalist import (
+    Datalist,
+    read_datalist,
+    read_exclusive,
+    read_labels,
+    store_settings,
+    write_datalist,
+)
 from .labelled import read_labelled
 from .npz import unpack_npz, unpack_source
 from .partial_labels import is_auroc_defined, label_counts, simulate_partial_labels
 from .preprocessing import stored_preprocessing
 from .sources import Source, merge_sources, name_sources, read_sources, read_tables
 from .splits import fold_patients, split_patients
-from .store import store_settings
 from .tables import Table, read_table
 
 __all__ = [
+    "Datalist",
     "Source",
     "Table",
     "are_of_one_kind",

@@ -13,23 +13,34 @@ also have ``study`` (hashed like the patient), ``age`` (years, 90 for all above)
 frontal, lateral, other), where a table says so.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
 from medssl.errors import MissingFileError, UserError
 from medssl.files import write_text
+from medssl.transforms import View
 
-SPLITS = ("training", "validation", "test", "unlabeled")
-PRETRAIN = "pretrain"  # every image that is in neither validation nor test
+from .store import StoreSettings, read_settings
+
+logger = logging.getLogger(__name__)
+
+DATALIST = "datalist.json"
+"""What `medssl prepare` calls the datalist in its folder."""
+LABELLED = ("training", "validation", "test")
+"""The splits whose images have labels."""
+SPLITS = (*LABELLED, "unlabeled")
+PRETRAIN = "pretrain"
+"""Every image that is in neither validation nor test."""
 
 
 def write_datalist(
@@ -68,79 +79,171 @@ def write_datalist(
     write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
-def read_datalist(path: str | Path, split: str, check_files: bool = True) -> list[dict[str, Any]]:
-    """Read the items of one split, ready for a MONAI dataset.
+@dataclass(frozen=True)
+class Datalist:
+    """A datalist, read and checked once by `Datalist.read`.
 
     Args:
         path: the JSON file.
-        split: ``training``, ``validation``, ``test``, ``unlabeled``, or ``pretrain`` for training and unlabelled images
-            together, without their labels.
-        check_files: look whether every image of the split exists; turn it off where looking is slow.
-
-    Returns:
-        For each image ``image`` (absolute path), ``file`` (the same, which stays when a transform loads ``image``),
-        ``patient``, ``study`` and ``source`` ("" when not given) and, in the three labelled splits, ``label``: float32
-        [K] of 1, 0, NaN (unknown), which MONAI's DataLoader collates to [B, K].
-
-    Raises:
-        MissingFileError: the datalist or an image is missing.
-        UserError: the split is unknown or the datalist breaks its rules; the message names split and row.
+        labels: names of the K labels, in the order of `label`.
+        exclusive: whether each image has exactly one of the labels (multi-class).
+        content: the items of each split, as they stand in the file.
     """
-    return read_split(path, split, check_files).items
 
-
-class Split(NamedTuple):
-    """What a datalist says of the images of one split."""
-
+    path: Path
     labels: list[str]
     exclusive: bool
-    items: list[dict[str, Any]]
+    content: Mapping[str, list[dict[str, Any]]] = field(repr=False)
+
+    @classmethod
+    def read(cls, data: str | Path) -> Self:
+        """Read a datalist and hold it to its rules.
+
+        Args:
+            data: the JSON file, or the folder that `medssl prepare` wrote.
+
+        Raises:
+            MissingFileError: there is no such file.
+            UserError: it breaks the rules of a datalist; the message names split and row.
+        """
+        path = Path(data) / DATALIST if Path(data).is_dir() else Path(data)
+        if not path.is_file():
+            raise MissingFileError(f"There is no datalist {path}: make one with `medssl prepare`.")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        except ValueError as error:  # JSON's and Unicode's errors are kinds of it
+            raise UserError(f"{path} is no valid JSON ({error}): make it again with `medssl prepare`.") from error
+        _check(path, content)
+        return cls(path, content["labels"], content.get("exclusive", False), content)
+
+    def items(self, split: str, check_files: bool = True) -> list[dict[str, Any]]:
+        """The items of one split, ready for a MONAI dataset.
+
+        Args:
+            split: `training`, `validation`, `test`, `unlabeled`, or `pretrain` for training and unlabelled images
+                together, without their labels.
+            check_files: look whether every image of the split exists; turn it off where looking is slow.
+
+        Returns:
+            For each image `image` (absolute path), `file` (the same, which stays when a transform loads `image`),
+            `patient`, `study` and `source` ("" when not given) and, in the three labelled splits, `label`: float32
+            [K] of 1, 0, NaN (unknown), which MONAI's DataLoader collates to [B, K].
+
+        Raises:
+            MissingFileError: an image is missing.
+            UserError: there is no such split.
+        """
+        wanted = ("training", "unlabeled") if split == PRETRAIN else (split,)
+        if not set(wanted) <= set(SPLITS):
+            raise UserError(f"A datalist has no split {split!r}: use {', '.join(SPLITS)} or {PRETRAIN}.")
+        folder = str(self.path.parent.resolve())
+        items = []
+        for name in wanted:
+            for row, stored in enumerate(self.content.get(name, ())):
+                image = os.path.normpath(os.path.join(folder, stored["image"]))
+                if check_files and not os.path.exists(image):
+                    raise MissingFileError(
+                        f"{self.path}, {name}[{row}]: there is no image {image}; the datalist and its images move "
+                        "together."
+                    )
+                item = {"image": image, "file": image, "patient": stored["patient"]}
+                item |= {key: stored.get(key, "") for key in ("study", "source")}
+                if split in LABELLED:
+                    item["label"] = _array(stored["label"])
+                items.append(item)
+        return items
+
+    def labelled(
+        self,
+        split: str,
+        classes: Sequence[str] | None = None,
+        exclusive: bool | None = None,
+        may_be_empty: bool = False,
+    ) -> list[dict[str, Any]]:
+        """The items of a split for a network whose classes may stand in another order than the labels, or be others.
+
+        Args:
+            split: `training`, `validation` or `test`.
+            classes: names of the K classes of the network; None for the datalist's own labels.
+            exclusive: whether the network gives each image exactly one of them; None for as the datalist says.
+            may_be_empty: whether a split without images will do.
+
+        Returns:
+            As `items`, with `label`: float32 [K] of 1, 0, NaN (unknown). A class that the datalist does not have is
+            unknown, and a label that the network does not know is left out; the log says so. Of exclusive classes, an
+            image of none that the network knows is unknown.
+
+        Raises:
+            MissingFileError: an image is missing.
+            UserError: the datalist has no labels or none of the classes, lets classes occur together that the network
+                takes to exclude each other (or the reverse), or has no image in the split.
+        """
+        if split not in LABELLED:
+            raise UserError(f"{self.path} has no labelled split {split!r}: use {', '.join(LABELLED)}.")
+        classes = list(self.labels if classes is None else classes)
+        exclusive = self.exclusive if exclusive is None else exclusive
+        self._check_labels(split, classes, exclusive)
+        items = self.items(split)
+        if not items and not may_be_empty:
+            raise UserError(f"{self.path} has no image in {split}: name another split, or prepare the images anew.")
+        if classes != self.labels:
+            for item in items:
+                item["label"] = _reordered(dict(zip(self.labels, item["label"], strict=True)), classes, exclusive)
+        return items
+
+    @cached_property
+    def settings(self) -> StoreSettings:
+        """How the images were prepared, as the store beside the datalist says.
+
+        Raises:
+            MissingFileError: there is no store, as beside a datalist that somebody wrote by hand.
+            UserError: what says it is damaged.
+        """
+        return read_settings(self.path.parent)
+
+    def view(self) -> View:
+        """What a network sees of the images where nobody says otherwise, as `medssl prepare` proposed it.
+
+        Raises:
+            MissingFileError, UserError: see `settings`.
+        """
+        settings = self.settings
+        if "view" in settings:
+            return View.from_dict(settings["view"], f"The store of {self.path}")
+        # Stores of the first edition say nothing: what its bundles had for a default.
+        modality = settings.get("modality", "")
+        if settings["spatial_dims"] == 2:
+            return View(2, tuple(settings["size"]), modality=modality)
+        right, front, head = settings["spacing"]
+        window = (-200.0, 300.0) if modality in ("CT", "") else None
+        return View(3, (128, 128, 32), window, (right, front, head), modality)
+
+    def _check_labels(self, split: str, classes: Sequence[str], exclusive: bool) -> None:
+        """Hold the labels against a network's classes."""
+        if not self.labels:
+            raise UserError(f"{self.path} has no labels: prepare the images again with a table (--csv).")
+        unknown = [label for label in self.labels if label not in classes]
+        lacking = [name for name in classes if name not in self.labels]
+        labels, names = ", ".join(self.labels), ", ".join(classes)
+        if len(unknown) == len(self.labels):
+            raise UserError(f"{self.path} has the labels {labels}, and the network knows none of them but {names}.")
+        if unknown:
+            logger.warning("Of %s in %s the network knows no %s: left out.", split, self.path, ", ".join(unknown))
+        if lacking:
+            logger.warning("In %s of %s there is no %s: unknown throughout.", split, self.path, ", ".join(lacking))
+        if exclusive != self.exclusive:
+            words = {True: "exclude each other", False: "may occur together"}
+            raise UserError(
+                f"The network's classes ({names}) {words[exclusive]}, and the labels of {self.path} ({labels}) "
+                f"{words[self.exclusive]}: probabilities of the one kind cannot be held against the other."
+            )
 
 
-def read_split(path: str | Path, split: str, check_files: bool = True) -> Split:
-    """The items of :func:`read_datalist` with the names of their labels, and whether each image has exactly one."""
-    path = Path(path)
-    wanted = ("training", "unlabeled") if split == PRETRAIN else (split,)
-    if not set(wanted) <= set(SPLITS):
-        raise UserError(f"A datalist has no split {split!r}: use {', '.join(SPLITS)} or {PRETRAIN}.")
-    content = _read(path)
-    folder = str(path.parent.resolve())
-    items = []
-    for name in wanted:
-        for row, item in enumerate(content.get(name, ())):
-            image = os.path.normpath(os.path.join(folder, item["image"]))
-            if check_files and not os.path.exists(image):
-                raise MissingFileError(
-                    f"{path}, {name}[{row}]: there is no image {image}; the datalist and its images move together."
-                )
-            read = {"image": image, "file": image, "patient": item["patient"]}
-            read |= {key: item.get(key, "") for key in ("study", "source")}
-            if split not in (PRETRAIN, "unlabeled"):
-                read["label"] = _array(item["label"])
-            items.append(read)
-    return Split(list(content["labels"]), bool(content.get("exclusive", False)), items)
-
-
-def read_labels(path: str | Path) -> list[str]:
-    """The names of the labels in a datalist, in the order of ``label``."""
-    return list(_read(Path(path))["labels"])
-
-
-def read_exclusive(path: str | Path) -> bool:
-    """Whether each image of a datalist has exactly one of its labels (multi-class)."""
-    return bool(_read(Path(path)).get("exclusive", False))
-
-
-def check_is_there(datalist: Path) -> None:
-    """Look whether there is a file of that name.
-
-    Raises:
-        MissingFileError: there is none, or a folder.
-    """
-    if datalist.is_dir():
-        raise MissingFileError(f"{datalist} is a folder: name the datalist in it, such as {datalist}/datalist.json.")
-    if not datalist.is_file():
-        raise MissingFileError(f"There is no datalist {datalist}: make one with `python -m medssl prepare`.")
+def _reordered(of_label: Mapping[str, float], classes: Sequence[str], exclusive: bool) -> np.ndarray:
+    label = np.array([of_label.get(name, np.nan) for name in classes], dtype=np.float32)
+    if exclusive:  # whoever has one of the classes has none of the others, also of those that the datalist lacks
+        label = np.where(label == 1, 1, 0) if (label == 1).any() else np.full_like(label, np.nan)
+    return label.astype(np.float32)
 
 
 def _plain_item(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -174,16 +277,6 @@ def _plain_value(value: Any) -> Any:
 
 def _array(label: list[int | None]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in label], dtype=np.float32)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    check_is_there(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except ValueError as error:  # JSON's and Unicode's errors are kinds of it
-        raise UserError(f"{path} is no valid JSON ({error}): make it again with `medssl prepare`.") from error
-    _check(path, content)
-    return content
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -235,3 +328,30 @@ def _check_item(place: str, item: Any, classes: int, labelled: bool, exclusive: 
             raise UserError(f"{place} has the label value {value!r}: a label is 1, 0 or null (unknown).")
     if exclusive and not (label.count(None) == classes or (label.count(1) == 1 and label.count(0) == classes - 1)):
         raise UserError(f"{place}: labels exclude each other, so exactly one is 1 and the rest 0, or all are null.")
+
+
+def read_datalist(path: str | Path, split: str, check_files: bool = True) -> list[dict[str, Any]]:
+    """For callers of the first edition: `Datalist.items`."""
+    return Datalist.read(path).items(split, check_files)
+
+
+def read_labels(path: str | Path) -> list[str]:
+    """For callers of the first edition: `Datalist.labels`."""
+    return Datalist.read(path).labels
+
+
+def read_exclusive(path: str | Path) -> bool:
+    """For callers of the first edition: `Datalist.exclusive`."""
+    return Datalist.read(path).exclusive
+
+
+def store_settings(path: str | Path, spatial_dims: int | None = None) -> StoreSettings:
+    """For callers of the first edition: `Datalist.settings`."""
+    settings = Datalist.read(path).settings
+    if spatial_dims not in (None, settings["spatial_dims"]):
+        kind = {2: "2D images", 3: "volumes"}
+        raise UserError(
+            f"{path} is of {kind[settings['spatial_dims']]}, and {kind[spatial_dims]} are needed: take the "
+            f"bundle for the former, or prepare the latter with --dims {spatial_dims}."
+        )
+    return settings

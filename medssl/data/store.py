@@ -4,22 +4,17 @@
 image prepared twice is one file (see `medssl.transforms.write_stored` for the format).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from medssl.errors import MissingFileError, UserError
 from medssl.files import write_json
 
-from .datalist import check_is_there
-
 STORE = "store"
 _SETTINGS = "store.json"
-_IMAGES = {2: "2D images", 3: "volumes"}
 _HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")  # see `medssl.files.whole_file`
 
 
@@ -28,13 +23,15 @@ class StoreSettings(TypedDict, total=False):
 
     ``spatial_dims`` is 2 or 3; ``size`` the [rows, columns] of every radiograph; ``spacing`` the sides of a volume's
     voxels along x, y, z in mm, where -1 means each file's own; ``modality`` what the images are, as DICOM calls it
-    (``DX``, ``CT``, …), "" where nobody says.
+    (``DX``, ``CT``, …), "" where nobody says; ``view`` what a network best sees of them, see `medssl.transforms.View`
+    (stores of the first edition have none).
     """
 
     spatial_dims: int
     size: list[int]
     spacing: list[float]
     modality: str
+    view: dict[str, Any]
 
 
 def check_settings(spatial_dims: int, size: Sequence[int], spacing: Sequence[float]) -> StoreSettings:
@@ -61,39 +58,23 @@ def write_settings(output: Path, settings: StoreSettings) -> None:
     write_json(output / STORE / _SETTINGS, settings)
 
 
-def store_settings(datalist: str | Path, spatial_dims: int | None = None) -> StoreSettings:
-    """How the images of a datalist were prepared.
-
-    Args:
-        datalist: the JSON file beside the store.
-        spatial_dims: 2 or 3, the axes that the images must have; None for either.
+def read_settings(folder: Path) -> StoreSettings:
+    """Read ``store/store.json`` below the folder of the datalist.
 
     Raises:
-        MissingFileError: there is no such datalist, or no store beside it.
-        UserError: the images have other axes.
+        MissingFileError: there is no such file.
+        UserError: it is none of ours.
     """
-    datalist = Path(datalist)
-    path = datalist.parent / STORE / _SETTINGS
-    check_is_there(datalist)
+    path = folder / STORE / _SETTINGS
     if not path.is_file():
-        raise MissingFileError(f"There is no {path}: `python -m medssl prepare` writes datalist and store together.")
-    settings = _read_settings(path)
-    if spatial_dims not in (None, settings["spatial_dims"]):
-        raise UserError(
-            f"{datalist} is of {_IMAGES[settings['spatial_dims']]}, and {_IMAGES[spatial_dims]} are needed: take the "
-            f"bundle for the former, or prepare the latter with --dims {spatial_dims}."
-        )
-    return settings
-
-
-def _read_settings(path: Path) -> StoreSettings:
+        raise MissingFileError(f"There is no {path}: `medssl prepare` writes datalist and store together.")
     try:
         settings: StoreSettings = json.loads(path.read_text(encoding="utf-8"))
         complete = ("size" if settings["spatial_dims"] == 2 else "spacing") in settings
     except (ValueError, KeyError, TypeError):  # no JSON, or none of ours
         complete = False
     if not complete:
-        raise UserError(f"{path} is damaged: run `python -m medssl prepare` again; it keeps the images that are there.")
+        raise UserError(f"{path} is damaged: run `medssl prepare` again; it keeps the images that are there.")
     return settings
 
 

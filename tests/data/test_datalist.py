@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset, load_decathlon_datalist
 
-from medssl.data import read_datalist, read_exclusive, read_labels, write_datalist
+from medssl.data import Datalist, write_datalist
 
 LABELS = ["Edema", "Mass"]
 
@@ -37,17 +37,17 @@ def test_what_is_written_is_read_and_batched(tmp_path: Path) -> None:
     stored = json.loads(path.read_text())
     assert stored["labels"] == LABELS
     assert stored["training"][1] == {"image": "b.png", "label": [None, 0], "patient": "1", "study": "s1"}
-    assert read_labels(path) == LABELS
-    batch = next(iter(DataLoader(Dataset(read_datalist(path, "training")), batch_size=2)))
+    assert Datalist.read(path).labels == LABELS
+    batch = next(iter(DataLoader(Dataset(Datalist.read(path).items("training")), batch_size=2)))
     assert batch["label"].dtype == torch.float32
     np.testing.assert_array_equal(batch["label"], [[1, math.nan], [math.nan, 0]])
     assert batch["image"] == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert batch["source"] == ["nih", ""]
     assert batch["study"] == ["", "s1"]
-    everything = read_datalist(path, "pretrain")
+    everything = Datalist.read(path).items("pretrain")
     assert [Path(item["image"]).name for item in everything] == ["a.png", "b.png", "d.png"]
     assert all("label" not in item for item in everything)
-    assert read_datalist(path, "validation") == []
+    assert Datalist.read(path).items("validation") == []
     assert load_decathlon_datalist(path, False, "test")[0]["image"] == str(tmp_path / "c.png")
 
 
@@ -57,7 +57,7 @@ def test_a_datalist_moves_with_its_images(tmp_path: Path) -> None:
     image.touch()
     write_datalist(tmp_path / "old" / "lists" / "d.json", [], {"unlabeled": [{"image": str(image), "patient": "1"}]})
     (tmp_path / "old").rename(tmp_path / "new")
-    item = read_datalist(tmp_path / "new" / "lists" / "d.json", "unlabeled")[0]
+    item = Datalist.read(tmp_path / "new" / "lists" / "d.json").items("unlabeled")[0]
     assert item["image"] == str(tmp_path / "new" / "a.png")
 
 
@@ -86,7 +86,7 @@ def test_broken_datalists_are_refused_on_both_ways(tmp_path: Path, splits: dict,
     assert not path.exists()
     path.write_text(json.dumps({"labels": LABELS, **splits}))
     with pytest.raises(ValueError, match=message):
-        read_datalist(path, "training", check_files=False)
+        Datalist.read(path).items("training", check_files=False)
 
 
 def test_exclusive_labels_are_one_hot_or_unknown(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_exclusive_labels_are_one_hot_or_unknown(tmp_path: Path) -> None:
     good = [{"image": f"{i}.png", "label": label, "patient": f"{i}"} for i, label in enumerate(([1, 0], [0, 1]))]
     good.append({"image": "2.png", "label": [math.nan, None], "patient": "2"})
     write_datalist(path, LABELS, {"training": good, "unlabeled": [{"image": "3.png", "patient": "3"}]}, exclusive=True)
-    assert read_exclusive(path)
-    np.testing.assert_equal(read_datalist(path, "training", check_files=False)[2]["label"], [math.nan] * 2)
+    assert Datalist.read(path).exclusive
+    np.testing.assert_equal(Datalist.read(path).items("training", check_files=False)[2]["label"], [math.nan] * 2)
     write_datalist(path, LABELS, {"training": good})
-    assert not read_exclusive(path)
+    assert not Datalist.read(path).exclusive
     for label in ([0, 0], [1, 1], [1, None], [None, 0]):
         broken = {"training": good, "test": [{"image": "4.png", "label": label, "patient": "4"}]}
         with pytest.raises(ValueError, match=r"test\[0\]: labels exclude each other"):
@@ -107,21 +107,21 @@ def test_exclusive_labels_are_one_hot_or_unknown(tmp_path: Path) -> None:
     for value, message in ((True, r"test\[0\]: labels exclude each other"), ("yes", "exclusive is 'yes'")):
         path.write_text(json.dumps({**content, "exclusive": value}))
         with pytest.raises(ValueError, match=message):
-            read_exclusive(path)
+            Datalist.read(path)
 
 
 def test_other_mistakes_are_named(tmp_path: Path) -> None:
     path = make(tmp_path, training=[ITEM, OTHER])
     with pytest.raises(ValueError, match="'train'"):
-        read_datalist(path, "train")
+        Datalist.read(path).items("train")
     with pytest.raises(ValueError, match="'train'"):
         write_datalist(path, LABELS, {"train": []})
     (tmp_path / "b.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"training\[1\]: there is no image .*b\.png"):
-        read_datalist(path, "training")
-    assert len(read_datalist(path, "training", check_files=False)) == 2
+        Datalist.read(path).items("training")
+    assert len(Datalist.read(path).items("training", check_files=False)) == 2
     with pytest.raises(FileNotFoundError, match=r"other\.json"):
-        read_labels(tmp_path / "other.json")
+        Datalist.read(tmp_path / "other.json")
     for text in (
         '{"labels": [1]}',
         '{"labels": [""]}',
@@ -132,7 +132,7 @@ def test_other_mistakes_are_named(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"datalist\.json"):
-            read_labels(path)
+            Datalist.read(path)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

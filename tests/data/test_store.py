@@ -3,37 +3,62 @@ from pathlib import Path
 
 import pytest
 
-from medssl.data import store_settings
+from medssl.data import Datalist
 from medssl.data.store import check_settings, remove_unnamed, write_settings
-from medssl.errors import UserError
+from medssl.errors import MissingFileError, UserError
+from medssl.transforms import View
 
 
-def test_settings_are_kept_beside_the_datalist(tmp_path: Path) -> None:
-    datalist = tmp_path / "datalist.json"
-    with pytest.raises(FileNotFoundError, match=r"datalist\.json"):
-        store_settings(datalist)
-    datalist.write_text(json.dumps({"labels": []}))
-    with pytest.raises(FileNotFoundError, match=r"store\.json"):
-        store_settings(datalist)
+def datalist(folder: Path) -> Path:
+    path = folder / "datalist.json"
+    path.write_text(json.dumps({"labels": []}))
+    return path
+
+
+def test_settings_are_kept_beside_the_datalist_and_needed_only_when_asked_for(tmp_path: Path) -> None:
+    path = datalist(tmp_path)
+    without_store = Datalist.read(path)
+    assert without_store.items("training") == []
+    with pytest.raises(MissingFileError, match=r"store\.json"):
+        without_store.settings  # noqa: B018
     for settings in (check_settings(2, [224, 200], [1, 1, 1]), check_settings(3, [8], [1, -1, 2])):
         write_settings(tmp_path, settings)
-        assert store_settings(datalist) == settings
+        assert Datalist.read(path).settings == Datalist.read(tmp_path).settings == settings
     assert settings == {"spatial_dims": 3, "spacing": [1.0, -1.0, 2.0]}
 
 
-def test_images_of_other_axes_and_a_folder_for_a_datalist_are_named(tmp_path: Path) -> None:
-    datalist = tmp_path / "datalist.json"
-    datalist.write_text(json.dumps({"labels": []}))
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "{}", '{"spatial_dims": 2}', '{"spatial_dims": 3, "size": [8, 8]}'])
+def test_damaged_settings_are_named(damaged: str, tmp_path: Path) -> None:
     write_settings(tmp_path, check_settings(2, [224, 200], []))
-    assert store_settings(datalist, 2)["size"] == [224, 200]
-    with pytest.raises(UserError, match=r"is of 2D images, and volumes are needed.*--dims 3"):
-        store_settings(datalist, 3)
-    with pytest.raises(UserError, match=r"is a folder: .*/datalist\.json"):
-        store_settings(tmp_path)
-    for damaged in ("", "{", "[]", "{}", '{"spatial_dims": 2}', '{"spatial_dims": 3, "size": [8, 8]}'):
-        (tmp_path / "store" / "store.json").write_text(damaged)
-        with pytest.raises(UserError, match=r"store\.json is damaged"):
-            store_settings(datalist)
+    (tmp_path / "store" / "store.json").write_text(damaged)
+    with pytest.raises(UserError, match=r"store\.json is damaged"):
+        Datalist.read(datalist(tmp_path)).view()
+
+
+def test_the_view_is_what_prepare_proposed(tmp_path: Path) -> None:
+    view = View(3, (64, 64, 16), (0.0, 80.0), (1.0, 1.0, 2.0), "CT")
+    settings = {**check_settings(3, [8], [1, 1, 2]), "modality": "CT", "view": view.to_dict()}
+    write_settings(tmp_path, settings)
+    assert Datalist.read(datalist(tmp_path)).view() == view
+
+
+@pytest.mark.parametrize(
+    ("settings", "view"),
+    [
+        ({"spatial_dims": 2, "size": [224, 200]}, View(2, (224, 200))),
+        ({"spatial_dims": 2, "size": [32, 32], "modality": "DX"}, View(2, (32, 32), modality="DX")),
+        ({"spatial_dims": 3, "spacing": [1, 1, 3]}, View(3, (128, 128, 32), (-200, 300), (1, 1, 3))),
+        (
+            {"spatial_dims": 3, "spacing": [-1, -1, 2], "modality": "CT"},
+            View(3, (128, 128, 32), (-200, 300), (-1, -1, 2), "CT"),
+        ),
+        ({"spatial_dims": 3, "spacing": [1, 1, 1], "modality": "MR"}, View(3, (128, 128, 32), None, (1, 1, 1), "MR")),
+    ],
+)
+def test_a_store_of_the_first_edition_has_the_view_of_its_bundles(settings: dict, view: View, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json").write_text(json.dumps(settings))
+    assert Datalist.read(datalist(tmp_path)).view() == view
 
 
 @pytest.mark.parametrize(
