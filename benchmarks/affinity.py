@@ -18,7 +18,7 @@ import numpy as np
 from environment import environment
 from three_hospitals import medssl
 
-from medssl.data import label_counts, read_datalist
+from medssl.data import Datalist, label_counts
 from medssl.studies import BundleRun
 from medssl.studies.affinity import Affinity, agreement, run_affinity
 from medssl.studies.affinity.agreement import GUIDES
@@ -82,7 +82,7 @@ def spread(output: Path, affinity: Affinity, seeds: int) -> str:
 
 def known(datalist: Path, split: str) -> str:
     """How many images of a split are labelled, and for what."""
-    items = read_datalist(datalist, split)
+    items = Datalist.read(datalist).items(split)
     positive, negative = label_counts(np.array([item["label"] for item in items]))
     counts = [f"{name} {p}/{n}" for name, p, n in zip(LABELS, positive, negative, strict=True)]
     return f"{split} {len(items)} images ({', '.join(counts)})"
@@ -173,7 +173,7 @@ def main() -> None:
         **environment(),
         "settings": settings,
         "known": [known(datalist, split) for split in ("training", "validation", "test")],
-        "images": len(read_datalist(datalist, "pretrain")),
+        "images": len(Datalist.read(datalist).items("pretrain")),
         "minutes": round(sum(training.seconds for chain in chains for training in chain) / 60, 1),
         "affinities": [asdict(each) for each in affinities],
     }

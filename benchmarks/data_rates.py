@@ -20,7 +20,7 @@ from measuring import Result, compare, parser, ratio_cell, take_turns
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose
 
-from medssl.data import Source, read_datalist
+from medssl.data import Datalist, Source
 from medssl.data.prepare import prepare
 from medssl.phantoms import write_phantoms
 from medssl.transforms import LoadStoredd, MiddleStoredCropd, RandStoredCropsd
@@ -68,7 +68,7 @@ def add_rows(result: Result, what: str, units: int, steps: dict[str, Callable[[]
 
 
 def measure_loading(result: Result, what: str, datalist: Path, crops: bool) -> None:
-    items = read_datalist(datalist, "pretrain")
+    items = Datalist.read(datalist).items("pretrain")
     files = [Path(item["image"]) for item in items]
     units = len(items) * (CROPS if crops else 1)
     loading = RandStoredCropsd("image", CROP, CROPS) if crops else LoadStoredd("image")

@@ -71,11 +71,11 @@ def draw_items(images: int) -> list[dict[str, Any]]:
 
 def read_list(images: int, folder: Path) -> Callable[[], int]:
     """Reading and checking a datalist."""
-    from medssl.data import read_datalist, write_datalist
+    from medssl.data import Datalist, write_datalist
 
     path = folder / "datalist.json"
     write_datalist(path, [f"finding {k}" for k in range(CLASSES)], {"training": draw_items(images)})
-    return lambda: len(read_datalist(path, "training", check_files=False))
+    return lambda: len(Datalist.read(path).items("training", check_files=False))
 
 
 def draw_scores(images: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +109,7 @@ def bootstrap(images: int, folder: Path) -> Callable[[], int]:
 
 def train(images: int, folder: Path, cache_rate: float) -> Callable[[], int]:
     """A few steps of a bundle."""
-    from medssl.data import read_datalist, write_datalist
+    from medssl.data import Datalist, write_datalist
     from medssl.data.store import check_settings, write_settings
     from medssl.studies import BundleRun
     from medssl.transforms import write_stored
@@ -129,7 +129,7 @@ def train(images: int, folder: Path, cache_rate: float) -> Callable[[], int]:
 
     def steps() -> int:
         run.run()
-        return len(read_datalist(datalist, "unlabeled"))
+        return len(Datalist.read(datalist).items("unlabeled"))
 
     return steps
 

@@ -40,7 +40,7 @@ def measure(csv: Path) -> dict:
     """Wall and processor seconds of each step, and the peak memory in MB before the first and after each."""
     import resource  # here and not above: Windows has no such module
 
-    from medssl.data import merge_sources, read_datalist, read_table, split_patients, write_datalist
+    from medssl.data import Datalist, merge_sources, read_table, split_patients, write_datalist
 
     def megabytes() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
@@ -66,7 +66,7 @@ def measure(csv: Path) -> dict:
     write_datalist(csv.with_suffix(".json"), table.labels, items)
     step("write the datalist")
     del items
-    read_datalist(csv.with_suffix(".json"), "training", check_files=False)
+    Datalist.read(csv.with_suffix(".json")).items("training", check_files=False)
     step("read the datalist")
     shares = {split: round(float((splits == split).mean()), 4) for split in ("training", "validation", "test")}
     drift = 0.0  # the largest difference between a label's share in a split and the wanted one

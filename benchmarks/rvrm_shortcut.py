@@ -19,7 +19,7 @@ from phantom_shortcut import linear, make_splits
 from torch import Tensor
 from tqdm import trange
 
-from medssl.data import read_datalist, read_labels
+from medssl.data import Datalist
 from medssl.evaluation import partial_auroc
 from medssl.networks import Backbone, build_backbone, fold_input_copies
 from medssl.pretext import build_task
@@ -51,11 +51,11 @@ def datalist_splits(path: Path, size: int) -> tuple[Split, Split]:
     load, resize = LoadRadiograph(), ResizeRadiograph((size, size))
     parts = []
     for name in ("training", "test"):
-        items = read_datalist(path, name)
+        items = Datalist.read(path).items(name)
         images = torch.stack([torch.as_tensor(resize(load(item["image"]))) for item in items])
         parts.append((normalise(images), np.array([item["label"] for item in items], dtype=float)))
     enough = np.logical_and.reduce([np.nansum(labels, axis=0) >= 8 for _, labels in parts])
-    print("findings:", [name for name, keep in zip(read_labels(path), enough, strict=True) if keep])
+    print("findings:", [name for name, keep in zip(Datalist.read(path).labels, enough, strict=True) if keep])
     train, test = ((images, labels[:, enough]) for images, labels in parts)
     return train, test
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from environment import environment
 
-from medssl.data import read_labels
+from medssl.data import Datalist
 from medssl.studies import BundleRun
 
 RESULTS = Path(__file__).parent / "results"
@@ -118,7 +118,7 @@ def main() -> None:
     medssl("report", *runs.values(), options.output / "pretrain", "--output", options.output / "report")
     figures = {name: json.loads((run / "metrics.json").read_text())["splits"]["test"] for name, run in runs.items()}
     settings = {"size": options.size, "task": options.task, "epochs": options.epochs, "hospitals": HOSPITALS}
-    labels = read_labels(data / "datalist.json")
+    labels = Datalist.read(data / "datalist.json").labels
     lines = [
         "# Three hospitals, three sets of findings, one model\n",
         f"ChestX-ray14 images at {options.size} × {options.size}, dealt to three hospitals by patient; "

@@ -12,7 +12,7 @@ from monai.networks.nets import resnet10
 from monai.networks.utils import copy_model_state
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from medssl.data import read_datalist, read_labels, write_datalist
+from medssl.data import Datalist, write_datalist
 from medssl.evaluation import read_predictions
 from medssl.pretext import TASKS
 from medssl.studies import BundleRun, bundle_folder
@@ -137,7 +137,7 @@ def test_finetuning_evaluation_and_inference_agree(
 def test_exclusive_classes_are_trained_evaluated_and_predicted_as_such(chest: Path, tmp_path: Path) -> None:
     splits: dict[str, list[dict[str, Any]]] = {}
     for split in ("training", "validation", "test"):
-        splits[split] = read_datalist(chest, split)
+        splits[split] = Datalist.read(chest).items(split)
         for number, item in enumerate(splits[split]):
             effusion, mass = item["label"]
             which = 2 if effusion == mass == 1 else 1 if effusion == 1 or mass == 1 else 0
@@ -218,7 +218,7 @@ def test_other_tools_find_the_properties_they_look_for(bundle: str, chest: Path,
     # Evaluation takes from it what the model was trained with.
     trained = {"architecture": "resnet10_quarter", "spatial_dims": len(SIZES[kind]), "in_channels": 1}
     trained |= {"image_size": SIZES[kind], "window": [-50.0, 150.0], "exclusive": False}
-    trained |= {"labels": read_labels(values["datalist"])}
+    trained |= {"labels": Datalist.read(values["datalist"]).labels}
     (tmp_path / "model.json").write_text(json.dumps(trained))
     for config in ["train", "train evaluate"] if bundle.endswith("finetune") else ["train"]:
         files = [str(folder / "configs" / f"{name}.yaml") for name in config.split()]

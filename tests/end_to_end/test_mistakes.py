@@ -11,7 +11,7 @@ import pytest
 import torch
 from processes import command, end_of, start
 
-from medssl.data import Source, read_datalist, read_labels, write_datalist
+from medssl.data import Datalist, Source, write_datalist
 from medssl.data.prepare import prepare
 from medssl.errors import user_error
 from medssl.evaluation import read_predictions
@@ -61,9 +61,9 @@ def trained_on_volumes(head: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def other_datalist(datalist: Path, name: str, labels: list[str], **splits: list[dict[str, Any]]) -> Path:
     """The same images with other labels, chosen by name, or other splits."""
-    names, content = read_labels(datalist), {}
+    names, content = Datalist.read(datalist).labels, {}
     for split in ("training", "validation", "test"):
-        content[split] = splits.get(split, read_datalist(datalist, split))
+        content[split] = splits.get(split, Datalist.read(datalist).items(split))
         for item in content[split]:
             known = dict(zip(names, item["label"], strict=True))
             item["label"] = [known.get(label) for label in labels]
@@ -144,14 +144,15 @@ def test_a_mistake_on_the_command_line_is_answered_in_one_sentence(mistake: str,
 
 
 def test_a_training_that_cannot_end_with_anything_does_not_begin(chest: Path, head: Path, tmp_path: Path) -> None:
-    labels, items = read_labels(chest), read_datalist(chest, "training")
+    datalist = Datalist.read(chest)
+    labels, items = datalist.labels, datalist.items("training")
     unknown = [{**item, "label": [None] * len(labels)} for item in items]
     lists = {
         "no image in training": other_datalist(chest, "none", labels, training=[]),
         "1 image in training": other_datalist(chest, "one", labels, training=items[:1]),
         "no image in validation": other_datalist(chest, "no_validation", labels, validation=[]),
         "No label of any training image": written(
-            chest, "unknown", labels, {"training": unknown, "validation": read_datalist(chest, "validation")}
+            chest, "unknown", labels, {"training": unknown, "validation": datalist.items("validation")}
         ),
         "has no labels": written(chest, "unlabelled", [], {}),
         "is of volumes": head,
@@ -175,12 +176,15 @@ def test_magnetic_resonance_is_not_windowed_in_hounsfield_units(head: Path, tmp_
 def test_a_validation_without_both_outcomes_leaves_the_last_model(
     chest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    positive = [item for item in read_datalist(chest, "validation") if item["label"][0] == 1]
+    positive = [item for item in Datalist.read(chest).items("validation") if item["label"][0] == 1]
     assert positive
     for item in positive:
         item["label"] = [1, None]
     datalist = written(
-        chest, "one_outcome", read_labels(chest), {"training": read_datalist(chest, "training"), "validation": positive}
+        chest,
+        "one_outcome",
+        Datalist.read(chest).labels,
+        {"training": Datalist.read(chest).items("training"), "validation": positive},
     )
     training("cxr", datalist, tmp_path, epochs=3).run()
     assert "the model of the last epoch is kept" in capsys.readouterr().out
@@ -201,7 +205,7 @@ def probabilities(run: Path, split: str = "test") -> dict[str, dict[str, float]]
 
 
 def test_a_model_judges_another_datalist_in_its_own_order(chest: Path, trained: Path, tmp_path: Path) -> None:
-    run, (first, second) = shutil.copytree(trained, tmp_path / "run"), read_labels(chest)
+    run, (first, second) = shutil.copytree(trained, tmp_path / "run"), Datalist.read(chest).labels
     evaluation("cxr", chest, run).run()
     own, figures = probabilities(run), json.loads((run / "metrics.json").read_text())["per_class"]
     reverse = other_datalist(chest, "reverse", [second, first])
@@ -233,15 +237,15 @@ def test_a_new_model_does_not_keep_the_figures_of_the_one_before(chest: Path, tr
 def test_a_model_does_not_judge_what_it_was_not_made_for(
     chest: Path, head: Path, trained: Path, trained_on_volumes: Path, tmp_path: Path
 ) -> None:
-    splits = {split: read_datalist(chest, split) for split in ("training", "test")}
+    splits = {split: Datalist.read(chest).items(split) for split in ("training", "test")}
     for items in splits.values():
         for item in items:
             item["label"] = [1, 0] if item["label"][0] == 1 else [0, 1]
     others = {
-        "exclude each other": written(chest, "exclusive", read_labels(chest), splits, exclusive=True),
+        "exclude each other": written(chest, "exclusive", Datalist.read(chest).labels, splits, exclusive=True),
         "knows none of them": other_datalist(chest, "others", ["Fracture", "Nodule"]),
         "is of volumes": head,
-        "no image in test": other_datalist(chest, "no_test", read_labels(chest), test=[]),
+        "no image in test": other_datalist(chest, "no_test", Datalist.read(chest).labels, test=[]),
     }
     before = files(trained)
     for sentence, datalist in others.items():
@@ -250,7 +254,7 @@ def test_a_model_does_not_judge_what_it_was_not_made_for(
         ({"split": "nonsense"}, "no labelled split 'nonsense'"),
         ({"split": "unlabeled"}, "no labelled split 'unlabeled'"),
         ({"image_size": [32, 32]}, "--image_size is [32, 32], and the model was trained with [64, 64]"),
-        ({"labels": read_labels(chest)[::-1]}, "--labels is"),
+        ({"labels": Datalist.read(chest).labels[::-1]}, "--labels is"),
         ({"model": trained_on_volumes / "model.pt"}, "for 3D images"),
         ({"output_dir": tmp_path / "nothing"}, "There is no"),
     ):
@@ -269,8 +273,8 @@ def test_a_model_does_not_judge_what_it_was_not_made_for(
 
 
 def test_a_run_goes_on_only_as_the_same_run(chest: Path, trained: Path) -> None:
-    labels, before = read_labels(chest), files(trained)
-    more = read_datalist(chest, "training")
+    labels, before = Datalist.read(chest).labels, files(trained)
+    more = Datalist.read(chest).items("training")
     for values, sentence in (
         ({"datalist": other_datalist(chest, "reverse", labels[::-1])}, "of a run with labels"),
         ({"datalist": other_datalist(chest, "fewer", labels, training=more[1:])}, "of a run with data"),

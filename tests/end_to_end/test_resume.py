@@ -13,7 +13,7 @@ import pytest
 import torch
 from processes import command, end_of, start, wait_until
 
-from medssl.data import read_datalist
+from medssl.data import Datalist
 from medssl.studies import BundleRun
 
 EPOCHS = 3
@@ -44,7 +44,7 @@ def terminate(process: ForkServerProcess, datalist: Path) -> None:
 
 
 def take_an_image_away(process: ForkServerProcess, datalist: Path) -> None:
-    image = Path(read_datalist(datalist, "training")[0]["image"])
+    image = Path(Datalist.read(datalist).items("training")[0]["image"])
     image.rename(image.with_suffix(".away"))
 
 

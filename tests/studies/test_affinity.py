@@ -14,7 +14,7 @@ import yaml
 from monai.networks.nets import resnet10
 from sklearn.metrics import roc_auc_score
 
-from medssl.data import Source, read_datalist
+from medssl.data import Datalist, Source
 from medssl.data.prepare import prepare
 from medssl.losses import PartialBCELoss
 from medssl.phantoms import write_phantoms
@@ -129,7 +129,7 @@ def slow_features(weights: Path, items: list[dict[str, Any]]) -> torch.Tensor:
 
 
 def test_the_linear_layer_is_judged_on_features_of_the_stored_images(runs: Runs) -> None:
-    splits = [read_datalist(runs.datalist, split) for split in ("training", "validation")]
+    splits = [Datalist.read(runs.datalist).items(split) for split in ("training", "validation")]
     weights = runs.folder / "rvrm" / "backbones" / "epoch_0001.pt"
     features = [slow_features(weights, items) for items in splits]
     labels = [torch.from_numpy(np.array([item["label"] for item in items])) for items in splits]

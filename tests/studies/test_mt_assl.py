@@ -14,7 +14,7 @@ import yaml
 from ignite.engine import Engine
 
 from medssl.__main__ import main
-from medssl.data import Source, read_datalist, read_labels, write_datalist
+from medssl.data import Datalist, Source, write_datalist
 from medssl.data.prepare import prepare
 from medssl.losses import linear_cka
 from medssl.networks import load_backbone
@@ -90,9 +90,9 @@ def test_an_interrupted_search_ends_like_an_undisturbed_one(
     screen = capsys.readouterr().out
     whole = study.run(lambda what, run: pytest.fail("repeats what has ended"))
     # The same without a test split, so that only the evaluation at the end is missing.
-    splits = {split: read_datalist(study.datalist, split) for split in ("training", "validation", "unlabeled")}
+    splits = {split: Datalist.read(study.datalist).items(split) for split in ("training", "validation", "unlabeled")}
     datalist = study.datalist.with_name("without_test.json")
-    write_datalist(datalist, read_labels(study.datalist), splits)
+    write_datalist(datalist, Datalist.read(study.datalist).labels, splits)
     parts = replace(study, output=folder / "parts", datalist=datalist)
     # Of nine epochs: the first of the first training, the only one of a fine-tuning, the last of the pool's training.
     stop = StopAt({1: "before", 4: "after", 9: "before"})
@@ -135,7 +135,7 @@ def test_the_table_holds_what_the_runs_and_the_networks_say(folder: Path) -> Non
     assert last["over_maximum"] == pytest.approx(last["score"] - last["maximum"], abs=2e-6)
     assert last["A1"] == singles["A1"][singles["score"].idxmax()] == choice.pool[0]
 
-    images = torch.stack([LoadStored()(item["image"]) for item in read_datalist(study.datalist, "pretrain")])
+    images = torch.stack([LoadStored()(item["image"]) for item in Datalist.read(study.datalist).items("pretrain")])
     images = (images - images.mean((1, 2, 3), keepdim=True)) / images.std((1, 2, 3), keepdim=True, unbiased=False)
     networks = [load_backbone(study.output / "pretrain" / name / "backbone.pt").eval() for name in ("rotation", "src")]
     with torch.no_grad():
@@ -191,10 +191,10 @@ def test_a_mistake_is_found_before_anything_is_trained(mistake: str, folder: Pat
 
 def test_a_validation_split_without_both_outcomes_is_refused(folder: Path, tmp_path: Path) -> None:
     datalist = folder / "data" / "datalist.json"
-    splits = {split: read_datalist(datalist, split) for split in ("training", "validation")}
+    splits = {split: Datalist.read(datalist).items(split) for split in ("training", "validation")}
     for item in splits["validation"]:
         item["label"] = [None, 1]
-    write_datalist(tmp_path / "datalist.json", read_labels(datalist), splits)
+    write_datalist(tmp_path / "datalist.json", Datalist.read(datalist).labels, splits)
     study = replace(study_in(folder), datalist=tmp_path / "datalist.json", output=tmp_path)
     with pytest.raises(ValueError, match="no label has both a positive and a negative image in the validation split"):
         study.run(lambda what, run: pytest.fail(what))
