@@ -4,10 +4,10 @@ from .baselines import TrivialBaselines, linear_probe, thumbnails
 from .bootstrap import AUROCIntervals, bootstrap_auroc, patient_weights
 from .calibration import ReliabilityCurve, expected_calibration_error, reliability_curve
 from .closing_line import closing_line
-from .comparison import compare_runs
 from .figures import figures
 from .grad_cam import GradCAMPanels
 from .handlers import EvaluationFile, PredictionsFile
+from .paired_comparison import compare_runs
 from .partial_metrics import PartialAUROC, partial_auroc
 from .prediction_rows import PredictionRows
 from .predictions import Predictions, read_predictions, write_predictions

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from .baselines import linear_probe
 from .partial_metrics import partial_auroc
 
 logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 TEMPERATURE = 0.07
 """Of the weights of the neighbours, as in the paper."""
@@ -151,10 +152,12 @@ class OnlineProbe:
 
 
 def _labelled(items: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    known = [item for item in items if not np.isnan(item["label"]).all()]
-    if len(known) <= most:
-        return known
-    return [known[index] for index in np.linspace(0, len(known) - 1, most).astype(int)]
+    return evenly([item for item in items if not np.isnan(item["label"]).all()], most)
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spread over them."""
+    return [items[place] for place in np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]
 
 
 def _labels(items: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,15 +17,18 @@ from rich.table import Table
 from torch import Tensor
 from tqdm import tqdm
 
-from medssl.data import read_datalist, store_settings, stored_preprocessing
-from medssl.errors import MissingFileError, UserError
+from medssl.data import Datalist
+from medssl.errors import UserError
 from medssl.files import whole_file
-from medssl.networks import load_backbone, read_description
+from medssl.networks import load_backbone, read_description, weights_file
 from medssl.runs import BACKBONE
+from medssl.transforms import View
+
+from .probes import evenly
 
 
 class StreamingCKA:
-    """The linear CKA of any number of sets of features, from mini-batches: ``medssl.losses.linear_cka`` in pairs.
+    """The linear CKA of any number of sets of features, from mini-batches: `medssl.losses.linear_cka` in pairs.
 
     It is exact, no estimate from mini-batches (as Nguyen et al. 2021 make): the form over features needs sums
     over the images alone, which are kept in float64 and taken about the first mini-batch's mean, so that features far
@@ -43,7 +46,7 @@ class StreamingCKA:
         """Add a mini-batch.
 
         Args:
-            features: of each set ``[B, D]`` (D may differ), the same images in the same order; the sets as before.
+            features: of each set `[B, D]` (D may differ), the same images in the same order; the sets as before.
 
         Raises:
             UserError: when the sets are not of equally many images, or others than before.
@@ -66,7 +69,7 @@ class StreamingCKA:
             self._products[i, j] = self._products[i, j] + product if (i, j) in self._products else product
 
     def compute(self) -> np.ndarray:
-        """The similarities so far, ``[M, M]`` of M sets: symmetric, 1 on the diagonal; NaN where a set is constant.
+        """The similarities so far, `[M, M]` of M sets: symmetric, 1 on the diagonal; NaN where a set is constant.
 
         Raises:
             UserError: when there are fewer than three images, of which any two sets are alike.
@@ -89,29 +92,26 @@ def _pairs(count: int) -> list[tuple[int, int]]:
 
 
 def compare_backbones(
-    runs: Sequence[str | Path], datalist: str | Path, output: str | Path, split: str = "pretrain"
+    runs: Sequence[str | Path], data: str | Path, output: str | Path, split: str = "pretrain"
 ) -> None:
-    """Compare backbones with each other, write both files of :func:`write_similarity`, and print the numbers.
+    """Compare backbones with each other, write both files of `write_similarity`, and print the numbers.
 
     Args:
-        runs: folders of pre-trainings, or files of backbones such as ``runs/rotation/backbones/epoch_0010.pt``.
-        datalist: of the images, prepared.
+        runs: folders of pre-trainings, or files of backbones such as `runs/rotation/backbones/epoch_0010.pt`.
+        data: the images: a folder that `medssl prepare` wrote, or a datalist.
         output: folder to write to.
         split: of the datalist.
 
     Raises:
-        MissingFileError: when a run has no ``backbone.pt``.
-        UserError: see :func:`similarity_matrix`; or when fewer than two backbones are named, or one of them twice.
+        MissingFileError: when a run has no backbone.
+        UserError: see `similarity_matrix`; or when fewer than two backbones are named, or one of them twice.
     """
     backbones = named_backbones(runs)
     if len(backbones) < 2:
         raise UserError("Similarity is between two backbones at least: name another run.")
-    names, matrix = similarity_matrix(backbones, datalist, split)
+    names, matrix = similarity_matrix(backbones, data, split)
     write_similarity(output, names, matrix)
-    table = Table(title=f"Linear CKA of the pooled features on {split}", title_justify="left", box=SIMPLE)
-    table.add_column("")
-    for name in names:
-        table.add_column(name, justify="right")
+    table = Table("", *names, title=f"Linear CKA of the pooled features on {split}", title_justify="left", box=SIMPLE)
     for name, row in zip(names, matrix, strict=True):
         table.add_row(name, *(f"{value:.3f}" for value in row))
     console = Console(markup=False, emoji=False)  # a user's names may hold brackets
@@ -123,31 +123,26 @@ def named_backbones(runs: Sequence[str | Path]) -> dict[str, Path]:
     """The backbone of each run, by the shortest end of its path that no other shares.
 
     Args:
-        runs: folders that hold a ``backbone.pt``, or files.
+        runs: folders of pre-trainings, or files.
 
     Raises:
         MissingFileError: when there is no such file.
         UserError: when one is named twice.
     """
-    paths = [Path(run) / BACKBONE if Path(run).is_dir() else Path(run) for run in runs]
-    for path in paths:
-        if not path.is_file():
-            raise MissingFileError(f"There is no {path}: give the output_dir of a pre-training that has ended.")
+    paths = [weights_file(run) for run in runs]
     shown = [path.resolve().parent if path.name == BACKBONE else path.resolve().with_suffix("") for path in paths]
-    twice = [path for path in shown if shown.count(path) > 1]
-    if twice:
+    if twice := [path for path in shown if shown.count(path) > 1]:
         raise UserError(f"{twice[0]} is named twice: name each backbone once.")
     length = 1
     while len({path.parts[-length:] for path in shown}) < len(shown):
         length += 1
-    names = ["/".join(path.parts[-length:]) for path in shown]
-    return dict(zip(names, paths, strict=True))
+    return {"/".join(path.parts[-length:]): file for path, file in zip(shown, paths, strict=True)}
 
 
 @torch.no_grad()
 def similarity_matrix(
     backbones: Mapping[str, str | Path],
-    datalist: str | Path,
+    data: str | Path,
     split: str = "pretrain",
     batch_size: int = 64,
     workers: int = 0,
@@ -159,12 +154,12 @@ def similarity_matrix(
 
     The images are seen as in evaluation: whole radiographs, the middle box of volumes. The paper does not say on which
     images it compares; here they are those of the pre-training, so that a choice of tasks by it has seen no image to be
-    judged on. The fewer images there are, the more alike all networks seem (see ``medssl.losses.linear_cka``): take
+    judged on. The fewer images there are, the more alike all networks seem (see `medssl.losses.linear_cka`): take
     several times as many as there are features.
 
     Args:
-        backbones: path of each ``backbone.pt``, by the name to show; its description stands beside it.
-        datalist: of the images, prepared.
+        backbones: path of each backbone's weights, by the name to show; its description stands beside it.
+        data: the images: a folder that `medssl prepare` wrote, or a datalist.
         split: of the datalist.
         batch_size: images at once.
         workers: processes that load images.
@@ -173,19 +168,18 @@ def similarity_matrix(
         progress: whether to show a progress bar.
 
     Returns:
-        The names, and the similarities ``[M, M]`` in their order.
+        The names, and the similarities `[M, M]` in their order.
 
     Raises:
         MissingFileError: when weights, a description or images are missing.
         UserError: when the backbones were trained on images of different kinds, or the datalist has others.
     """
-    transform = stored_preprocessing(**_common_view(backbones, datalist))
+    datalist = Datalist.read(data)
+    view = _common_view(backbones, datalist)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     networks = [load_backbone(path).to(device).eval() for path in backbones.values()]
-    items = read_datalist(datalist, split)
-    if len(items) > most:
-        items = [items[index] for index in np.linspace(0, len(items) - 1, most).astype(int)]
-    loader = DataLoader(Dataset(items, transform), batch_size=batch_size, num_workers=workers)
+    items = evenly(datalist.items(split), most)
+    loader = DataLoader(Dataset(items, view.stored()), batch_size=batch_size, num_workers=workers)
     interval = 0.3 if sys.stderr.isatty() else 30.0
     similarity = StreamingCKA()
     for batch in tqdm(loader, "similarity", disable=not progress, unit="batch", mininterval=interval):
@@ -194,35 +188,31 @@ def similarity_matrix(
     return list(backbones), similarity.compute()
 
 
-def _common_view(backbones: Mapping[str, str | Path], datalist: str | Path) -> dict[str, Any]:
-    """What all the backbones see of an image: ``image_size``, and ``window`` for volumes."""
+def _common_view(backbones: Mapping[str, str | Path], datalist: Datalist) -> View:
+    """What all the backbones see of an image, which the prepared images must be able to show."""
     if not backbones:
         raise UserError("There is no backbone to compare: name at least one.")
-    descriptions = {name: read_description(path) for name, path in backbones.items()}
+    # Without the modality, of which the images are a matter of the data.
     views = {
-        name: {key: described.get(key) for key in ("image_size", "window", "spacing")}
-        for name, described in descriptions.items()
+        name: replace(View.from_dict(read_description(path), str(path)), modality="")
+        for name, path in backbones.items()
     }
     (first, view), *others = views.items()
     for name, other in others:
-        for key in view:
-            if view[key] != other[key]:
-                raise UserError(
-                    f"{first} and {name} cannot be compared: {key} is {view[key]} of the one and {other[key]} of the "
-                    "other. Train both on the same prepared images with the same settings."
-                )
-    settings = store_settings(datalist)
-    if view["image_size"] is None or len(view["image_size"]) != settings["spatial_dims"]:
+        if differences := other.differences(view):
+            raise UserError(
+                f"{first} and {name} cannot be compared, for the latter sees {'; '.join(differences)}. Train both on "
+                "the same prepared images with the same settings."
+            )
+    prepared = replace(datalist.view(), modality="")
+    if prepared.spatial_dims == view.spatial_dims:
+        prepared = replace(prepared, image_size=view.image_size, window=view.window)
+    if differences := view.differences(prepared):
         raise UserError(
-            f"{first} was trained on images of the size {view['image_size']}, and {datalist} has images with "
-            f"{settings['spatial_dims']} axes: give the datalist of the pre-training."
+            f"{first} does not suit {datalist.path}, for it sees {'; '.join(differences)}. Give the data of the "
+            "pre-training."
         )
-    if view["spacing"] != settings.get("spacing"):
-        raise UserError(
-            f"{first} was trained on voxels of {view['spacing']} mm, and {datalist} was prepared with "
-            f"{settings.get('spacing')} mm: give the datalist of the pre-training."
-        )
-    return {key: view[key] for key in ("image_size", "window")}
+    return view
 
 
 @matplotlib.rc_context({"font.size": 8, "text.parse_math": False})
@@ -231,7 +221,7 @@ def draw_similarity(names: Sequence[str], matrix: np.ndarray) -> Figure:
 
     Args:
         names: of the M networks.
-        matrix: ``[M, M]``, as :func:`similarity_matrix` returns it.
+        matrix: `[M, M]`, as `similarity_matrix` returns it.
     """
     side = 1.6 + 0.6 * len(names)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
@@ -246,12 +236,12 @@ def draw_similarity(names: Sequence[str], matrix: np.ndarray) -> Figure:
 
 
 def write_similarity(output: str | Path, names: Sequence[str], matrix: np.ndarray) -> None:
-    """Write ``similarity.csv`` (a row and a column for each network) and ``similarity.png`` into a folder.
+    """Write `similarity.csv` (a row and a column for each network) and `similarity.png` into a folder.
 
     Args:
         output: the folder; made where there is none.
         names: of the M networks.
-        matrix: ``[M, M]``, as :func:`similarity_matrix` returns it.
+        matrix: `[M, M]`, as `similarity_matrix` returns it.
     """
     with whole_file(Path(output) / "similarity.csv") as temporary:
         pd.DataFrame(matrix, index=pd.Index(names, name="network"), columns=list(names)).to_csv(

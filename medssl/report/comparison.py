@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from medssl.errors import UserError
-from medssl.evaluation.comparison import compare_runs
+from medssl.evaluation import compare_runs
 from medssl.runs import Run
 
 from .facts import picture_file

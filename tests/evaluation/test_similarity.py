@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from torch import Tensor
 
-from medssl.data import Source, read_datalist, stored_preprocessing
+from medssl.data import Datalist, Source
 from medssl.data.prepare import prepare
 from medssl.evaluation import StreamingCKA, draw_similarity, similarity_matrix, write_similarity
 from medssl.losses import linear_cka
 from medssl.networks import build_backbone, save_backbone
 from medssl.phantoms import write_phantoms
-from medssl.studies import bundle_folder
+from medssl.transforms import View
 
-CHEST, HEAD, WINDOW = [48, 48], [32, 32, 16], [-50.0, 150.0]
+CHEST, HEAD, WINDOW = (48, 48), (32, 32, 16), (-50.0, 150.0)
 
 
 def streamed(sets: list[Tensor], batch: int) -> StreamingCKA:
@@ -70,7 +69,7 @@ def test_what_has_no_similarity_is_said() -> None:
 def chest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("chest")
     table = write_phantoms(folder / "phantoms", "chest", 24, size=64, progress=False)
-    prepare([Source(images=folder / "phantoms" / "images", csv=table)], folder / "data", size=tuple(CHEST))
+    prepare([Source(images=folder / "phantoms" / "images", csv=table)], folder / "data", size=CHEST)
     return folder / "data" / "datalist.json"
 
 
@@ -98,8 +97,8 @@ def test_the_matrix_of_checkpoints_is_that_of_their_features(
     paths = {name: write_backbone(tmp_path / name, dims, copies) for name, copies in (("a", 1), ("b", 3), ("c", 1))}
     names, matrix = similarity_matrix(paths, datalist, batch_size=4, progress=False)
     assert names == ["a", "b", "c"]
-    transform = stored_preprocessing(CHEST) if dims == 2 else stored_preprocessing(HEAD, WINDOW)
-    images = torch.stack([transform(item)["image"] for item in read_datalist(datalist, "pretrain")])
+    transform = (View(2, CHEST) if dims == 2 else View(3, HEAD, WINDOW)).stored()
+    images = torch.stack([transform(item)["image"] for item in Datalist.read(datalist).items("pretrain")])
     features = []
     for path in paths.values():
         backbone = build_backbone("resnet10_quarter", dims).eval()
@@ -111,32 +110,16 @@ def test_the_matrix_of_checkpoints_is_that_of_their_features(
     assert matrix[0, 1] < 0.999
 
 
-@pytest.mark.parametrize(
-    ("bundle", "part"), [("cxr_pretrain", "train#preprocessing"), ("ct_pretrain", "probe_preprocessing")]
-)
-def test_networks_see_the_images_as_the_bundles_show_them(bundle: str, part: str, chest: Path, head: Path) -> None:
-    datalist, size = (chest, CHEST) if bundle.startswith("cxr") else (head, HEAD)
-    parser = ConfigParser(ConfigParser.load_config_file(bundle_folder(bundle) / "configs" / "train.yaml"))
-    parser.update({"image_size": size, "window": WINDOW})
-    window = None if len(size) == 2 else WINDOW
-    item = read_datalist(datalist, "pretrain")[0]
-    expected = parser.get_parsed_content(part)(item)["image"]
-    image = stored_preprocessing(size, window)(item)["image"]
-    assert list(image.shape) == [1, *size]
-    assert image.std() > 0.1
-    assert torch.equal(image, expected)
-
-
 def test_networks_that_cannot_be_compared_are_refused(chest: Path, head: Path, tmp_path: Path) -> None:
     flat, deep = write_backbone(tmp_path / "flat", 2), write_backbone(tmp_path / "deep", 3)
     other = write_backbone(tmp_path / "other", 2, image_size=[64, 64])
     narrow = write_backbone(tmp_path / "narrow", 3, spacing=[1.0, 1.0, 1.0])
     cases: list[tuple[dict[str, Path], Path, str]] = [
         ({}, chest, "no backbone to compare"),
-        ({"flat": flat, "other": other}, chest, r"flat and other cannot be compared: image_size is \[48, 48\]"),
-        ({"flat": flat}, head, "has images with 3 axes"),
-        ({"deep": deep}, chest, "has images with 2 axes"),
-        ({"narrow": narrow}, head, r"trained on voxels of \[1.0, 1.0, 1.0\] mm"),
+        ({"flat": flat, "other": other}, chest, "flat and other cannot be compared.* 64 × 64 instead of 48 × 48"),
+        ({"flat": flat}, head, "spatial_dims 2 instead of 3"),
+        ({"deep": deep}, chest, "spatial_dims 3 instead of 2"),
+        ({"narrow": narrow}, head, "spacing 1 × 1 × 1 instead of 6 × 6 × 6"),
     ]
     for backbones, datalist, message in cases:
         with pytest.raises(ValueError, match=message):
