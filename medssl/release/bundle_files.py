@@ -15,7 +15,7 @@ from medssl import __version__
 from medssl.files import write_text
 
 from .card import card
-from .checks.files import LARGEST_FILE
+from .checks.contents import LARGEST_FILE
 from .model import Model
 from .target import EXPORT, METADATA, list_files
 from .templates import render

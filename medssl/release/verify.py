@@ -1,40 +1,55 @@
 """Is a bundle fit to be passed on? Every check of the model zoo without a network, and those of our own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from medssl.errors import MissingFileError, UserError
 
-from .checks import (
-    IDENTIFIERS,
-    MUST_BE_READABLE,
-    READING,
-    READING_CONFIGS,
-    RUNNING,
-    RUNNING_WEIGHTS,
-    WEIGHTS,
-    Bundle,
-    Check,
-    Note,
-    run_names,
+from .checks import configs, contents, identifiers, running, schema
+from .checks.bundle import Bundle, Note
+
+
+class Need(Enum):
+    """What a check needs, and why it is left out without."""
+
+    RUN = "give the run with --run"
+    WEIGHTS = "there are no weights in the bundle"
+    READABLE = "the configs must be readable first"
+    NOTHING_WRONG = "the configs are code, which runs only when nothing else is wrong"
+
+
+class Check(NamedTuple):
+    """A function that yields a sentence for everything that is wrong, or raises a `UserError`."""
+
+    proves: str
+    find: Callable[[Bundle], Iterable[str] | None]
+    needs: tuple[Need, ...] = ()
+
+
+READABLE = Check("metadata.json and the configs can be read", configs.readable)
+TO_READ, TO_RUN = (Need.READABLE,), (Need.WEIGHTS, Need.NOTHING_WRONG)
+CHECKS = (
+    Check("all required files are there", contents.required_files),
+    Check("nothing lies in it that others should not get", contents.nothing_foreign),
+    Check("files over 25 MB are in large_files.yml", contents.large_files),
+    Check("docs/README.md has the sections of the zoo's template", contents.readme_sections),
+    READABLE,
+    Check("metadata.json fits the schema and agrees with itself", schema.fits_schema, TO_READ),
+    Check("no absolute path stands in any file", identifiers.absolute_paths),
+    Check("weights load with weights_only=True and are finite", contents.loadable_weights, (Need.WEIGHTS,)),
+    Check("no patient and no image of the run is named", identifiers.identifiers, (Need.RUN,)),
+    Check("the configs have the ids of MONAI's tools (check_properties) and the zoo", configs.properties, TO_READ),
+    Check("what is imported is listed", configs.imports, TO_READ),
+    Check("every _target_ is there", running.targets, (Need.NOTHING_WRONG,)),
+    Check("the weights fit network_def", running.weights_fit, TO_RUN),
+    Check("the network takes and gives what the metadata say (verify_net_in_out)", running.shapes, TO_RUN),
+    Check("TorchScript gives the same (ckpt_export)", running.torchscript, TO_RUN),
+    Check("the inference runs on drawn images", running.inference_runs, TO_RUN),
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong.
-
-    Attributes:
-        check: what is not so, such as "the configs can be read".
-        message: what is wrong, where, and what to do, in one sentence.
-    """
-
-    check: str
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
+"""In this order, for each builds on what those before it have shown."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +58,9 @@ class Verification:
 
     Attributes:
         folder: of the bundle.
-        kind: ``training`` (it trains, may need medssl, and carries no weights) or ``exported`` (it needs MONAI alone).
+        kind: `training` (it trains, may need medssl, and carries no weights) or `exported` (it needs MONAI alone).
         passed: what was found to be so.
-        findings: what was not.
+        findings: what was not: what is wrong, where, and what to do, a sentence each.
         left_out: what could not be looked at, and why.
         notes: what should be known, and is no fault.
     """
@@ -53,7 +68,7 @@ class Verification:
     folder: Path
     kind: str
     passed: list[str]
-    findings: list[Finding]
+    findings: list[str]
     left_out: list[str]
     notes: list[str]
 
@@ -96,49 +111,37 @@ def verify_bundle(folder: str | Path, run: str | Path | None = None) -> Verifica
         raise MissingFileError(f"There is no bundle {folder}: give its folder (unpack an archive first).")
     if run is not None and not Path(run).is_dir():
         raise MissingFileError(f"There is no run {run}.")
-    bundle = Bundle(folder, None if run is None else run_names(Path(run)))
+    bundle = Bundle(folder, None if run is None else identifiers.run_names(Path(run)))
     result = Verification(folder, "training" if bundle.is_training else "exported", [], [], [], [])
-    _check(bundle, {**READING, **(WEIGHTS if bundle.has_weights else {})}, result)
-    if bundle.names is None:
-        _leave_out(result, IDENTIFIERS, "give the run with --run")
-    else:
-        _check(bundle, IDENTIFIERS, result)
-    if any(finding.check in MUST_BE_READABLE for finding in result.findings):
-        _leave_out(result, READING_CONFIGS, "the configs must be readable first")
-    else:
-        _check(bundle, READING_CONFIGS, result)
-    running = {**RUNNING, **(RUNNING_WEIGHTS if bundle.has_weights else {})}
-    if not bundle.has_weights:
-        _leave_out(result, (*WEIGHTS, *RUNNING_WEIGHTS), "there are no weights in the bundle")
-    while running and result.ok:  # each builds on what the one before has shown
-        name = next(iter(running))
-        _check(bundle, {name: running.pop(name)}, result)
-    if running:
-        _leave_out(result, running, "the configs are code, which runs only when nothing else is wrong")
-    return result
-
-
-def _leave_out(result: Verification, checks: Iterable[str], reason: str) -> None:
-    result.left_out.append(f"{'; '.join(checks)} ({reason})")
-
-
-def _check(bundle: Bundle, checks: Mapping[str, Check], result: Verification) -> None:
-    for name, check in checks.items():
+    left_out: dict[Need, list[str]] = {need: [] for need in Need}
+    for check in CHECKS:
+        unmet = {
+            Need.RUN: bundle.names is None,
+            Need.WEIGHTS: not bundle.has_weights,
+            Need.READABLE: READABLE.proves not in result.passed,
+            Need.NOTHING_WRONG: not result.ok,
+        }
+        if need := next((need for need in check.needs if unmet[need]), None):
+            left_out[need].append(check.proves)
+            continue
         said = _said(bundle, check)
         wrong = [sentence for sentence in said if not isinstance(sentence, Note)]
-        result.findings.extend(Finding(name, sentence) for sentence in wrong)
+        result.findings.extend(wrong)
         result.notes.extend(sentence for sentence in said if isinstance(sentence, Note))
-        if not wrong:
-            result.passed.append(name)
+        result.passed.extend([] if wrong else [check.proves])
+    result.left_out.extend(f"{'; '.join(names)} ({need.value})" for need, names in left_out.items() if names)
+    return result
 
 
 def _said(bundle: Bundle, check: Check) -> list[str]:
     """The sentences of a check; one that breaks off says so, for a bundle can be wrong in ways that nobody foresaw."""
     said: list[str] = []
     try:
-        said.extend(check(bundle))
+        said.extend(check.find(bundle) or ())
+    except UserError as error:
+        said.append(str(error))
     except Exception as error:
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        said.append(words if isinstance(error, UserError) else f"The check broke off: {type(error).__name__}: {words}")
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        said.append(f"The check broke off: {type(error).__name__}: {reason}")
     # Whoever reads the sentence knows the folder.
     return [type(sentence)(sentence.replace(f"{bundle.folder}/", "")) for sentence in said]

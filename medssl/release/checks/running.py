@@ -1,9 +1,12 @@
-"""What only running tells: the configs are code, so these checks come after all others."""
+"""What only running tells: the configs are code, so these checks come after all others.
+
+What is found where code breaks off is raised, as a `UserError`.
+"""
 
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from pydoc import locate
@@ -12,26 +15,25 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.bundle import ComponentLocator, ConfigParser, ckpt_export, run, verify_net_in_out
 from PIL import Image
-from torch import Tensor, nn
 
 from medssl.errors import UserError
 from medssl.networks import load_model_weights
 
-from .bundle import METADATA, Bundle, own_scripts, quiet
+from .bundle import METADATA, MODEL, Bundle, own_scripts, quiet
 
-WEIGHTS = "models/model.pt"
 CPU = "$torch.device('cpu')"
-TOLERANCE = 1e-5
+SMALL = {"device": CPU, "workers": 0, "batch_size": 1, "amp": False}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 ANY_SIZE = 64
-"""Voxels of a side that the metadata leave open (``*``)."""
+"""Voxels of a side that the metadata leave open (`*`)."""
 
 
 def targets(bundle: Bundle) -> Iterator[str]:
-    """Name the ``_target_`` of every config that is nowhere to be found."""
+    """Name the `_target_` of every config that is nowhere to be found."""
     locator = ComponentLocator()
-    with own_scripts(bundle.folder), quiet():
+    with _running(bundle):
         for file in bundle.configs:
             for target in sorted(set(_targets(ConfigParser.load_config_file(str(bundle.folder / file))))):
                 if not (locate(target) if "." in target else locator.get_component_module_name(target)):
@@ -39,91 +41,65 @@ def targets(bundle: Bundle) -> Iterator[str]:
 
 
 def _targets(config: Any) -> Iterator[str]:
-    items = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
     if isinstance(config, dict) and isinstance(target := config.get("_target_"), str) and target[:1] not in "$@%":
         yield target
+    items = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
     for value in items:
         yield from _targets(value)
 
 
-def weights_fit(bundle: Bundle) -> Iterator[str]:
-    """Say why ``network_def`` cannot be built, or the weights are not its own."""
-    with _running(bundle):
-        try:
-            network = _network(bundle)
-        except Exception as error:
-            yield f"network_def cannot be built: {_reason(error)}."
-            return
-        try:
-            load_model_weights(network, bundle.folder / WEIGHTS)
-        except UserError as error:
-            yield str(error)
+def weights_fit(bundle: Bundle) -> None:
+    """Build `network_def` and load the weights."""
+    parser = ConfigParser()
+    with _running(bundle), _explained("network_def cannot be built"):
+        parser.read_config(bundle.paths(_base(bundle)))
+        parser.update({"bundle_root": str(bundle.folder), "device": CPU})
+        network = parser.get_parsed_content("network_def")
+    load_model_weights(network, bundle.folder / MODEL)
 
 
-def shapes(bundle: Bundle) -> Iterator[str]:
-    """Say where the network does not take or give what the metadata say (``verify_net_in_out``)."""
-    with _running(bundle):
-        try:
-            verify_net_in_out("network_def", device="cpu", any=ANY_SIZE, **_monai_files(bundle))
-        except Exception as error:
-            yield f"The network and network_data_format in {METADATA} do not fit: {_reason(error)}."
+def shapes(bundle: Bundle) -> None:
+    """Let the network take and give what the metadata say (`verify_net_in_out`)."""
+    with _running(bundle), _explained(f"The network and network_data_format in {METADATA} do not fit"):
+        verify_net_in_out("network_def", device="cpu", any=ANY_SIZE, **_monai_files(bundle))
 
 
 def torchscript(bundle: Bundle) -> Iterator[str]:
-    """Say why TorchScript cannot be made of the network (``ckpt_export``), or computes something else."""
+    """Make TorchScript of the network (`ckpt_export`), and compare the outputs, those of `models/model.ts` too."""
+    shape = _image_shape(bundle)
     with _running(bundle), tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        made = str(Path(folder) / "model.ts")
-        try:
-            ckpt_export("network_def", filepath=made, ckpt_file=str(bundle.folder / WEIGHTS), **_monai_files(bundle))
-        except Exception as error:
-            yield f"TorchScript cannot be made of network_def: {_reason(error)}."
-            return
-        network = load_model_weights(_network(bundle), bundle.folder / WEIGHTS).eval()
-        images = _images(bundle)
-        expected = network(images)
-        scripts = {"TorchScript of network_def": made}
+        made = f"{folder}/model.ts"
+        files = {"filepath": made, "ckpt_file": str(bundle.folder / MODEL), **_monai_files(bundle)}
+        options = {"verify": True, "device": torch.device("cpu"), **TOLERANCE}
+        with _explained("TorchScript cannot be made of network_def, or gives something else"):
+            ckpt_export("network_def", input_shape=shape, converter_kwargs=options, **files)
         if "models/model.ts" in bundle.files:
-            scripts["models/model.ts"] = str(bundle.folder / "models" / "model.ts")
-        for name, path in scripts.items():
-            found = torch.jit.load(path, map_location="cpu").eval()(images)
-            if not torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
-                yield f"{name} gives something else than network_def with models/model.pt: export it again."
+            images = torch.rand(shape)
+            paths = (made, str(bundle.folder / "models/model.ts"))
+            expected, found = (torch.jit.load(path, map_location="cpu").eval()(images) for path in paths)
+            if not torch.allclose(found, expected, **TOLERANCE):
+                yield f"models/model.ts gives something else than network_def with {MODEL}: export it again."
 
 
 def inference_runs(bundle: Bundle) -> Iterator[str]:
-    """Say why the inference does not come to its end on two drawn images, from another folder than the bundle's."""
+    """Run the inference on two drawn images, from another folder than the bundle's."""
     if bundle.config_file("inference") is None:
         return
-    with _running(bundle), tempfile.TemporaryDirectory() as folder:
-        images, output = Path(folder) / "images", Path(folder) / "output"
-        _draw(bundle, images)
-        places = {"bundle_root": str(bundle.folder), "dataset_dir": str(images), "output_dir": str(output)}
-        options = {key: value for key, value in _small().items() if key in bundle.parser("inference")}
-        try:
-            workflow = ConfigWorkflow(
-                bundle.paths("inference"), logging_file=False, workflow_type="infer", **places, **options
-            )
-            workflow.initialize()
-            missing = workflow.check_properties()
-            workflow.run()
-            workflow.finalize()
-        except Exception as error:
-            yield f"The inference does not run on drawn images: {_reason(error)}."
-            return
-        if missing:
-            yield f"The inference lacks {', '.join(missing)} of MONAI's list when it is built."
-        if not any(path.is_file() for path in output.rglob("*")):
+    config = ConfigParser.load_config_file(bundle.paths("inference")[0])
+    options: dict[str, Any] = {key: value for key, value in SMALL.items() if key in config}
+    options["logging_file"] = False  # it would change how this process logs
+    with _running(bundle), tempfile.TemporaryDirectory() as folder, chdir(folder):
+        _draw(Path("images"), _image_shape(bundle)[2:])
+        places = {"dataset_dir": f"{folder}/images", "output_dir": f"{folder}/output", **_monai_files(bundle)}
+        with _explained("The inference does not run on drawn images"):
+            run(**places, **options)
+        if not any(path.is_file() for path in Path("output").rglob("*")):
             yield "The inference runs on drawn images, and writes nothing into output_dir."
 
 
-def _small() -> dict[str, Any]:
-    return {"device": CPU, "workers": 0, "batch_size": 1, "amp": False}
-
-
-def _draw(bundle: Bundle, folder: Path) -> None:
-    """Two images of the size that the metadata give: PNG in 2D, NIfTI in 3D."""
+def _draw(folder: Path, size: Sequence[int]) -> None:
+    """Two images of noise: PNG in 2D, NIfTI in 3D."""
     folder.mkdir()
-    size = _size(bundle)
     noise = np.random.default_rng(0)
     for name in ("first", "second"):
         if len(size) == 2:
@@ -134,28 +110,18 @@ def _draw(bundle: Bundle, folder: Path) -> None:
             nibabel.save(volume, folder / f"{name}.nii.gz")
 
 
-def _size(bundle: Bundle) -> list[int]:
-    shape = _tensor(bundle, "inputs", "image")["spatial_shape"]
-    return [one if isinstance(one, int) else ANY_SIZE for one in shape]
+def _image_shape(bundle: Bundle) -> list[int]:
+    image = bundle.metadata["network_data_format"]["inputs"]["image"]
+    return [1, image["num_channels"], *(n if isinstance(n, int) else ANY_SIZE for n in image["spatial_shape"])]
 
 
-def _images(bundle: Bundle) -> Tensor:
-    return torch.rand(1, _tensor(bundle, "inputs", "image")["num_channels"], *_size(bundle))
-
-
-def _tensor(bundle: Bundle, side: str, name: str) -> dict[str, Any]:
-    return bundle.metadata["network_data_format"][side][name]
-
-
-def _network(bundle: Bundle) -> nn.Module:
-    parser = bundle.parser("inference" if bundle.config_file("inference") else "train")
-    parser.update({"bundle_root": str(bundle.folder), "device": CPU})
-    return parser.get_parsed_content("network_def")
+def _base(bundle: Bundle) -> str:
+    return "inference" if bundle.config_file("inference") else "train"
 
 
 def _monai_files(bundle: Bundle) -> dict[str, Any]:
-    config = bundle.paths("inference" if bundle.config_file("inference") else "train")
-    return {"meta_file": str(bundle.folder / METADATA), "config_file": config, "bundle_root": str(bundle.folder)}
+    config, root = bundle.paths(_base(bundle)), str(bundle.folder)
+    return {"meta_file": f"{root}/{METADATA}", "config_file": config, "bundle_root": root}
 
 
 @contextmanager
@@ -169,9 +135,14 @@ def _running(bundle: Bundle) -> Iterator[None]:
         sys.excepthook = hook
 
 
-def _reason(error: BaseException) -> str:
-    """The first cause of a chain, in one line: MONAI wraps errors in errors."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".")
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Say of any error what it means for the bundle, and its first cause: MONAI wraps errors in errors."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise UserError(f"{what}: {reason.strip().rstrip('.')}.") from error
