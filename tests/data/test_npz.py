@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from medssl.data import Source, read_tables, unpack_npz, unpack_source
-from medssl.data.npz import MEDMNIST_CLASSES, MEDMNIST_FINDINGS
+from medssl.data.npz import MEDMNIST
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 PATCHES = SHARED / "ct_sts" / "patches_32.npz"
@@ -74,12 +74,12 @@ def test_images_labels_and_unknowns_are_kept(tmp_path: Path, order: str) -> None
 @pytest.mark.parametrize(
     ("name", "shape", "classes", "columns", "labels", "exclusive"),
     [
-        ("chestmnist_64", (8, 8), 2, 14, MEDMNIST_FINDINGS["chestmnist"], False),
+        ("chestmnist_64", (8, 8), 2, 14, MEDMNIST["chestmnist"][1], False),
         ("pneumoniamnist", (8, 8), 2, 1, ["pneumonia"], False),
         ("breastmnist_128", (8, 8), 2, 1, ["malignant"], False),
-        ("organsmnist", (8, 8), 11, 1, MEDMNIST_CLASSES["organsmnist"], True),
-        ("OrganMNIST3D_64", (4, 5, 6), 11, 1, MEDMNIST_CLASSES["organmnist3d"], True),
-        ("fracturemnist3d", (4, 4, 4), 3, 1, MEDMNIST_CLASSES["fracturemnist3d"], True),
+        ("organsmnist", (8, 8), 11, 1, MEDMNIST["organsmnist"][1], True),
+        ("OrganMNIST3D_64", (4, 5, 6), 11, 1, MEDMNIST["organmnist3d"][1], True),
+        ("fracturemnist3d", (4, 4, 4), 3, 1, MEDMNIST["fracturemnist3d"][1], True),
         ("nodulemnist3d", (4, 4, 4), 2, 1, ["malignant"], False),
         ("ours", (8, 8, 3), 4, 1, ["class 0", "class 1", "class 2", "class 3"], True),
         ("ours", (8, 8), 2, 1, ["class 1"], False),

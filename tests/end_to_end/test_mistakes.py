@@ -144,15 +144,15 @@ def test_a_mistake_on_the_command_line_is_answered_in_one_sentence(mistake: str,
 
 
 def test_a_training_that_cannot_end_with_anything_does_not_begin(chest: Path, head: Path, tmp_path: Path) -> None:
-    datalist = Datalist.read(chest)
-    labels, items = datalist.labels, datalist.items("training")
+    whole = Datalist.read(chest)
+    labels, items = whole.labels, whole.items("training")
     unknown = [{**item, "label": [None] * len(labels)} for item in items]
     lists = {
         "no image in training": other_datalist(chest, "none", labels, training=[]),
         "1 image in training": other_datalist(chest, "one", labels, training=items[:1]),
         "no image in validation": other_datalist(chest, "no_validation", labels, validation=[]),
         "No label of any training image": written(
-            chest, "unknown", labels, {"training": unknown, "validation": datalist.items("validation")}
+            chest, "unknown", labels, {"training": unknown, "validation": whole.items("validation")}
         ),
         "has no labels": written(chest, "unlabelled", [], {}),
         "is of volumes": head,
