@@ -1,15 +1,20 @@
 """Writing files whole or not at all, so that a kill at any moment leaves the old file or the new one.
 
-The ground floor of the house: every room may use it, and it uses none.
+The ground floor of the house: every room may use it.
 """
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from medssl.errors import NO_ROOM, UserError
+
+_HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")
 
 
 @contextmanager
@@ -27,6 +32,29 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_half_written(folder: str | Path) -> None:
+    """Remove what killed processes left behind of `whole_file` in a folder, and in those below it."""
+    for path in Path(folder).rglob(".*"):
+        if _HALF_WRITTEN.fullmatch(path.name):
+            path.unlink()
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Say in a sentence that the file could not be written, whatever the block's error was.
+
+    Raises:
+        UserError: for an ``OSError`` (a full disk, a folder that may not be written), or for the ``RuntimeError`` by
+            which ``torch.save`` reports the same when it opens the file itself.
+    """
+    try:
+        yield Path(path)
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
+        advice = "Free some space" if not isinstance(error, OSError) or error.errno in NO_ROOM else "Mend that"
+        raise UserError(f"{path} could not be written ({reason}). {advice}, and the run can go on.") from error
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -22,8 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "networks": set(),
     "losses": set(),
     "pretext": {"networks", "losses", "transforms"},
-    "training": {"data", "networks", "losses", "pretext"},
-    "evaluation": {"data", "networks", "losses", "readers"},
+    "training": {"transforms", "data", "networks", "losses", "pretext"},
+    "evaluation": {"readers", "transforms", "data", "networks", "losses"},
     "report": {"data", "evaluation"},
     "release": {"report", "networks", "data", "evaluation", "readers", "transforms"},
 }

@@ -5,17 +5,15 @@ image prepared twice is one file (see `medssl.transforms.write_stored` for the f
 """
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from medssl.errors import MissingFileError, UserError
-from medssl.files import write_json
+from medssl.files import remove_half_written, write_json
 
 STORE = "store"
 _SETTINGS = "store.json"
-_HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")  # see `medssl.files.whole_file`
 
 
 class StoreSettings(TypedDict, total=False):
@@ -88,6 +86,4 @@ def remove_unnamed(output: Path, named: set[str]) -> None:
     for path in (output / STORE).glob("??/*.b2nd"):
         if path.relative_to(output).as_posix() not in named:
             path.unlink()
-    for path in output.rglob(".*"):
-        if _HALF_WRITTEN.fullmatch(path.name):
-            path.unlink()
+    remove_half_written(output)

@@ -6,9 +6,9 @@ from .calibration import ReliabilityCurve, expected_calibration_error, reliabili
 from .closing_line import closing_line
 from .figures import figures
 from .grad_cam import GradCAMPanels
-from .handlers import EvaluationFile, PredictionsFile
+from .handlers import EvaluationFiles, PredictionsMetric
 from .paired_comparison import compare_runs
-from .partial_metrics import PartialAUROC, partial_auroc
+from .partial_metrics import PartialAUROC, mean_partial_auroc, partial_auroc
 from .prediction_rows import PredictionRows
 from .predictions import Predictions, read_predictions, write_predictions
 from .probes import OnlineProbe, knn_probe
@@ -17,13 +17,13 @@ from .thresholds import youden_thresholds
 
 __all__ = [
     "AUROCIntervals",
-    "EvaluationFile",
+    "EvaluationFiles",
     "GradCAMPanels",
     "OnlineProbe",
     "PartialAUROC",
     "PredictionRows",
     "Predictions",
-    "PredictionsFile",
+    "PredictionsMetric",
     "ReliabilityCurve",
     "StreamingCKA",
     "TrivialBaselines",
@@ -36,6 +36,7 @@ __all__ = [
     "figures",
     "knn_probe",
     "linear_probe",
+    "mean_partial_auroc",
     "partial_auroc",
     "patient_weights",
     "read_predictions",

@@ -50,6 +50,25 @@ def check_scores(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.n
     return scores, labels
 
 
+def mean_partial_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
+    """The mean AUROC (mAUROC) over the defined classes, always finite: 0.5, with a warning, where none is defined.
+
+    For MONAI's choice of the best model stops for good at the first NaN.
+
+    Args:
+        scores: ``[N, K]``.
+        labels: ``[N, K]`` of 1, 0, NaN (unknown).
+
+    Raises:
+        UserError: as `partial_auroc`.
+    """
+    mean = float(mean_of_defined(partial_auroc(scores, labels)))
+    if np.isnan(mean):
+        warnings.warn("No class has known positive and known negative cases: mAUROC is taken as 0.5.", stacklevel=2)
+        return 0.5
+    return mean
+
+
 def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
     """The mean along an axis of what is not NaN, and NaN where nothing is: ``np.nanmean`` without its warning."""
     defined = ~np.isnan(values)
@@ -67,10 +86,7 @@ def _auroc(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 class PartialAUROC(CumulativeIterationMetric):
-    """The mean AUROC (mAUROC) over the defined classes, gathered over batches and processes.
-
-    Always finite, for MONAI's choice of the best model stops for good at the first NaN: where no class is defined it is
-    0.5, with a warning. The file of :class:`EvaluationFile` names what is undefined.
+    """`mean_partial_auroc` as a metric of MONAI's, gathered over batches and processes.
 
     Args:
         labels: names of the K classes.
@@ -85,13 +101,5 @@ class PartialAUROC(CumulativeIterationMetric):
 
     def aggregate(self) -> float:
         """The mAUROC of what was seen since the last reset."""
-        scores, labels = self._seen()
-        values = partial_auroc(scores, labels)
-        if np.isnan(values).all():
-            warnings.warn("No class has known positive and known negative cases: mAUROC is taken as 0.5.", stacklevel=2)
-            return 0.5
-        return float(np.nanmean(values))
-
-    def _seen(self) -> tuple[np.ndarray, np.ndarray]:
-        scores, labels = self.get_buffer()
-        return torch.as_tensor(scores).cpu().numpy(), torch.as_tensor(labels).cpu().numpy()
+        scores, labels = (torch.as_tensor(seen).cpu().numpy() for seen in self.get_buffer())
+        return mean_partial_auroc(scores, labels)

@@ -1,8 +1,6 @@
 """What MONAI's engines and bundles need from us: steps, handlers, determinism, resume, several processes."""
 
-from .batches import check_batches
 from .checks import (
-    check_evaluation,
     check_finetuning,
     check_pretrained,
     check_pretraining,
@@ -10,6 +8,7 @@ from .checks import (
     check_view,
     fingerprint,
 )
+from .choices import choose_view, read_recipe
 from .config import begin_run, check_ids, check_options
 from .distributed import (
     ShareBuffers,
@@ -19,11 +18,9 @@ from .distributed import (
     process_device,
     process_rank,
 )
-from .early_stop import EarlyStop
 from .fault_tolerance import ReseedEachEpoch, RunCheckpoint, StopAtNonFinite, run_training
+from .frozen_features import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
 from .gradient_affinity import gradient_affinity
-from .learning_rates import parameter_groups
-from .linear_probe import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
 from .logs import (
     FineTuneMetrics,
     MetricsFile,
@@ -37,13 +34,12 @@ from .logs import (
 )
 from .mixed_precision import MixedPrecision, computes_in_half, half_type
 from .precision_check import CheckPrecision
-from .saved_weights import BestModel, SaveBackbone
-from .steps import prepare_images, prepare_labelled, pretext_loss
+from .saved_weights import SaveBackbone
+from .steps import check_batches, parameter_groups, prepare_images, prepare_labelled, pretext_loss
+from .validation_keeper import ValidationKeeper
 
 __all__ = [
-    "BestModel",
     "CheckPrecision",
-    "EarlyStop",
     "FeatureDataset",
     "FineTuneMetrics",
     "MetricsFile",
@@ -56,10 +52,10 @@ __all__ = [
     "ShareBuffers",
     "StopAtNonFinite",
     "TensorBoardLog",
+    "ValidationKeeper",
     "begin_distributed",
     "begin_run",
     "check_batches",
-    "check_evaluation",
     "check_finetuning",
     "check_ids",
     "check_options",
@@ -67,6 +63,7 @@ __all__ = [
     "check_pretraining",
     "check_resumed",
     "check_view",
+    "choose_view",
     "computes_in_half",
     "distribute",
     "draw_puzzles",
@@ -85,6 +82,7 @@ __all__ = [
     "pretext_loss",
     "process_device",
     "process_rank",
+    "read_recipe",
     "run_training",
     "whole_batch",
 ]

@@ -1,4 +1,4 @@
-"""The few functions that MONAI's engines call for us in every step."""
+"""The few functions that MONAI's engines and optimizers call for us: in every step, or before the first."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -6,9 +6,13 @@ from typing import Any, cast
 import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
-from torch import Tensor
+from monai.optimizers import generate_param_groups
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from medssl.pretext import PretextModelOutput
+from medssl.errors import UserError
+from medssl.networks import output_layer
+from medssl.pretext import PretextModel, PretextModelOutput
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -39,3 +43,48 @@ def step_output(engine: Engine) -> dict[str, Any]:
 def pretext_loss(output: PretextModelOutput, _: None = None) -> Tensor:
     """The loss that a ``PretextModel`` computed already, for a trainer that wants a loss function."""
     return output.loss
+
+
+def check_batches(model: PretextModel, loader: DataLoader, crops_per_item: int = 1) -> None:
+    """Refuse mini-batches that leave a task without a puzzle; contrastive ones need at least two images.
+
+    Args:
+        model: whose tasks are asked for their ``smallest_batch``.
+        loader: of the training.
+        crops_per_item: images that each item of the loader contributes.
+
+    Raises:
+        UserError: when the smallest mini-batch of an epoch is too small for a task; the message names it.
+    """
+    assert loader.batch_size is not None
+    items = len(loader.sampler)  # type: ignore[arg-type]
+    full, rest = divmod(items, loader.batch_size)
+    smallest = crops_per_item * (loader.batch_size if full and (loader.drop_last or not rest) else rest)
+    for name, task in model.all_tasks.items():
+        needed = task.smallest_batch
+        if smallest < needed:
+            raise UserError(
+                f"{name} needs at least {needed} images in a mini-batch; with batch_size {loader.batch_size} and "
+                f"{items} images to train on, the smallest mini-batch has {smallest}. Raise batch_size or add images."
+            )
+
+
+def parameter_groups(network: nn.Module, learning_rate: float, backbone_rate: float = 1.0) -> list[dict[str, Any]]:
+    """The parameters of a classifier in two groups for an optimizer: its output layer, and all before it.
+
+    Args:
+        network: as ``build_classifier`` makes it, also wrapped for distributed training.
+        learning_rate: of the output layer.
+        backbone_rate: learning rate of the backbone over that of the output layer; a pre-trained backbone often wants
+            less than 1.
+
+    Raises:
+        UserError: when ``backbone_rate`` is not above 0.
+    """
+    if backbone_rate <= 0:
+        raise UserError(
+            f"backbone_rate must be above 0, got {backbone_rate}: to keep the backbone as it is, add the mix-in "
+            "configs/linear_probe.yaml."
+        )
+    head, backbone = generate_param_groups(network, [output_layer], ["select"], [learning_rate])
+    return [head, {**backbone, "lr": learning_rate * backbone_rate}]

@@ -4,7 +4,7 @@ from .checkpoints import RunCheckpoint
 from .interruption import run_training
 from .non_finite import StopAtNonFinite
 from .reproducibility import ReseedEachEpoch
-from .writing import write_tensors, writing
+from .writing import write_tensors
 
 __all__ = [
     "ReseedEachEpoch",
@@ -12,5 +12,4 @@ __all__ = [
     "StopAtNonFinite",
     "run_training",
     "write_tensors",
-    "writing",
 ]

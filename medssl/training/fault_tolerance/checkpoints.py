@@ -2,9 +2,8 @@
 
 import logging
 import os
-import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,53 +11,53 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
+from medssl import runs
 from medssl.errors import UserError
-from medssl.files import write_json
+from medssl.files import remove_half_written, write_json, writing
 
 from ..mixed_precision import MixedPrecision
-from .writing import write_tensors, writing
+from .writing import write_tensors
 
 logger = logging.getLogger(__name__)
 
-SCALER, PRECISION = "amp_scaler", "precision"
-"""Kept without being named; a checkpoint may have been written without them."""
 SETTINGS = "settings.json"
-HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")
-"""Names that a killed process leaves behind, see ``medssl.files.whole_file``."""
 
 
 class RunCheckpoint:
     """Write ``last.pt`` after each epoch, keep the one before as ``previous.pt``, and go on from them when asked to.
 
-    Together with :class:`ReseedEachEpoch`, which makes the randomness of an epoch a function of its number, the states
-    kept here are all that a run needs to go on as if it had never stopped. Of mixed precision, the scaler, which a
-    trainer makes only when it starts, and what :class:`CheckPrecision` found are kept without being named.
+    Together with `ReseedEachEpoch`, which makes the randomness of an epoch a function of its number, the states kept
+    here are all that a run needs to go on as if it had never stopped. Of mixed precision, the scaler, which a trainer
+    makes only when it starts, and what `CheckPrecision` found are kept without being named.
 
     A run that begins anew moves the checkpoints of an earlier one into ``earlier/``. A damaged checkpoint is named, and
     the one before is taken. When the learning rate of an optimizer without a scheduler was changed in the config, a
     resumed run takes the new one.
 
+    Ignite's ``Checkpoint`` would not do, nor MONAI's ``CheckpointSaver`` over it: it removes the oldest file before it
+    writes the newest, so that a full disk costs one; a resumed run forgets which files are its own; and both load what
+    torch reads, which looks at no sums. (MONAI's writes in place, besides.)
+
     Args:
-        directory: of the checkpoints.
+        output_dir: folder of the run; the checkpoints stand in ``checkpoints/``.
         states: what to keep, by name: objects with ``state_dict`` and ``load_state_dict``, such as the network, the
             optimizer, a scheduler.
         resume: whether to go on from the last checkpoint where there is one.
         interval: epochs between two checkpoints; the last epoch always has one.
         settings: what a run may not change when it goes on, kept beside as ``settings.json``; see
-            ``medssl.training.check_resumed``.
+            `medssl.training.check_resumed`.
     """
 
     def __init__(
         self,
-        directory: str | Path,
+        output_dir: str | Path,
         states: Mapping[str, Any],
         resume: bool = False,
         interval: int = 1,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.directory = Path(directory)
-        self.path = self.directory / "last.pt"
-        self.previous = self.directory / "previous.pt"
+        self.directory = Path(output_dir) / runs.CHECKPOINTS
+        self.path, self.previous = self.directory / "last.pt", self.directory / "previous.pt"
         self.states = dict(states)
         self.resume = resume
         self.interval = interval
@@ -75,19 +74,13 @@ class RunCheckpoint:
         Raises:
             UserError: when it cannot be written; the ones before stay.
         """
-        last = engine.state.epoch == engine.state.max_epochs or engine.should_terminate
-        if engine.state.epoch % self.interval and not last:
+        epoch = engine.state.epoch
+        if epoch % self.interval and epoch != engine.state.max_epochs and not engine.should_terminate:
             return
-        content = {name: state.state_dict() for name, state in self._all_states(engine).items()}
-        content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        new = self.directory / "new.pt"
-        write_tensors(content, new)
-        if idist.get_rank() == 0:
-            # A kill between the two leaves no last.pt but whole ones beside it: the new one may be lost, never both.
-            if self.path.exists():
-                os.replace(self.path, self.previous)
-            os.replace(new, self.path)
-        engine.state.checkpoint_epoch = engine.state.epoch  # type: ignore[attr-defined]
+        content = {name: state.state_dict() for name, state in (self.states | _unnamed(engine)).items()}
+        content |= {"epoch": epoch, "iteration": engine.state.iteration}
+        write_tensors(content, self.path, before=self.previous)
+        cast(Any, engine.state).checkpoint_epoch = epoch
 
     def start(self, engine: Engine) -> None:
         """Restore every state and the trainer's epoch, or make room for a run that begins anew.
@@ -98,63 +91,33 @@ class RunCheckpoint:
         """
         if engine.state.epoch:  # a trainer that is run further, as in federated learning, has its state
             return
-        if idist.get_rank() == 0:
-            self._tidy()
+        first = idist.get_rank() == 0
+        if first:
+            remove_half_written(self.directory)
+        if first and not self.resume:
+            self._set_earlier_ones_aside()
         epoch = self._restore(engine) if self.resume else 0
-        if self.settings is not None and idist.get_rank() == 0:
+        if first and self.settings is not None:
             with writing(self.directory / SETTINGS) as path:
                 write_json(path, self.settings)
-        epochs = idist.all_gather(epoch) if idist.get_world_size() > 1 else [epoch]
-        if len(set(cast(list[int], epochs))) > 1:
+        if idist.get_world_size() > 1 and len(set(cast(list[int], idist.all_gather(epoch)))) > 1:
             raise UserError(
                 f"The processes found the checkpoints of different epochs in {self.directory}: every machine must see "
                 "the same output_dir."
             )
 
-    def _tidy(self) -> None:
-        for path in self.directory.glob(".*"):
-            if HALF_WRITTEN.fullmatch(path.name):
-                path.unlink()
+    def _set_earlier_ones_aside(self) -> None:
         existing = [path for path in (self.path, self.previous) if path.exists()]
-        if self.resume or not existing:
-            return
         earlier = self.directory / "earlier"
-        earlier.mkdir(exist_ok=True)
         for path in existing:
+            earlier.mkdir(exist_ok=True)
             os.replace(path, earlier / path.name)
-        logger.info("The run begins anew (without --resume True); the checkpoints before it are in %s.", earlier)
+        if existing:
+            logger.info("The run begins anew (without --resume True); the checkpoints before it are in %s.", earlier)
 
     def _restore(self, engine: Engine) -> int:
-        path, content = next(self._whole_checkpoints(), (None, {}))
-        if path is None:
-            return 0
-        try:
-            for name, state in self._all_states(engine).items():
-                if name not in (SCALER, PRECISION) or content.get(name):
-                    _load(state, content[name])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{path} is of another run ({reason}). Take another output_dir, or the settings of that run."
-            ) from error
-        epoch = int(content["epoch"])
-        engine.state.epoch = engine.state.checkpoint_epoch = epoch  # type: ignore[attr-defined]
-        # Not the checkpoint's own number: with another batch size an epoch has other steps, and begins with the first.
-        engine.state.iteration = epoch * (engine.state.epoch_length or 0)
-        if idist.get_rank() == 0:
-            logger.info("Going on after epoch %d of %s.", epoch, path)
-        return epoch
-
-    def _whole_checkpoints(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Those that can be read, the newest first; the others are named.
-
-        Raises:
-            UserError: when there are checkpoints, and none of them can be read.
-        """
         damaged = []
-        for path in (self.path, self.previous):
-            if not path.exists():
-                continue
+        for path in filter(Path.exists, (self.path, self.previous)):
             try:
                 content = read_checkpoint(path)
             except UserError as error:
@@ -162,18 +125,35 @@ class RunCheckpoint:
                 if idist.get_rank() == 0:
                     logger.warning("%s The one before it is taken, if there is one.", error)
             else:
-                yield path, content
+                return self._go_on_from(path, content, engine)
         if damaged:
             raise UserError(f"{' '.join(damaged)} Remove {self.directory} to begin anew.")
+        return 0
 
-    def _all_states(self, engine: Engine) -> dict[str, Any]:
-        scaler, inferer = getattr(engine, "scaler", None), getattr(engine, "inferer", None)
-        unnamed = {SCALER: scaler, PRECISION: inferer if isinstance(inferer, MixedPrecision) else None}
-        return {**self.states, **{name: state for name, state in unnamed.items() if state is not None}}
+    def _go_on_from(self, path: Path, content: Mapping[str, Any], engine: Engine) -> int:
+        try:
+            for name, state in self.states.items():
+                _load(state, content[name])
+            for name, state in _unnamed(engine).items():
+                if content.get(name):
+                    state.load_state_dict(content[name])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{path} is of another run, or another version of medssl ({reason}). Take another output_dir, or the "
+                "settings and the version of that run."
+            ) from error
+        state, epoch = cast(Any, engine.state), int(content["epoch"])
+        state.epoch = state.checkpoint_epoch = epoch
+        # Not the checkpoint's own number: with another batch size an epoch has other steps, and begins with the first.
+        state.iteration = epoch * (state.epoch_length or 0)
+        if idist.get_rank() == 0:
+            logger.info("Going on after epoch %d of %s.", epoch, path)
+        return epoch
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What :class:`RunCheckpoint` wrote.
+    """What `RunCheckpoint` wrote.
 
     Raises:
         UserError: when the file is damaged: cut off, changed in any byte, or something else.
@@ -182,17 +162,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         # Torch reads past damaged numbers; the sums that it writes beside them are looked at here only (0.1 s for the
         # 140 MB of ResNet-18 and Adam).
         with zipfile.ZipFile(path) as archive:
-            if wrong := archive.testzip():
-                raise UserError(f"{path} is damaged ({wrong}).")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
+            wrong = archive.testzip()
+        content = None if wrong else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Not torch's own words: they run over many lines and advise to load the file unsafely.
         raise UserError(f"{path} cannot be read ({type(error).__name__}): it is damaged.") from error
+    if wrong:
+        raise UserError(f"{path} is damaged ({wrong}).")
     if not isinstance(content, dict) or "epoch" not in content:
         raise UserError(f"{path} is no checkpoint of a run.")
     return content
+
+
+def _unnamed(engine: Engine) -> dict[str, Any]:
+    # A checkpoint may have been written without them.
+    scaler, inferer = getattr(engine, "scaler", None), getattr(engine, "inferer", None)
+    found = {"amp_scaler": scaler, "precision": inferer if isinstance(inferer, MixedPrecision) else None}
+    return {name: state for name, state in found.items() if state is not None}
 
 
 def _load(state: Any, saved: Any) -> None:

@@ -1,42 +1,35 @@
-"""Files that a run writes: whole or not at all, by one process, and a full disk is called by its name."""
+"""Tensors that a run writes: whole or not at all, and by one process."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 import torch
 
-from medssl.errors import NO_ROOM, UserError
-from medssl.files import whole_file
+from medssl.files import whole_file, writing
 
 
-@contextmanager
-def writing(path: str | Path) -> Iterator[Path]:
-    """Say in a sentence that the file could not be written, whatever the block's error was.
-
-    Raises:
-        UserError: for an ``OSError`` (a full disk, a folder that may not be written), or for the ``RuntimeError`` by
-            which ``torch.save`` reports the same when it opens the file itself.
-    """
-    try:
-        yield Path(path)
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
-        advice = "Free some space" if not isinstance(error, OSError) or error.errno in NO_ROOM else "Mend that"
-        raise UserError(f"{path} could not be written ({reason}). {advice}, and the run can go on.") from error
-
-
-def write_tensors(content: Mapping[str, Any], path: str | Path) -> None:
+def write_tensors(content: Mapping[str, Any], path: str | Path, before: str | Path | None = None) -> None:
     """``torch.save`` by the first process; a kill at any moment leaves the old file or the new one.
 
     (MONAI's ``CheckpointSaver`` writes in place.) The same content gives the same bytes.
 
+    Args:
+        content: of the file.
+        path: of the file.
+        before: where the file that is replaced goes; None if it is not kept. A kill in between may leave no file at
+            ``path``, but then there is a whole one here.
+
     Raises:
         UserError: when the file cannot be written.
     """
-    if idist.get_rank() == 0:
-        # Given a path, torch names the archive inside after it, and hides the reason when the disk is full.
-        with writing(path), whole_file(path) as temporary, temporary.open("wb") as file:
+    if idist.get_rank() > 0:
+        return
+    # Given a path, torch names the archive inside after it, and hides the reason when the disk is full.
+    with writing(path), whole_file(path) as temporary:
+        with temporary.open("wb") as file:
             torch.save(content, file)
+        if before is not None and Path(path).exists():
+            os.replace(path, before)

@@ -10,12 +10,12 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch import Tensor
 
-from medssl.files import write_json
+from medssl import runs
+from medssl.files import write_json, writing
 from medssl.networks import Backbone
 from medssl.pretext import PretextModelOutput
 
 from ..distributed import mean_over_processes
-from ..fault_tolerance import writing
 from ..steps import step_output
 
 
@@ -133,15 +133,17 @@ class FineTuneMetrics:
 
 
 class MetricsFile:
-    """Write ``engine.state.metrics`` as JSON after each epoch, with the number of the epoch and whatever else is given.
+    """Write ``engine.state.metrics`` into ``metrics.json`` after each epoch, with its number and other facts.
+
+    (MONAI's ``MetricsSaver`` writes text and CSV, and no facts.)
 
     Args:
-        path: usually ``metrics.json``.
+        output_dir: folder of the run.
         facts: further entries, such as the number of images.
     """
 
-    def __init__(self, path: str | Path, **facts: Any) -> None:
-        self.path = Path(path)
+    def __init__(self, output_dir: str | Path, **facts: Any) -> None:
+        self.path = Path(output_dir) / runs.METRICS
         self.facts = facts
 
     def attach(self, engine: Engine) -> None:

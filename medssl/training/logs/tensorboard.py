@@ -15,14 +15,17 @@ from .pictures import draw_puzzles
 class TensorBoardLog:
     """Write ``engine.state.metrics`` after each epoch, and for a pre-training the puzzles of its last batch.
 
+    MONAI's ``TensorBoardStatsHandler`` knows no puzzles, and leaves what an interrupted run logged after its last
+    checkpoint beside what the resumed run logs.
+
     Args:
-        directory: of the event file.
+        output_dir: folder of the run, where the event file stands.
         model: the tasks whose puzzles are drawn; None for none.
         pictures_every: epochs between two pictures; the first and the last epoch have one.
     """
 
-    def __init__(self, directory: str | Path, model: PretextModel | None = None, pictures_every: int = 10) -> None:
-        self.directory = Path(directory)
+    def __init__(self, output_dir: str | Path, model: PretextModel | None = None, pictures_every: int = 10) -> None:
+        self.output_dir = Path(output_dir)
         self.model = model
         self.pictures_every = pictures_every
         self._writer: SummaryWriter | None = None
@@ -37,7 +40,7 @@ class TensorBoardLog:
         epoch = engine.state.epoch
         if self._writer is None:
             # A resumed run hides what an interrupted one logged after its last checkpoint.
-            self._writer = SummaryWriter(str(self.directory), purge_step=epoch)
+            self._writer = SummaryWriter(str(self.output_dir), purge_step=epoch)
         for name, value in engine.state.metrics.items():
             self._writer.add_scalar(name, value, epoch)
         if self.model is not None and (epoch in (1, engine.state.max_epochs) or epoch % self.pictures_every == 0):
