@@ -3,10 +3,10 @@
 They are drawn, not learnt: good for checking that code works and that a method learns, no substitute for clinical data.
 """
 
-from medssl.phantoms.chest_findings import CHEST_FINDINGS
-from medssl.phantoms.head import draw_head
-from medssl.phantoms.head_bleedings import HEAD_FINDINGS
-from medssl.phantoms.radiograph import draw_radiograph
-from medssl.phantoms.write import write_phantoms
+from .chest_findings import CHEST_FINDINGS
+from .head import draw_head
+from .head_bleedings import HEAD_FINDINGS
+from .radiograph import draw_radiograph
+from .write import write_phantoms
 
 __all__ = ["CHEST_FINDINGS", "HEAD_FINDINGS", "draw_head", "draw_radiograph", "write_phantoms"]

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medssl.phantoms.head import draw_head
-from medssl.phantoms.radiograph import draw_radiograph
-from medssl.phantoms.write import head_spacing
+from .head import draw_head
+from .radiograph import draw_radiograph
+from .write import head_spacing
 
 HEAD_WINDOW = (-100, 200)
 

@@ -4,71 +4,54 @@ Coordinates are the patient's: x grows towards the patient's left (right in the 
 -1..1 spans the field of view. Densities are path lengths in tissue; they add up, as in a logarithmic detector.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
-from medssl.phantoms.drawing import Array, smooth_noise, soft_ellipse, soft_step, splat
+from .drawing import Array, smooth_noise, soft_ellipse, soft_step, splat
 
 RIGHT, LEFT = -1, 1  # the patient's sides, as the sign of x
+
+
+def _between(low: float, high: float) -> Any:
+    """A property of a patient that is drawn evenly from a range."""
+    return field(metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
 class ChestAnatomy:
     """Everything that stays the same between two visits of a patient; lengths in half fields of view."""
 
-    half_width: float
-    apex: float
-    dome: float
-    dome_step: float
-    dome_bow: float
-    outer_tissue: float
-    cardiothoracic_ratio: float
-    heart_tilt: float
-    heart_height: float
-    heart_offset: float
-    mediastinum: float
-    aortic_knob: float
-    rib_spacing: float
-    rib_phase: float
-    rib_bow: float
-    rib_slope: float
-    rib_density: float
-    spine_bend: float
+    half_width: float = _between(0.64, 0.82)
+    apex: float = _between(-0.78, -0.62)
+    dome: float = _between(0.28, 0.60)
+    dome_step: float = _between(0.0, 0.10)
+    dome_bow: float = _between(0.12, 0.26)
+    outer_tissue: float = _between(0.04, 0.24)
+    cardiothoracic_ratio: float = _between(0.38, 0.49)
+    heart_tilt: float = _between(0.2, 0.7)
+    heart_height: float = _between(0.70, 0.95)
+    heart_offset: float = _between(0.24, 0.36)
+    mediastinum: float = _between(0.09, 0.16)
+    aortic_knob: float = _between(0.05, 0.10)
+    rib_spacing: float = _between(0.14, 0.185)
+    rib_phase: float = _between(0.0, 1.0)
+    rib_bow: float = _between(0.35, 0.75)
+    rib_slope: float = _between(0.25, 0.6)
+    rib_density: float = _between(0.06, 0.14)
+    spine_bend: float = _between(-0.05, 0.05)
     breast: float
-    lung_air: float
-    vessels: float
+    lung_air: float = _between(0.55, 0.75)
+    vessels: float = _between(0.7, 1.3)
     seed: int
 
     @classmethod
     def random(cls, generator: np.random.Generator) -> "ChestAnatomy":
         """Draw a patient; every draw of `generator` is used whatever the values, so the stream stays in step."""
-        uniform = generator.uniform
-        breast = uniform(0.1, 0.3) * (uniform() < 0.4)
-        return cls(
-            half_width=uniform(0.64, 0.82),
-            apex=uniform(-0.78, -0.62),
-            dome=uniform(0.28, 0.60),
-            dome_step=uniform(0.0, 0.10),
-            dome_bow=uniform(0.12, 0.26),
-            outer_tissue=uniform(0.04, 0.24),
-            cardiothoracic_ratio=uniform(0.38, 0.49),
-            heart_tilt=uniform(0.2, 0.7),
-            heart_height=uniform(0.70, 0.95),
-            heart_offset=uniform(0.24, 0.36),
-            mediastinum=uniform(0.09, 0.16),
-            aortic_knob=uniform(0.05, 0.10),
-            rib_spacing=uniform(0.14, 0.185),
-            rib_phase=uniform(),
-            rib_bow=uniform(0.35, 0.75),
-            rib_slope=uniform(0.25, 0.6),
-            rib_density=uniform(0.06, 0.14),
-            spine_bend=uniform(-0.05, 0.05),
-            breast=breast,
-            lung_air=uniform(0.55, 0.75),
-            vessels=uniform(0.7, 1.3),
-            seed=int(generator.integers(2**62)),
-        )
+        breast = generator.uniform(0.1, 0.3) * (generator.uniform() < 0.4)
+        drawn = {each.name: generator.uniform(*each.metadata["range"]) for each in fields(cls) if each.metadata}
+        return cls(**drawn, breast=breast, seed=int(generator.integers(2**62)))
 
     def lung_edges(self, height: Array | float) -> tuple[Array, Array]:
         """Distance of a lung's medial and lateral edge from the midline at `height` (0 at the apex, 1 at the base)."""

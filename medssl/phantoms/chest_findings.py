@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from medssl.phantoms.chest_anatomy import LEFT, RIGHT, Chest, ChestAnatomy
-from medssl.phantoms.drawing import ball_depth, smooth_noise, soft_ellipse, soft_step
+from .chest_anatomy import LEFT, RIGHT, Chest, ChestAnatomy
+from .drawing import ball_depth, smooth_noise, soft_ellipse, soft_step
 
 # Names and spelling of ChestX-ray14.
 CHEST_FINDINGS = (

@@ -8,9 +8,10 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medssl.errors import UserError
-from medssl.phantoms.drawing import Array, soft_step
-from medssl.phantoms.head_anatomy import AIR, HeadAnatomy, draw_head_anatomy
-from medssl.phantoms.head_bleedings import HEAD_FINDINGS, Bleeding
+
+from .drawing import Array, soft_step
+from .head_anatomy import AIR, HeadAnatomy, draw_head_anatomy
+from .head_bleedings import HEAD_FINDINGS, Bleeding
 
 
 def draw_head(

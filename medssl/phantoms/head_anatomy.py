@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medssl.phantoms.drawing import Array, smooth_noise, soft_step
+from .drawing import Array, smooth_noise, soft_step
 
 AIR, FAT, FLUID, WHITE, GREY, MUSCLE, SPONGY_BONE, COMPACT_BONE = -1000, -90, 6, 28, 38, 50, 600, 1350
 EXTENT = 150.0  # millimetres from the middle over which noise is defined

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medssl.phantoms.drawing import Array, smooth_noise, soft_step
-from medssl.phantoms.head_anatomy import EXTENT, Head
+from .drawing import Array, smooth_noise, soft_step
+from .head_anatomy import EXTENT, Head
 
 # The compartments of the RSNA intracranial haemorrhage challenge.
 HEAD_FINDINGS = ("Intraparenchymal", "Subdural", "Epidural", "Subarachnoid", "Intraventricular")

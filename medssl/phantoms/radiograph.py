@@ -6,9 +6,10 @@ import numpy as np
 from scipy import ndimage
 
 from medssl.errors import UserError
-from medssl.phantoms.chest_anatomy import Chest, ChestAnatomy, draw_chest
-from medssl.phantoms.chest_findings import CHEST_FINDINGS, paint, reshape
-from medssl.phantoms.drawing import Array, soft_ellipse, soft_step
+
+from .chest_anatomy import Chest, ChestAnatomy, draw_chest
+from .chest_findings import CHEST_FINDINGS, paint, reshape
+from .drawing import Array, soft_ellipse, soft_step
 
 
 def draw_radiograph(

@@ -1,16 +1,14 @@
 """Write phantoms as the files a hospital would send: images in PNG, DICOM or NIfTI and one CSV with the findings."""
 
-import csv
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,15 +17,17 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from tqdm import tqdm
 
 from medssl.errors import UserError
-from medssl.phantoms.chest_anatomy import ChestAnatomy
-from medssl.phantoms.chest_findings import CHEST_FINDINGS
-from medssl.phantoms.head import draw_head
-from medssl.phantoms.head_anatomy import HeadAnatomy
-from medssl.phantoms.head_bleedings import HEAD_FINDINGS
-from medssl.phantoms.radiograph import draw_radiograph
+from medssl.files import remove_half_written, whole_file, write_text
 
-ImageFormat = Literal["png", "dicom", "nifti"]
-SUFFIXES: dict[str, str] = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}
+from .chest_anatomy import ChestAnatomy
+from .chest_findings import CHEST_FINDINGS
+from .head import draw_head
+from .head_anatomy import HeadAnatomy
+from .head_bleedings import HEAD_FINDINGS
+from .radiograph import draw_radiograph
+
+Kind = Literal["chest", "head"]
+SUFFIXES = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}
 FIELD_OF_VIEW = {"chest": (400.0, 400.0), "head": (224.0, 224.0, 160.0)}  # millimetres
 DEFAULT_SIZE = {"chest": (256, 256), "head": (64, 64, 32)}
 FINDINGS = {"chest": CHEST_FINDINGS, "head": HEAD_FINDINGS}
@@ -55,7 +55,7 @@ class Study:
         return f"phantom-{self.patient:05d}"
 
 
-def studies(kind: Literal["chest", "head"], seed: int) -> Iterator[Study]:
+def studies(kind: Kind, seed: int) -> Iterator[Study]:
     """Yield studies without end: patients with one to four visits each; study i depends on `seed` and i only."""
     names = FINDINGS[kind]
     patient = 0
@@ -73,9 +73,7 @@ def studies(kind: Literal["chest", "head"], seed: int) -> Iterator[Study]:
         patient += 1
 
 
-def draw_study(
-    kind: Literal["chest", "head"], study: Study, seed: int, size: tuple[int, ...]
-) -> NDArray[np.float32] | NDArray[np.int16]:
+def draw_study(kind: Kind, study: Study, seed: int, size: tuple[int, ...]) -> NDArray[np.float32] | NDArray[np.int16]:
     """Draw one study: a radiograph `[size, size]` in 0..1 or a head `[X, Y, Z]` in HU."""
     anatomy_stream = np.random.default_rng([seed, study.patient, 1])
     visit_stream = np.random.default_rng([seed, study.patient, 2, study.visit])
@@ -93,11 +91,11 @@ def head_spacing(size: tuple[int, ...]) -> tuple[float, float, float]:
 
 def write_phantoms(
     directory: Path | str,
-    kind: Literal["chest", "head"],
+    kind: Kind,
     count: int,
     seed: int = 0,
     size: int | tuple[int, ...] | None = None,
-    image_format: ImageFormat | None = None,
+    image_format: Literal["png", "dicom", "nifti"] | None = None,
     progress: bool = True,
 ) -> Path:
     """Write `count` phantoms to `directory/images` and what they show to `directory/labels.csv`.
@@ -119,25 +117,24 @@ def write_phantoms(
         UserError: for a kind, format, size or count that cannot be.
         UserError: if the directory holds anything else than phantoms.
     """
-    image_format, size = _check_arguments(kind, count, size, image_format)
+    chosen_format, size = _check_arguments(kind, count, size, image_format)
     directory = Path(directory)
     _make_room(directory)
-    save = _SAVERS[image_format]
     rows = []
     chosen = islice(studies(kind, seed), count)
     for index, study in enumerate(tqdm(chosen, total=count, desc=f"{kind} phantoms", disable=not progress)):
-        path = directory / "images" / (study.name + SUFFIXES[image_format])
-        image = draw_study(kind, study, seed, size)
-        _write_whole(path, partial(save, image=image, study=study, index=index))
+        path = directory / "images" / (study.name + SUFFIXES[chosen_format])
+        with whole_file(path) as temporary:
+            _SAVERS[chosen_format](temporary, draw_study(kind, study, seed, size), study, index)
         rows.append([path.name, study.patient_name, *(int(name in study.findings) for name in FINDINGS[kind])])
     table = directory / "labels.csv"
-    _write_whole(table, lambda part: _save_table(part, ["image", "patient", *FINDINGS[kind]], rows))
+    write_text(table, pd.DataFrame(rows, columns=["image", "patient", *FINDINGS[kind]]).to_csv(index=False))
     return table
 
 
 def _check_arguments(
     kind: str, count: int, size: int | tuple[int, ...] | None, image_format: str | None
-) -> tuple[ImageFormat, tuple[int, ...]]:
+) -> tuple[str, tuple[int, ...]]:
     if kind not in FINDINGS:
         raise UserError(f"Unknown kind of phantom {kind!r}; choose 'chest' or 'head'.")
     allowed = {"chest": ("png", "dicom"), "head": ("nifti",)}[kind]
@@ -151,27 +148,23 @@ def _check_arguments(
         raise UserError(f"The size of {kind} phantoms must be {wanted}; got {size}.")
     if count < 1:
         raise UserError(f"count must be at least 1; got {count}.")
-    return chosen, shape  # type: ignore[return-value]
+    return chosen, shape
 
 
 def _make_room(directory: Path) -> None:
     """Create the directory, or empty it of phantoms from an earlier call; refuse to touch anything else."""
-    images = directory / "images"
-    if directory.exists() and not directory.is_dir():
+    if directory.is_file():
         raise UserError(f"{directory} is a file; name a new or empty folder for the phantoms.")
-    found = [path for path in directory.rglob("*") if path != images] if directory.exists() else []
-    table = directory / "labels.csv"
-    ours = [path for path in found if _is_ours(path, directory)]
-    others = sorted(set(found) - set(ours))
-    if others:
+    remove_half_written(directory)
+    found = [path for path in directory.rglob("*") if path != directory / "images"]
+    if others := sorted(path for path in found if not _is_ours(path, directory)):
         raise UserError(
             f"{directory} holds {len(others)} file(s) that are no phantoms, such as {others[0].name}; "
             "name a new or empty folder."
         )
     # The table goes first: without it, a half-emptied folder is not mistaken for a complete one.
-    for path in sorted(ours, key=lambda path: path != table):
+    for path in sorted(found, key=lambda path: path != directory / "labels.csv"):
         path.unlink()
-    images.mkdir(parents=True, exist_ok=True)
 
 
 def _is_ours(path: Path, directory: Path) -> bool:
@@ -181,22 +174,6 @@ def _is_ours(path: Path, directory: Path) -> bool:
             header = file.readline().strip().split(",")
         return any(header == ["image", "patient", *names] for names in FINDINGS.values())
     return path.is_file() and path.parent in (directory, directory / "images") and path.name.startswith("phantom-")
-
-
-def _write_whole(path: Path, save: Callable[[Path], None]) -> None:
-    """Save under a temporary name, then rename: an interrupted run leaves no half file under the final name."""
-    # The true suffix stays last, because savers choose the format by it.
-    part = path.with_name("phantom-part-" + path.name)
-    try:
-        save(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _save_table(path: Path, header: list[str], rows: list[list[str | int]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 def _save_png(path: Path, image: np.ndarray, study: Study, index: int) -> None:
