@@ -91,9 +91,14 @@ class View:
         """The value, in the file's units, of what lies outside an image."""
         return self.window[0] if self.window else 0.0
 
-    def differences(self, other: "View") -> list[str]:
-        """In which this one differs from another, one phrase a property; a modality that is not stated does not."""
-        names = ("spatial_dims", "image_size", "window", "spacing", "modality")
+    def differences(self, other: "View", but: Sequence[str] = ()) -> list[str]:
+        """In which this one differs from another, one phrase a property; a modality that is not stated does not.
+
+        Args:
+            other: the other view.
+            but: properties that may differ.
+        """
+        names = [field.name for field in fields(self) if field.name not in but]
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
         return [
             f"{name} {_shown(own)} instead of {_shown(value)}"

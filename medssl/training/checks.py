@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from medssl.data import are_of_one_kind, is_auroc_defined, store_settings
+from medssl.data import Datalist, are_of_one_kind, is_auroc_defined
 from medssl.errors import UserError
 from medssl.networks import ARCHITECTURES, read_description, weights_file
+from medssl.runs import CHECKPOINTS
+from medssl.transforms import View
 
 from .fault_tolerance.checkpoints import SETTINGS
 
@@ -25,10 +27,11 @@ Items = Sequence[Mapping[str, Any]]
 
 
 def check_finetuning(
-    datalist: str | Path,
+    prepared: Datalist,
+    view: View,
+    description: Mapping[str, Any],
     training: Items,
     validation: Items,
-    description: Mapping[str, Any],
     batch_size: int,
     pretrained: str | Path = "",
     patience: int = 0,
@@ -36,10 +39,11 @@ def check_finetuning(
     """Look whether a fine-tuning can begin, and can end with a model.
 
     Args:
-        datalist: where the images come from.
-        training: its items, with ``label`` [K].
-        validation: likewise.
-        description: of the model, as it will stand in ``model.json``.
+        prepared: where the images come from.
+        view: what the network is to see of them.
+        description: of the model, as it will stand in `model.json`.
+        training: the items to train on, with `label` [K].
+        validation: those to choose the best epoch by, likewise.
         batch_size: images of a mini-batch.
         pretrained: weights to begin with, or the folder of their run; "" for none.
         patience: validations without a rise until the training ends; 0 for never.
@@ -49,8 +53,9 @@ def check_finetuning(
             network is to see; or the weights are of another network.
         MissingFileError: there are no such weights.
     """
-    _check_count(datalist, training, "training", description, batch_size)
-    check_view(datalist, description)
+    datalist = prepared.path
+    _check_count(datalist, training, "training", view, description["architecture"], batch_size)
+    check_view(prepared, view)
     if all(np.isnan(item["label"]).all() for item in training):
         raise UserError(f"No label of any training image in {datalist} is known: prepare the images with their labels.")
     if not validation:
@@ -73,75 +78,59 @@ def check_finetuning(
         check_pretrained(pretrained, description)
 
 
-def check_pretraining(datalist: str | Path, images: Items, description: Mapping[str, Any], batch_size: int) -> None:
+def check_pretraining(prepared: Datalist, view: View, architecture: str, images: Items, batch_size: int) -> None:
     """Look whether a pre-training can begin.
 
     Args:
-        datalist: where the images come from.
-        images: its items.
-        description: of the backbone, as it will stand in ``backbone.json``.
+        prepared: where the images come from.
+        view: what the backbone is to see of them.
+        architecture: of the backbone.
+        images: the items to train on.
         batch_size: images of a mini-batch.
 
     Raises:
         UserError: there are too few images, or they are not what the network is to see.
     """
-    _check_count(datalist, images, "training and unlabeled", description, batch_size)
-    check_view(datalist, description)
+    _check_count(prepared.path, images, "training and unlabeled", view, architecture, batch_size)
+    check_view(prepared, view)
 
 
-def check_evaluation(datalist: str | Path, description: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Look whether a model may judge the images of a datalist. (That its labels fit, ``read_labelled`` looks.)
-
-    Args:
-        datalist: where the images come from.
-        description: of the model, as it stands in ``model.json``.
-        options: what the config says of the same.
-
-    Raises:
-        UserError: the images are not what the model was trained to see, or the config wants it otherwise than it was
-            trained.
-    """
-    for name, value in options.items():
-        if _plain(value) != _plain(description[name]):
-            raise UserError(
-                f"--{name} is {value}, and the model was trained with {description[name]}, which rules: leave the "
-                "option out."
-            )
-    check_view(datalist, description)
-
-
-def check_view(datalist: str | Path, description: Mapping[str, Any]) -> None:
-    """Look whether the prepared images of a datalist are what a network sees.
+def check_view(prepared: Datalist, view: View) -> None:
+    """Look whether prepared images are what a network sees.
 
     Args:
-        datalist: beside its store.
-        description: of the network: ``spatial_dims``, ``image_size``, in 3D ``spacing`` and ``window``, ``modality``.
+        prepared: the images.
+        view: of the network.
 
     Raises:
-        UserError: when size, spacing or modality differ; names both.
+        UserError: when axes, size, spacing or modality differ; names both.
         MissingFileError: there is no store.
     """
-    axes = len(description["image_size"])
-    store = store_settings(datalist, axes)
-    of_network, modality = str(description.get("modality", "")), str(store.get("modality", ""))
-    if axes == 2 and list(store["size"]) != list(description["image_size"]):
+    datalist, store = prepared.path, prepared.settings
+    modality = str(store.get("modality", ""))
+    if store["spatial_dims"] != view.spatial_dims:
+        words = {2: "2D images", 3: "volumes"}
+        raise UserError(
+            f"{datalist} is of {words[store['spatial_dims']]}, and the network sees {words[view.spatial_dims]}: "
+            f"prepare such with --dims {view.spatial_dims}."
+        )
+    if view.spatial_dims == 2 and tuple(store["size"]) != view.image_size:
         raise UserError(
             f"The images of {datalist} have {_sides(store['size'])} pixels, and the network sees "
-            f"{_sides(description['image_size'])}: prepare them with --size "
-            f"{' '.join(map(str, description['image_size']))}."
+            f"{_sides(view.image_size)}: prepare them with --size {' '.join(map(str, view.image_size))}."
         )
-    if axes == 3 and not np.allclose(store["spacing"], description["spacing"], atol=1e-3):
+    if view.spacing and not np.allclose(store["spacing"], view.spacing, atol=1e-3):
         raise UserError(
             f"The voxels of {datalist} have a spacing of {_sides(store['spacing'])} mm, and the network sees "
-            f"{_sides(description['spacing'])} mm: prepare the volumes with --spacing "
-            f"{' '.join(f'{side:g}' for side in description['spacing'])}."
+            f"{_sides(view.spacing)} mm: prepare the volumes with --spacing "
+            f"{' '.join(f'{side:g}' for side in view.spacing)}."
         )
-    if not are_of_one_kind(modality, of_network):
-        raise UserError(f"The images of {datalist} are {modality}, and the network was trained on {of_network}.")
-    if "window" in description and not are_of_one_kind(modality, "CT"):
+    if not are_of_one_kind(modality, view.modality):
+        raise UserError(f"The images of {datalist} are {modality}, and the network was trained on {view.modality}.")
+    if view.window and not are_of_one_kind(modality, "CT"):
         raise UserError(
-            f"The volumes of {datalist} are {modality}, and this bundle windows CT in HU "
-            f"({description['window']}), which means nothing there."
+            f"The volumes of {datalist} are {modality}, and a window of HU ({_sides(view.window)}) means nothing "
+            "there: leave it out, or give --window none."
         )
 
 
@@ -173,23 +162,21 @@ def check_pretrained(pretrained: str | Path, description: Mapping[str, Any]) -> 
                 f"{path} is of a network with {name} {value}, and this one has {description[name]}: give the weights "
                 f"of such a one, or take {name} from there."
             )
-    differing = [
-        f"{name} {theirs[name]} instead of {description[name]}"
-        for name in ("spacing", "window", "modality", "intensity")
-        if theirs.get(name) and description.get(name) and _plain(theirs[name]) != _plain(description[name])
-    ]
-    if differing:
+    if not theirs.get("image_size"):
+        return
+    seen, sees = View.from_dict(theirs, str(path)), View.from_dict(description)
+    if differing := seen.differences(sees, but=["image_size"]):  # which may be any for a convolutional network
         logger.warning("%s learned from other images than these: %s.", path, ", ".join(differing))
 
 
 def check_resumed(
-    resume: bool, directory: str | Path, settings: Mapping[str, Any], may_differ: Sequence[str] = ()
+    resume: bool, output_dir: str | Path, settings: Mapping[str, Any], may_differ: Sequence[str] = ()
 ) -> None:
     """Look whether a run that is to go on is still the same.
 
     Args:
         resume: whether it is to go on.
-        directory: of its checkpoints, in which :class:`RunCheckpoint` kept the settings.
+        output_dir: of the run, in whose checkpoints `RunCheckpoint` kept the settings.
         settings: of the run as it is wanted now.
         may_differ: names of settings that are only named where they differ.
 
@@ -198,10 +185,11 @@ def check_resumed(
     """
     if not resume:
         return
-    if not (Path(directory) / "last.pt").exists() and not (Path(directory) / "previous.pt").exists():
+    directory = Path(output_dir) / CHECKPOINTS
+    if not (directory / "last.pt").exists() and not (directory / "previous.pt").exists():
         logger.warning("There is no checkpoint in %s to go on from: the run begins with the first epoch.", directory)
         return
-    before = _read_settings(Path(directory) / SETTINGS)
+    before = _read_settings(directory / SETTINGS)
     for name, value in _plain(settings).items():
         if name not in before or before[name] == value:
             continue
@@ -233,18 +221,15 @@ def fingerprint(items: Items) -> str:
     return f"{len(items)} images ({digest.hexdigest()[:16]})"
 
 
-def _check_count(
-    datalist: str | Path, items: Items, split: str, description: Mapping[str, Any], batch_size: int
-) -> None:
+def _check_count(datalist: Path, items: Items, split: str, view: View, architecture: str, batch_size: int) -> None:
     if len(items) < 2:
         raise UserError(f"{datalist} has {len(items) or 'no'} image in {split}: a training needs at least two.")
-    architecture, size = ARCHITECTURES[description["architecture"]], description["image_size"]
-    if min(size) < architecture.smallest_side:
+    network, size = ARCHITECTURES[architecture], view.image_size
+    if min(size) < network.smallest_side:
         raise UserError(
-            f"Images of {_sides(size)} are too small for {description['architecture']}: no side may be below "
-            f"{architecture.smallest_side}."
+            f"Images of {_sides(size)} are too small for {architecture}: no side may be below {network.smallest_side}."
         )
-    if batch_size == 1 and max(size) < 2 * architecture.stride:
+    if batch_size == 1 and max(size) < 2 * network.stride:
         # The last map has one voxel, of which batch normalisation cannot take a variance.
         raise UserError(f"--batch_size 1 is too small for images of {_sides(size)}: take at least 2.")
 

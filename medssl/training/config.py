@@ -10,14 +10,14 @@ import re
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import yaml
 from monai.bundle import ConfigParser
 
 from medssl.errors import UserError, print_plain_error, user_error
-from medssl.files import write_text
+from medssl.files import write_text, writing
 
-from .fault_tolerance import writing
 from .options import CODE, PATHS, check_typed, check_values, make_folder, typed_options
 
 STANDARD_IDS = {
@@ -80,10 +80,21 @@ def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
     _say_what_matters()
     if os.environ.get("RANK", "0") != "0":  # the first process of a distributed run writes it for all
         return
+    built = running_parser().ref_resolver.resolved_content
+    # What an expression gave, where that is plain: the record holds the numbers of a recipe, not where they are from.
+    config = {name: built[name] if _is_plain(built.get(name)) else value for name, value in running_config().items()}
     # Through JSON, for the command line may have put tuples where YAML knows lists only.
-    plain = json.loads(json.dumps(running_config(), default=str))
+    plain = json.loads(json.dumps(config, default=str))
     with writing(Path(output_dir) / name) as path:
         write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(part) for name, part in value.items())
+    return isinstance(value, str | int | float)
 
 
 def running_config() -> dict:

@@ -19,6 +19,7 @@ import torch
 
 from medssl.errors import UserError
 from medssl.networks import ARCHITECTURES
+from medssl.transforms import WINDOWS
 
 MONAI_ARGUMENTS = {
     "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
@@ -26,9 +27,12 @@ MONAI_ARGUMENTS = {
 """What ``monai.bundle run`` takes itself; every other option is an id of the config."""
 PART_NAMES = ("run_id", "init_id", "final_id")
 """Those of them that name a part of the config; a word that belongs to no option is taken for one, too."""
-PATHS = ("bundle_root", "dataset_dir", "datalist", "output_dir", "pretrained", "model", "predictions", "first")
+PATHS = (
+    "bundle_root", "data", "dataset_dir", "datalist", "output_dir", "pretrained", "model", "predictions", "first",
+    "recipe",
+)  # fmt: skip
 """Ids that name a file or folder."""
-MAY_BE_EMPTY = ("pretrained",)
+MAY_BE_EMPTY = ("pretrained", "first")
 CODE = ("$", "@", "%")
 """What a value begins with that MONAI evaluates: an expression, a reference, a piece of another file."""
 
@@ -51,7 +55,14 @@ def _whole(least: int) -> Rule:
 
 
 def _is_window(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in ("auto", "none", *WINDOWS)
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
+
+
+def _is_image_size(value: Any) -> bool:
+    sides = value if isinstance(value, (list, tuple)) else []
+    return value == "auto" or (len(sides) in (2, 3) and all(map(_whole(1).holds, sides)))
 
 
 def _is_device(value: Any) -> bool:
@@ -67,11 +78,11 @@ TRUTH = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("text", lambda value: isinstance(value, str))
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        ("epochs", "batch_size", "val_interval", "checkpoint_interval", "pictures_every", "crops_per_volume", "copies"),
+        ("epochs", "batch_size", "val_interval", "checkpoint_interval", "pictures_every", "crops_per_volume"),
         _whole(1),
     ),
     **dict.fromkeys(
-        ("seed", "workers", "patience", "cache_images", "cache_volumes", "keep_every", "probe_every", "resamples"),
+        ("seed", "workers", "patience", "cache_images", "keep_every", "probe_every", "resamples"),
         _whole(0),
     ),
     **dict.fromkeys(("learning_rate", "backbone_rate"), POSITIVE),
@@ -80,8 +91,9 @@ RULES: dict[str, Rule] = {
     "cache_rate": Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "similarity_weight": Rule("a number from 0", lambda value: _is_number(value) and value >= 0),
     "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
-    "window": Rule("two numbers, the lower first, such as [-200,300]", _is_window),
-    "tasks": Rule("named tasks, as the files of configs/pretext have them", lambda value: isinstance(value, dict)),
+    "image_size": Rule("auto, or 2 or 3 whole numbers, such as [128,128,32]", _is_image_size),
+    "window": Rule(f"auto, none, {', '.join(WINDOWS)}, or two numbers, such as [-160,240]", _is_window),
+    "weights": Rule("a number for each task, such as {rotation: 2.0, mim: 1.0}", lambda value: isinstance(value, dict)),
     "architecture": Rule(f"one of {', '.join(ARCHITECTURES)}", lambda value: value in list(ARCHITECTURES)),
 }
 """Id → what its value must be, unless that is an expression."""
@@ -178,7 +190,6 @@ def check_values(config: Mapping[str, Any]) -> None:
     for name, rule in RULES.items():
         if name in plain and not rule.holds(plain[name]):
             raise UserError(f"--{name} is {plain[name]!r}, and must be {rule.words}.")
-    _check_image_size(config, plain.get("image_size"))
     epochs, interval = plain.get("epochs"), plain.get("val_interval", 1)
     if epochs is not None and interval > epochs:
         raise UserError(
@@ -195,17 +206,6 @@ def _check_path(name: str, value: Any) -> None:
         raise UserError(f"{name} is {value!r}, in which nobody put your home folder for ~: write it out.")
     if not value.strip() and name not in MAY_BE_EMPTY:
         raise UserError(f"{name} is empty: name a file or folder, or leave --{name} out.")
-
-
-def _check_image_size(config: Mapping[str, Any], size: Any) -> None:
-    parts = [part for part in (config.get("network_def"), config.get("backbone")) if isinstance(part, dict)]
-    axes = next((part["spatial_dims"] for part in parts if part.get("spatial_dims") in (2, 3)), None)
-    if size is None or axes is None:
-        return
-    sides = size if isinstance(size, (list, tuple)) else []
-    if len(sides) != axes or not all(map(_whole(1).holds, sides)):
-        example = {2: "[224,224]", 3: "[128,128,32]"}[axes]
-        raise UserError(f"--image_size is {size!r}, and must be {axes} whole numbers, such as {example}.")
 
 
 def make_folder(path: str | Path) -> None:

@@ -119,7 +119,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "amp": ["false", 0],
     "resume": ["yes"],
     "window": [[300, -200], [1], "wide", 300],
-    "image_size": [64, [64], [64, 64, 64], [64, 0], [64, 64.0], "64"],
+    "image_size": [64, [64], [64, 0], [64, 64.0], "64"],
     "architecture": ["resnet19", 18, ["resnet18"]],
     "device": ["gpu", "cuda:99", 1.5],
 }

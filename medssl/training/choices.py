@@ -1,0 +1,112 @@
+"""What a run takes where its command says nothing: the numbers of a recipe, and what the network sees of an image."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medssl.data import Datalist
+from medssl.errors import MissingFileError, UserError
+from medssl.networks import read_description, weights_file
+from medssl.transforms import View
+
+from .options import check_values
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
+"""Stands for what is chosen here."""
+DEFAULT = "default"
+AXES = {2: "2D", 3: "3D"}
+
+
+def read_recipe(recipe: str | Path, stage: str, spatial_dims: int) -> dict[str, Any]:
+    """The numbers of a training: those of a recipe, and the default's where it has none.
+
+    A recipe is a YAML file with a part for each stage; what stands in its `2D` or `3D` rules there over the rest::
+
+        pretrain: {tasks: "rotation,mim", epochs: 200, 2D: {learning_rate: 0.001}, 3D: {learning_rate: 0.0001}}
+        finetune: {epochs: 60}
+
+    Args:
+        recipe: the name of a file of `configs/recipes`, or a path.
+        stage: `pretrain` or `finetune`.
+        spatial_dims: 2 or 3.
+
+    Raises:
+        MissingFileError: there is no such recipe.
+        UserError: it is no recipe, names what no training has, or has an impossible value.
+    """
+    numbers = _numbers(_path(DEFAULT), stage, spatial_dims)
+    path = _path(recipe)
+    chosen = _numbers(path, stage, spatial_dims)
+    for name in chosen:
+        if name not in numbers:
+            raise UserError(f"{path}: {stage} has no number {name!r}; there are {', '.join(numbers)}.")
+    try:
+        check_values(chosen)
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix('--')}") from error
+    return {**numbers, **chosen}
+
+
+def _path(recipe: str | Path) -> Path:
+    ours = Path(str(files("medssl.configs"))) / "recipes"
+    path = ours / f"{recipe}.yaml"
+    if Path(recipe).name != str(recipe) or not path.is_file():
+        path = Path(recipe)
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in ours.glob("*.yaml")))
+        raise MissingFileError(f"There is no recipe {recipe}: take one of {names}, or name a file.")
+    return path
+
+
+def _numbers(path: Path, stage: str, spatial_dims: int) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
+        raise UserError(f"{path} is no recipe: it must have parts such as pretrain and finetune, each with numbers.")
+    part: Mapping[str, Any] = content.get(stage, {})
+    common = {name: value for name, value in part.items() if name not in AXES.values()}
+    return {**common, **(part.get(AXES[spatial_dims]) or {})}
+
+
+def choose_view(prepared: Datalist, image_size: Any = AUTO, window: Any = AUTO, pretrained: str | Path = "") -> View:
+    """What a network is to see: what is given, else what the weights saw that it begins with, else as proposed.
+
+    Args:
+        prepared: the images; a radiograph always has the size that it was prepared in.
+        image_size: voxels of a box of a volume, or `auto`.
+        window: two numbers or a name of `medssl.transforms.WINDOWS`, `none` for none, or `auto`.
+        pretrained: weights to begin with, or the folder of their run; "" for none.
+
+    Raises:
+        UserError: for a value that means nothing, or damaged weights.
+        MissingFileError: there are no such weights, or no store.
+    """
+    view = prepared.view()
+    theirs = _view_of(pretrained)
+    if theirs is not None and view.spatial_dims == theirs.spatial_dims == 3:
+        proposed, view = view, replace(view, image_size=theirs.image_size, window=theirs.window)
+        if differing := view.differences(proposed):
+            logger.info("As %s was trained: %s.", pretrained, ", ".join(differing))
+    if image_size != AUTO:
+        view = replace(view, image_size=image_size)
+    if window != AUTO:
+        view = replace(view, window=None if window in (None, "none") else window)
+    return view
+
+
+def _view_of(pretrained: str | Path) -> View | None:
+    """What the network saw whose weights a run begins with, where they have a description."""
+    if not pretrained:
+        return None
+    path = weights_file(pretrained)
+    described = read_description(path) if path.with_suffix(".json").is_file() else {}
+    return View.from_dict(described, str(path)) if described.get("image_size") else None

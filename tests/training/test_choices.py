@@ -1,0 +1,92 @@
+"""What a run takes where its command says nothing: recipes, and what a network sees."""
+
+import json
+import logging
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medssl.data import Datalist
+from medssl.data.store import write_settings
+from medssl.errors import UserError
+from medssl.networks import build_backbone, save_backbone
+from medssl.training import choose_view, read_recipe
+from medssl.transforms import View
+
+PROPOSED = View(3, (64, 64, 16), (-1000.0, 500.0), (1.0, 1.0, 4.0), "CT")
+
+
+def prepared(folder: Path, view: View = PROPOSED) -> Datalist:
+    store: Any = {"spatial_dims": view.spatial_dims, "modality": view.modality, "view": view.to_dict()}
+    store |= {"spacing": list(view.spacing)} if view.spacing else {"size": list(view.image_size)}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_settings(folder, store)
+    (folder / "datalist.json").write_text(json.dumps({"labels": []}))
+    return Datalist.read(folder)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("name", [path.stem for path in (files("medssl.configs") / "recipes").iterdir()])  # type: ignore[attr-defined]
+def test_every_recipe_of_ours_gives_all_the_numbers(name: str, spatial_dims: int, stage: str) -> None:
+    numbers = read_recipe(name, stage, spatial_dims)
+    assert {"architecture", "epochs", "batch_size", "learning_rate"} <= set(numbers)
+    assert ("tasks" in numbers) == (stage == "pretrain")
+
+
+def test_a_recipe_of_ones_own_rules_over_the_default_and_its_dimensions_over_the_rest(tmp_path: Path) -> None:
+    recipe = tmp_path / "ours.yaml"
+    recipe.write_text("pretrain: {tasks: 'rotation,mim', epochs: 7, 3D: {epochs: 9}}\n")
+    default = read_recipe("default", "pretrain", 2)
+    assert read_recipe(recipe, "pretrain", 2) == {**default, "tasks": "rotation,mim", "epochs": 7}
+    assert read_recipe(str(recipe), "pretrain", 3)["epochs"] == 9
+    assert read_recipe(recipe, "finetune", 2) == read_recipe("default", "finetune", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("pretrain: {epoch: 3}", "epoch"),
+        ("pretrain: {2D: {epochs: 0}}", "epochs"),
+        ("pretrain: 3", "recipe"),
+        ("[1]", "recipe"),
+        ("a: b: c", "YAML"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_with_its_file(text: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "ours.yaml").write_text(text)
+    with pytest.raises(UserError, match=named) as caught:
+        read_recipe(tmp_path / "ours.yaml", "pretrain", 2)
+    assert "ours.yaml" in str(caught.value)
+    with pytest.raises(UserError, match="dong2024"):
+        read_recipe("dong", "pretrain", 2)
+
+
+def test_a_view_is_as_prepared_unless_something_is_given(tmp_path: Path) -> None:
+    data = prepared(tmp_path)
+    assert choose_view(data) == PROPOSED
+    assert choose_view(data, image_size=(8, 8, 8), window="lung") == View(
+        3, (8, 8, 8), (-1350.0, 150.0), (1, 1, 4), "CT"
+    )
+    assert choose_view(data, window="none").window is None
+
+
+def test_a_store_of_the_first_edition_has_a_view(tmp_path: Path) -> None:
+    (tmp_path / "datalist.json").write_text(json.dumps({"labels": []}))
+    write_settings(tmp_path, {"spatial_dims": 3, "spacing": [1.0, 1.0, 5.0]})
+    assert choose_view(Datalist.read(tmp_path)) == View(3, (128, 128, 32), (-200, 300), (1, 1, 5))
+
+
+def test_what_the_weights_saw_comes_with_them_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    seen = View(3, (32, 32, 8), (-200.0, 300.0), (1.0, 1.0, 4.0), "CT")
+    run = tmp_path / "run"
+    description = {name: value for name, value in seen.to_dict().items() if name != "spatial_dims"}
+    save_backbone(build_backbone("resnet10_quarter", 3), run / "backbone.pt", **description)
+    with caplog.at_level(logging.INFO):
+        assert choose_view(prepared(tmp_path), pretrained=run) == seen
+    assert "32 × 32 × 8 instead of 64 × 64 × 16" in caplog.text
+    assert choose_view(prepared(tmp_path), image_size=[16, 16, 16], pretrained=run).image_size == (16, 16, 16)
+    flat = View(2, (64, 64))  # a radiograph has the size that it was prepared in
+    assert choose_view(prepared(tmp_path / "flat", flat), pretrained=run) == flat
