@@ -1,6 +1,5 @@
-"""The weights that a run leaves behind: the best model with its description, the backbone folded."""
+"""The weights that a run leaves behind: the backbone folded; and a disk that is full."""
 
-import json
 import os
 import threading
 from pathlib import Path
@@ -13,41 +12,12 @@ from torch import nn
 
 from medssl.networks import build_backbone, load_backbone_weights, read_description
 from medssl.pretext import PretextModel, build_task
-from medssl.training import BestModel, MetricsFile, SaveBackbone
-
-
-def validated(best: BestModel, score: float) -> bool:
-    engine = Engine(lambda engine, batch: None)
-    engine.state.metrics["auroc"] = score
-    best(engine)
-    return best.improved
-
-
-def test_the_best_model_is_kept_with_its_description(tmp_path: Path) -> None:
-    network, path = nn.Linear(2, 1), tmp_path / "model.pt"
-    best = BestModel(path, network, "auroc", {"labels": ["Mass"]})
-    kept = []
-    for number, score in enumerate([0.6, 0.8, 0.7, 0.8, float("nan"), 0.9]):
-        nn.init.constant_(network.weight, number)
-        validated(best, score)
-        kept.append(int(torch.load(path, weights_only=True)["weight"][0, 0]))
-    assert kept == [0, 1, 1, 1, 1, 5]  # an equal score is no rise
-    assert json.loads((tmp_path / "model.json").read_text()) == {"labels": ["Mass"]}
-    assert sorted(os.listdir(tmp_path)) == ["model.json", "model.pt"]
-
-
-def test_where_no_validation_can_be_better_the_last_is_kept(tmp_path: Path) -> None:
-    network, path = nn.Linear(2, 1), tmp_path / "model.pt"
-    best = BestModel(path, network, "auroc", keep_last=True)
-    for number in range(3):
-        nn.init.constant_(network.weight, number)
-        assert validated(best, 0.5)  # as PartialAUROC has it where no class is defined
-    assert int(torch.load(path, weights_only=True)["weight"][0, 0]) == 2
+from medssl.training import MetricsFile, SaveBackbone, ValidationKeeper
 
 
 def test_the_backbone_is_saved_folded_after_every_epoch(tmp_path: Path) -> None:
     backbone = build_backbone("resnet18", 2, in_channels=3).eval()
-    handler = SaveBackbone(tmp_path / "backbone.pt", backbone, copies=3, description={"tasks": ["rvrm"]})
+    handler = SaveBackbone(tmp_path, backbone, copies=3, description={"tasks": ["rvrm"]})
     engine = Engine(lambda engine, batch: None)
     handler.attach(engine)
     engine.run([0], max_epochs=2)
@@ -65,7 +35,7 @@ def test_some_backbones_are_kept_with_their_heads_the_random_one_first(tmp_path:
     model = PretextModel(backbone, {"rvrm": build_task("rvrm", backbone, (32, 32))})
     bias = model.tasks["rvrm"].get_parameter("head.bias")
     first = backbone.network.conv1.weight.detach().clone()  # type: ignore[union-attr]
-    handler = SaveBackbone(tmp_path / "backbone.pt", backbone, copies=3, keep_every=2, model=model)
+    handler = SaveBackbone(tmp_path, backbone, copies=3, keep_every=2, model=model)
 
     def step(engine: Engine, batch: Any) -> None:
         nn.init.constant_(bias, engine.state.epoch)
@@ -93,12 +63,12 @@ def test_some_backbones_are_kept_with_their_heads_the_random_one_first(tmp_path:
 def test_a_full_disk_is_called_so_and_leaves_the_file_before(name: str, tmp_path: Path) -> None:
     network = build_backbone("resnet18", 2)
     write: Any = {
-        "backbone.pt": SaveBackbone(tmp_path / name, network),
-        "metrics.json": MetricsFile(tmp_path / name),
-    }.get(name, BestModel(tmp_path / "model.pt", network, "auroc", {"labels": ["Mass"]}))
+        "backbone.pt": SaveBackbone(tmp_path, network),
+        "metrics.json": MetricsFile(tmp_path),
+    }.get(name, ValidationKeeper(tmp_path, network, {"labels": ["Mass"]}))
     engine = Engine(lambda engine, batch: None)
     for score in (0.5, 0.6):
-        engine.state.metrics["auroc"] = score
+        engine.state.metrics["val_mAUROC"] = score
         if score == 0.6:
             before = (tmp_path / name).read_bytes()
             # Linux's file that is always full, under the temporary name that is written to.
