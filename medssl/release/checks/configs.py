@@ -53,14 +53,13 @@ class _Unbuilt(ConfigWorkflow):
 
 def properties(bundle: Bundle) -> Iterator[str]:
     """Name the ids of MONAI's list and the zoo's that are missing, or not where MONAI's tools look for them."""
-    base = "train" if bundle.is_training else "inference"
-    together = [("train",), ("inference",), (base, "evaluate"), ("train", "multi_gpu_train")]
+    together = [("train",), ("inference",), ("inference", "evaluate"), ("train", "multi_gpu_train")]
     for names in (names for names in together if all(map(bundle.config_file, names))):
         kind = "train" if names[0] == "train" else "infer"
         with quiet():
             workflow = _Unbuilt(bundle.paths(*names), logging_file=False, workflow_type=kind)
             for one in (*NEEDED[names[0]], *(NEEDED["validate"] if "validate" in workflow.parser else ())):
-                workflow.properties[one] = {BundlePropertyConfig.ID: one, BundleProperty.REQUIRED: True}
+                workflow.properties[f"id {one}"] = {BundlePropertyConfig.ID: one, BundleProperty.REQUIRED: True}
             wrong = workflow.check_properties() or []
         files = " with ".join(str(bundle.config_file(name)) for name in names)
         ids = {workflow.properties[name][BundlePropertyConfig.ID].replace("::", "#"): None for name in wrong}

@@ -41,7 +41,7 @@ def absolute_paths(bundle: Bundle) -> Iterator[str]:
 
 def identifiers(bundle: Bundle) -> Iterator[str]:
     """Name the files that hold names of the run's patients or images, but of these names the beginning only."""
-    words = {name: WORD.findall(name) for name in bundle.names or ()}
+    words = {name: parts for name in bundle.names or () if (parts := WORD.findall(name))}
     for file in bundle.files:
         if _found(words, file):
             yield f"The name {file!r} is that of a patient or an image of the run: take it out."

@@ -36,7 +36,9 @@ def targets(bundle: Bundle) -> Iterator[str]:
     with _running(bundle):
         for file in bundle.configs:
             for target in sorted(set(_targets(ConfigParser.load_config_file(str(bundle.folder / file))))):
-                if not (locate(target) if "." in target else locator.get_component_module_name(target)):
+                with _explained(f"{file} names {target}, which cannot be imported"):
+                    found = locate(target) if "." in target else locator.get_component_module_name(target)
+                if not found:
                     yield f"{file} names {target}, which is not there: see how it is spelt, and what must be installed."
 
 
