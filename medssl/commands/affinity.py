@@ -1,4 +1,4 @@
-"""``python -m medssl affinity``: which guide tells beforehand what a pretext task will be worth?"""
+"""`python -m medssl affinity`: which guide tells beforehand what a pretext task will be worth?"""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     affinity.add_argument(
         "runs", type=Path, nargs="+", metavar="RUN", help="output_dir of a pre-training or of an evaluated fine-tuning"
     )
-    affinity.add_argument("--datalist", type=Path, required=True, help="of labelled, prepared images")
+    affinity.add_argument("--data", "--datalist", type=Path, required=True, help="labelled, prepared images")
     affinity.add_argument("--output", type=Path, required=True, help="folder for affinity.csv and affinity.png")
     affinity.add_argument("--split", default="validation", help="to judge the guides by (default: validation)")
     affinity.add_argument(
@@ -30,4 +30,4 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _run(options: argparse.Namespace) -> None:
     from medssl.studies.affinity import run_affinity
 
-    run_affinity(options.runs, options.datalist, options.output, options.split, options.batches, options.workers)
+    run_affinity(options.runs, options.data, options.output, options.split, options.batches, options.workers)

@@ -1,4 +1,4 @@
-"""``python -m medssl aggregate``: which pretext tasks go together, and how alike networks are."""
+"""`python -m medssl aggregate`: which pretext tasks go together, and how alike networks are."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     which.add_argument(
         "--similarity", type=Path, nargs="+", metavar="RUN", help="output_dir of a pre-training, or a backbone's file"
     )
-    aggregate.add_argument("--datalist", type=Path, help="of prepared images; instead of the one that the study names")
+    aggregate.add_argument(
+        "--data", "--datalist", type=Path, help="prepared images; instead of those that the study names"
+    )
     aggregate.add_argument("--output", type=Path, help="folder to write to; instead of the one that the study names")
     aggregate.add_argument(
         "--split", default="pretrain", help="with --similarity: the images to compare on (default: pretrain)"
@@ -33,11 +35,11 @@ def _run(options: argparse.Namespace) -> None:
     if options.config:
         from medssl.studies import read_study, run_mt_assl
 
-        run_mt_assl(read_study(options.config, options.datalist, options.output))
+        run_mt_assl(read_study(options.config, options.data, options.output))
         return
     from medssl.evaluation import compare_backbones
 
-    for name in ("datalist", "output"):
+    for name in ("data", "output"):
         if getattr(options, name) is None:
             raise UserError(f"--similarity needs --{name}.")
-    compare_backbones(options.similarity, options.datalist, options.output, options.split)
+    compare_backbones(options.similarity, options.data, options.output, options.split)

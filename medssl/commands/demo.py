@@ -1,4 +1,4 @@
-"""``python -m medssl demo``: the main job in small, on phantoms."""
+"""`python -m medssl demo`: the main job in small, on phantoms."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--output", type=Path, default=None, help="folder for data, runs and results (default: demo/KIND)"
     )
     demo.add_argument("--seeds", type=int, default=3, help="repetitions (default: 3)")
-    demo.add_argument("--task", help="a mix-in of configs/pretext, such as rotation (default: the demo's own choice)")
+    demo.add_argument(
+        "--task", help="pretext task or tasks, such as rotation or rotation,mim (default: the demo's own choice)"
+    )
     demo.set_defaults(command=_run)
 
 

@@ -1,9 +1,9 @@
 """Procedures that train many times, and the demo."""
 
-from .bundle_runs import BundleRun, bundle_folder, mix_in
-from .comparison import Comparison, summarise
+from .bundle_runs import BundleRun, bundle_folder
 from .greedy_search import Row, greedy_search
 from .mt_assl import MTASSL, Choice, run_mt_assl
+from .pretraining_gain import Comparison, summarise
 from .study_file import read_study
 from .trainings import Training, run_trainings
 
@@ -16,7 +16,6 @@ __all__ = [
     "Training",
     "bundle_folder",
     "greedy_search",
-    "mix_in",
     "read_study",
     "run_mt_assl",
     "run_trainings",

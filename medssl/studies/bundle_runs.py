@@ -1,11 +1,13 @@
 """Running bundles in this process, and the command line that does the same.
 
-A command of ``python -m monai.bundle`` spends six seconds on imports; a study runs many bundles, so it runs them here.
+A command of `python -m monai.bundle` spends six seconds on imports; a study runs many bundles, so it runs them here.
 """
 
 import gc
 import logging
 import os
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,23 +15,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from monai.bundle import ConfigParser, ConfigWorkflow
+from rich.console import Console
 
 from medssl.errors import user_error
+from medssl.runs import Run
 from medssl.training.config import check_ids
 from medssl.training.options import check_values
 
+EVALUATED = ("data", "output_dir", "seed", "batch_size", "workers", "device")
+"""Options of a fine-tuning that its evaluation has, too."""
+
 
 def bundle_folder(name: str) -> Path:
-    """The folder of one of our bundles, such as ``cxr_pretrain``."""
+    """The folder of one of our bundles, such as `pretrain`."""
     return Path(str(files("medssl.bundles"))) / name
 
 
-def mix_in(name: str | Path) -> Path:
-    """The file of one of our mix-ins, such as ``pretext/rotation``; a path stays what it is."""
-    return name if isinstance(name, Path) else Path(str(files("medssl.configs"))) / f"{name}.yaml"
+def config_file(name: str) -> Path:
+    """One of our files of `configs`, such as `linear_probe` or `studies/mt_assl_cxr`."""
+    return Path(str(files("medssl.configs"))) / f"{name}.yaml"
 
 
 @dataclass(frozen=True)
@@ -37,60 +44,69 @@ class BundleRun:
     """One run of a bundle.
 
     Args:
-        bundle: its name, such as ``cxr_pretrain``.
-        configs: its config files in order, such as ``train`` and ``evaluate``.
-        mix_ins: mix-ins after them, such as ``pretext/rotation``, or paths of others.
-        options: ids and values that come last.
-        processes: with more than one, ``torchrun`` starts them, each on a GPU of its own where there are GPUs.
+        bundle: its name: `pretrain` or `finetune`.
+        options: ids and their values, such as `{"tasks": {"rotation": {}}, "epochs": 10}`.
+        config: the name of one of its configs: `train`, `evaluate` or `inference`.
+        mix_ins: what goes over it: names of files of `configs`, such as `linear_probe`, or paths of others.
+        processes: with more than one, `torchrun` starts them, each on a GPU of its own where there are GPUs.
     """
 
     bundle: str
-    configs: Sequence[str] = ("train",)
-    mix_ins: Sequence[str | Path] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    config: str = "train"
+    mix_ins: Sequence[str | Path] = ()
     processes: int = 1
 
     @property
     def config_files(self) -> list[Path]:
-        """Bundle configs, then mix-ins."""
-        folder = bundle_folder(self.bundle) / "configs"
-        names = [*self.configs, *(["multi_gpu_train"] if self.processes > 1 else [])]
-        return [*(folder / f"{name}.yaml" for name in names), *map(mix_in, self.mix_ins)]
+        """The config, what goes over it for several processes, and the mix-ins."""
+        names = [self.config, *(["multi_gpu_train"] if self.processes > 1 else [])]
+        return [
+            *(bundle_folder(self.bundle) / "configs" / f"{name}.yaml" for name in names),
+            *(each if isinstance(each, Path) else config_file(each) for each in self.mix_ins),
+        ]
 
-    def with_options(self, **options: Any) -> "BundleRun":
+    @property
+    def folder(self) -> Path:
+        """Where it writes to."""
+        return Path(self.options["output_dir"])
+
+    def with_options(self, **options: Any) -> Self:
         """The same run with further options."""
         return replace(self, options={**self.options, **options})
 
+    def evaluation(self, **options: Any) -> Self:
+        """The evaluation of what this fine-tuning leaves; what is about training alone is left out."""
+        kept = {name: value for name, value in self.options.items() if name in EVALUATED}
+        return replace(self, config="evaluate", mix_ins=(), processes=1, options={**kept, **options})
+
+    def figures(self, split: str) -> dict[str, Any]:
+        """What it came to on a split, as its metrics say."""
+        return dict(Run.read(self.folder).metrics["splits"][split])
+
     def command(self) -> str:
-        """What a user would type to do the same."""
+        """What a user would type to do the same, in bash or zsh."""
         command = " ".join(["python", "-m", *map(_quoted, self.words(_short))])
         return command.replace("python -m torch.distributed.run", "torchrun")
 
     def words(self, show: Callable[[Path], str] = str) -> list[str]:
-        """The words of the command after ``python -m``.
+        """The words of the command after `python -m`.
 
         Args:
             show: how a path is written.
         """
-        config_files = ",".join(repr(show(path)) for path in self.config_files)
         launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(self.processes), "-m"]
+        config_files = [show(path) for path in self.config_files]
         words = [*(launcher if self.processes > 1 else []), "monai.bundle", "run"]
-        words += ["--bundle_root", show(bundle_folder(self.bundle)), "--config_file", f"[{config_files}]"]
+        words += ["--config_file", config_files[0] if len(config_files) == 1 else str(config_files)]
         for name, value in self.options.items():
-            words += [f"--{name}", show(value) if isinstance(value, Path) else str(value)]
+            words += [f"--{name}", show(value) if isinstance(value, Path) else _typed(value)]
         return words
 
     def run(self) -> None:
         """Run it in this process, which only a run of one process can."""
-        folder = bundle_folder(self.bundle)
         with _our_configs():
-            workflow = ConfigWorkflow(
-                config_file=[str(path) for path in self.config_files],
-                meta_file=str(folder / "configs" / "metadata.json"),
-                logging_file=str(folder / "configs" / "logging.conf"),
-                bundle_root=str(folder),
-                **self._values(),
-            )
+            workflow = ConfigWorkflow([str(path) for path in self.config_files], **self._values())
             workflow.initialize()
             workflow.run()
             workflow.finalize()
@@ -102,7 +118,7 @@ class BundleRun:
         """Find mistakes before a study begins that runs this late: in options, and parts that cannot be built.
 
         Args:
-            parts: ids to build, such as ``network_def``.
+            parts: ids to build, such as `network_def`.
 
         Raises:
             UserError: for an option that nothing uses or that cannot be, or what a part says.
@@ -111,7 +127,7 @@ class BundleRun:
         with _our_configs():
             parser = ConfigParser()
             parser.read_config([str(path) for path in self.config_files])
-            parser.update({"bundle_root": str(bundle_folder(self.bundle)), **self._values()})
+            parser.update(self._values())
             check_ids(parser.get())
             check_values(parser.get())
             for part in parts:
@@ -128,7 +144,7 @@ class BundleRun:
 
 @contextmanager
 def _our_configs() -> Iterator[None]:
-    """As ``python -m monai.bundle``: a user's classes are found in the working directory.
+    """As `python -m monai.bundle`: a user's classes are found in the working directory.
 
     The configs are our own; MONAI warns about those of others, and about mix-ins in another folder.
     """
@@ -143,10 +159,26 @@ def _our_configs() -> Iterator[None]:
         sys.path[:] = path
 
 
+def _typed(value: Any) -> str:
+    """A value as python-fire reads it; names without values, such as those of tasks, with commas between them."""
+    if isinstance(value, Mapping) and value and not any(value.values()):
+        return ",".join(value)
+    return str(value)
+
+
 def _quoted(word: str) -> str:
-    return f'"{word}"' if set(word) & set(" []'") else word
+    """A word for bash and zsh: in double quotes where they do, for many words hold single ones."""
+    if "'" in word and not re.search(r'["$`\\!]', word):
+        return f'"{word}"'
+    return shlex.quote(word)
 
 
 def _short(path: Path) -> str:
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def say(console: Console, what: str, run: BundleRun) -> None:
+    """Print what comes next and the command that does it."""
+    console.print(f"\n{what}", style="bold")
+    console.print(f"  {run.command()}", style="dim", soft_wrap=True)

@@ -4,11 +4,14 @@ The same bundles and commands serve real images; only the backbone and the numbe
 on two cores.
 """
 
+import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from rich.console import Console
 
 from medssl.data import Source
@@ -16,10 +19,12 @@ from medssl.data.prepare import prepare
 from medssl.errors import UserError
 from medssl.files import write_json
 from medssl.phantoms import write_phantoms
+from medssl.pretext import copies_of, named_tasks
 from medssl.report import write_report
+from medssl.runs import BACKBONE, BACKBONE_DESCRIPTION, MODEL, predictions_file
 
-from .bundle_runs import BundleRun, mix_in
-from .comparison import PRETRAINED, RANDINI, Comparison, comparison_table, say, summarise
+from .bundle_runs import BundleRun, say
+from .pretraining_gain import PRETRAINED, RANDINI, Comparison, comparison_table, summarise
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,13 @@ class Recipe:
     """What the demo does with one kind of phantom."""
 
     kind: Literal["chest", "head"]
-    bundle: str
     count: int
     size: tuple[int, ...]
     labelled_per_class: int
     task: str
-    pretrain: dict[str, object]
-    finetune: dict[str, object]
+    shared: dict[str, Any]
+    pretrain: dict[str, Any]
+    finetune: dict[str, Any]
 
     @property
     def spatial_dims(self) -> int:
@@ -41,32 +46,31 @@ class Recipe:
         return len(self.size)
 
 
-BACKBONE = "resnet10_quarter"
+ARCHITECTURE = "resnet10_quarter"
 """Small, so that a few minutes suffice: ResNet-18 takes 13 to 19 times as long
-(``benchmarks/results/fast_defaults_cpu.md``)."""
-BRAIN = {"window": [-20.0, 120.0]}
-"""The brain window."""
+(`benchmarks/results/fast_defaults_cpu.md`)."""
+NUMBERS = {"architecture": ARCHITECTURE, "learning_rate": 0.001, "workers": 0}
 
 RECIPES = {
     "chest": Recipe(
         kind="chest",
-        bundle="cxr",
         count=2400,
         size=(64, 64),
         labelled_per_class=60,
         task="sc_assl",
-        pretrain={"epochs": 6, "batch_size": 64, "learning_rate": 0.001},
-        finetune={"epochs": 10, "batch_size": 64, "learning_rate": 0.001},
+        shared={**NUMBERS, "batch_size": 64},
+        pretrain={"epochs": 6},
+        finetune={"epochs": 10},
     ),
     "head": Recipe(
         kind="head",
-        bundle="ct",
         count=600,
         size=(32, 32, 16),
         labelled_per_class=40,
         task="rotation",
-        pretrain={"epochs": 5, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
-        finetune={"epochs": 12, "batch_size": 16, "learning_rate": 0.001, **BRAIN},
+        shared={**NUMBERS, "batch_size": 16, "image_size": [32, 32, 16], "window": [-20.0, 120.0]},
+        pretrain={"epochs": 5},
+        finetune={"epochs": 12},
     ),
 }
 
@@ -75,101 +79,94 @@ def run_demo(recipe: Recipe, output: Path, seeds: int = 3, task: str | None = No
     """Run the demo and print what a user needs to go on.
 
     Args:
-        recipe: one of ``RECIPES``.
+        recipe: one of `RECIPES`.
         output: folder for data, runs and results; what has ended there is not repeated.
         seeds: repetitions.
-        task: a mix-in of ``configs/pretext`` instead of the recipe's.
+        task: what the pre-training bundle takes for `tasks`, as text, instead of the recipe's: `rotation`,
+            `rotation,mim` or `{rvrm: {disguise: 1.0}}`.
 
     Returns:
-        What ``results.json`` holds: ``summary`` (see :func:`summarise`), ``seeds`` (the figures of each), ``minutes``
-        of training.
+        What `results.json` holds: `summary` (see `summarise`), `seeds` (the figures of each), `minutes` of training.
 
     Raises:
-        UserError: for less than one seed, or a task that has no mix-in.
+        UserError: for less than one seed, or tasks that there are not.
     """
+    if seeds < 1:
+        raise UserError(f"The demo needs at least one seed, got {seeds}.")
     started = time.perf_counter()
     console = Console(markup=False, emoji=False)  # a user's names may hold brackets
-    task = task or recipe.task
-    _check(task, seeds)
-    datalist = _prepare(recipe, output, console)
-    shared: dict[str, Any] = {"datalist": datalist, "workers": 0}
-    if recipe.spatial_dims == 3:
-        shared["image_size"] = list(recipe.size)
+    tasks = _tasks(task or recipe.task)
+    name = folder_name(tasks)
+    shared = {"data": output / "data", **recipe.shared}
     comparison = Comparison(
-        output / task,
-        BundleRun(
-            f"{recipe.bundle}_pretrain",
-            ("train",),
-            (f"pretext/{task}", f"backbones/{BACKBONE}"),
-            {**shared, **recipe.pretrain},
-        ),
-        BundleRun(
-            f"{recipe.bundle}_finetune",
-            ("train",),
-            (f"backbones/{BACKBONE}",),
-            {**shared, **recipe.finetune},
-        ),
+        output / name,
+        BundleRun("pretrain", {**shared, "tasks": tasks, **recipe.pretrain}),
+        BundleRun("finetune", {**shared, **recipe.finetune}),
         range(seeds),
     )
+    _prepare(recipe, output, console)
     figures = comparison.run(lambda what, run: say(console, what, run))
     rows = summarise(figures)
     results = {
         "kind": recipe.kind,
-        "task": task,
+        "task": name,
         "recipe": asdict(recipe),
         "minutes": round(comparison.minutes(), 1),
         "summary": rows,
         "seeds": figures,
     }
-    write_json(output / task / "results.json", results)
-    title = f"\nRandIni against {task}, {recipe.labelled_per_class} labelled images a class, {seeds} seeds, mean ± SD"
+    write_json(output / name / "results.json", results)
+    title = f"\nRandIni against {name}, {recipe.labelled_per_class} labelled images a class, {seeds} seeds, mean ± SD"
     console.print(comparison_table(rows, title))
-    runs = [comparison.finetune_runs(0, arm)[0] for arm in (RANDINI, PRETRAINED)]
-    folders = [run.options["output_dir"] for run in (*runs, comparison.pretrain_run(0))]
-    page = write_report(folders, output / task / "report")
+    runs = [*(comparison.finetune_run(0, arm) for arm in (RANDINI, PRETRAINED)), comparison.pretrain_run(0)]
+    page = write_report([run.folder for run in runs], output / name / "report")
     _say_where(console, comparison, page)
     console.print(f"\nThat took {(time.perf_counter() - started) / 60:.1f} minutes.")
     return results
 
 
-def _check(task: str, seeds: int) -> None:
-    if seeds < 1:
-        raise UserError(f"The demo needs at least one seed, got {seeds}.")
-    file = mix_in(f"pretext/{task}")
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
-        raise UserError(f"There is no task {task!r}. There are {known}.")
+def _tasks(text: str) -> dict[str, Any]:
+    """The tasks of a command's word."""
+    try:
+        tasks = named_tasks(yaml.safe_load(text) if text.lstrip().startswith("{") else text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--task {text} is neither names nor names with values: {error}") from error
+    copies_of(tasks)  # which says when there is none of that name
+    return tasks
 
 
-def _prepare(recipe: Recipe, output: Path, console: Console) -> Path:
-    data = output / "data"
-    datalist = data / "datalist.json"
-    if not datalist.exists():
-        size = recipe.size[0] if recipe.spatial_dims == 2 else recipe.size
-        labels = write_phantoms(output / "phantoms", recipe.kind, recipe.count, size=size)
-        summary = prepare(
-            [Source(images=output / "phantoms" / "images", csv=labels)],
-            data,
-            spatial_dims=recipe.spatial_dims,
-            size=recipe.size,
-            spacing=(-1, -1, -1),  # the voxels as the phantoms have them
-            labelled_per_class=recipe.labelled_per_class,
-            partial_test=False,
-        )
-        console.print(summary)
-    return datalist
+def folder_name(tasks: Mapping[str, Any]) -> str:
+    """Names and values of the tasks, as a folder may be called."""
+    words = (f"{name} {values or ''}".strip() for name, values in tasks.items())
+    return "+".join(re.sub(r"[^\w.-]+", "_", each).strip("_") for each in words)
+
+
+def _prepare(recipe: Recipe, output: Path, console: Console) -> None:
+    if (output / "data" / "datalist.json").exists():
+        return
+    size = recipe.size[0] if recipe.spatial_dims == 2 else recipe.size
+    labels = write_phantoms(output / "phantoms", recipe.kind, recipe.count, size=size)
+    summary = prepare(
+        [Source(images=output / "phantoms" / "images", csv=labels)],
+        output / "data",
+        spatial_dims=recipe.spatial_dims,
+        size=recipe.size,
+        spacing=(-1, -1, -1),  # the voxels as the phantoms have them
+        labelled_per_class=recipe.labelled_per_class,
+        partial_test=False,
+    )
+    console.print(summary)
 
 
 def _say_where(console: Console, comparison: Comparison, page: Path) -> None:
-    pretrain = comparison.pretrain_run(0).options["output_dir"]
-    finetune = comparison.finetune_runs(0, PRETRAINED)[0].options["output_dir"]
+    pretrain, finetune = comparison.pretrain_run(0).folder, comparison.finetune_run(0, PRETRAINED).folder
     lines = [
         f"Pictures of the puzzles, losses, accuracies: tensorboard --logdir {comparison.output}",
-        f"The pre-trained backbone: {pretrain / 'backbone.pt'} (backbone.json beside it says how to reuse it)",
-        f"A fine-tuned model: {finetune / 'model.pt'}; its probabilities: {finetune / 'predictions_test.csv'}",
+        f"The pre-trained backbone: {pretrain / BACKBONE} ({BACKBONE_DESCRIPTION} beside it says how to reuse it)",
+        f"A fine-tuned model: {finetune / MODEL}; its probabilities: {finetune / predictions_file('test')}",
         f"A page on the runs of seed 0, with curves and Grad-CAM: {page}",
         f"All figures: {comparison.output / 'results.json'}",
-        "To go on with your own images: run the commands printed above with your own --datalist, and without "
-        f"configs/backbones/{BACKBONE}.yaml, which is small to be quick (see README).",
+        "To go on with your own images: run the commands printed above with your own --data, and without "
+        f"--architecture {ARCHITECTURE}, which is small to be quick (see README).",
     ]
     console.print("\n" + "\n".join(lines), soft_wrap=True)

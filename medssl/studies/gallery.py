@@ -23,7 +23,7 @@ BLOCKS = 2
 
 
 def draw_gallery(path: Path, seed: int = 0) -> None:
-    """Draw every task of ``TASKS`` and write the picture.
+    """Draw every task of `TASKS` and write the picture.
 
     Args:
         path: of a PNG (or what matplotlib can write).

@@ -73,7 +73,7 @@ def greedy_search(
             The choice stays the same.
 
     Yields:
-        The rows of each iteration, the least similar candidate first. The last row that is ``taken`` is the result.
+        The rows of each iteration, the least similar candidate first. The last row that is `taken` is the result.
     """
     alone = {pool[0]: score for pool, score in evaluate([(name,) for name in candidates]).items()}
     best = max(candidates, key=alone.__getitem__)

@@ -3,25 +3,23 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 
-from medssl.data import read_datalist, read_exclusive
-from medssl.errors import MissingFileError, UserError
+from medssl.data import Datalist
+from medssl.errors import UserError
 from medssl.evaluation import similarity_matrix, write_similarity
-from medssl.files import write_json, write_text
+from medssl.files import write_json
+from medssl.runs import BACKBONE, MODEL
 
-from .bundle_runs import BundleRun, mix_in
-from .comparison import say
+from .bundle_runs import BundleRun, say
 from .greedy_search import Pool, Row, greedy_search
 from .search_table import draw_table, search_table, write_table
-from .task_pool import pool_tasks, read_mix_in
 from .trainings import Announce, Training, run_trainings
 
 
@@ -31,7 +29,7 @@ class Choice:
 
     Attributes:
         pool: the tasks that were chosen.
-        metric: what the scores are: ``mAUROC``, or ``accuracy`` of exclusive classes.
+        metric: what the scores are: `mAUROC`, or `accuracy` of exclusive classes.
         score: of the pool, on the validation split.
         rows: of the table.
         test: [value, low, high] of the pool, and of the best single task beside it, on the test split, which the
@@ -47,15 +45,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class MTASSL:
-    """A search for the tasks that make the best backbone together; see ``greedy_search`` for what it does.
+    """A search for the tasks that make the best backbone together; see `greedy_search` for what it does.
 
     Every pool is pre-trained, fine-tuned, and scored on the validation split by the epoch that is best there. Networks
     are compared as pre-trained, before fine-tuning, by linear CKA of the pooled features of the last layer. All
     pre-trainings begin with the same random weights and take the same number of epochs, whatever the pool; of its tasks
     one is drawn for each mini-batch.
 
-    Each training is an ordinary run of a bundle, in ``output/pretrain`` and ``output/finetune``. Whoever stops the
-    search, at any moment, and calls :meth:`run` again gets what an undisturbed one gives: no training that has ended is
+    Each training is an ordinary run of a bundle, in `output/pretrain` and `output/finetune`. Whoever stops the
+    search, at any moment, and calls `run` again gets what an undisturbed one gives: no training that has ended is
     repeated, and one that was interrupted goes on from its checkpoint.
 
     A validation split of few images decides little between pools whose scores are close, and the best of many scores is
@@ -63,14 +61,13 @@ class MTASSL:
 
     Args:
         output: folder of the runs, the tables and the pictures.
-        datalist: the prepared images.
-        bundle: ``cxr`` or ``ct``.
-        candidates: name → mix-in, such as ``pretext/rotation``, or the path of another.
-        pretrain: ids and values for the pre-training bundle, such as ``epochs``.
+        data: the prepared images: their folder or datalist.
+        candidates: task → its values, such as `{"rotation": {}, "rvrm": {"disguise": 1.0}}`.
+        pretrain: ids and values for the pre-training bundle, such as `epochs`.
         finetune: likewise for the fine-tuning bundle.
         seed: of all runs.
-        parallel: trainings at a time, where the search knows of several to do; see ``run_trainings``.
-        processes: of each training; with more than one, by ``torchrun``.
+        parallel: trainings at a time, where the search knows of several to do; see `run_trainings`.
+        processes: of each training; with more than one, by `torchrun`.
         full_table: train every candidate with the pool, not only the least similar one. The choice stays the same; the
             table then tells whether similarity was a good guide.
 
@@ -79,11 +76,10 @@ class MTASSL:
     """
 
     output: Path
-    datalist: Path
-    bundle: str
-    candidates: dict[str, str | Path]
-    pretrain: dict[str, Any] = field(default_factory=dict)
-    finetune: dict[str, Any] = field(default_factory=dict)
+    data: Path
+    candidates: Mapping[str, Mapping[str, Any]]
+    pretrain: Mapping[str, Any] = field(default_factory=dict)
+    finetune: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     parallel: int = 1
     processes: int = 1
@@ -91,14 +87,12 @@ class MTASSL:
 
     def __post_init__(self) -> None:
         if len(self.candidates) < 2:
-            raise UserError("A search needs at least two candidates: name files of configs/pretext.")
-        if self.bundle not in ("cxr", "ct"):
-            raise UserError(f"bundle must be cxr or ct, got {self.bundle!r}.")
+            raise UserError("A search needs at least two candidates: name more pretext tasks.")
         if self.parallel < 1 or self.processes < 1:
             raise UserError(f"parallel and processes must be at least 1, got {self.parallel} and {self.processes}.")
 
     def run(self, announce: Announce) -> Choice:
-        """Search; after each iteration ``table.csv`` and ``table.png`` are written, in the end ``results.json``.
+        """Search; after each iteration `table.csv` and `table.png` are written, in the end `results.json`.
 
         Args:
             announce: called with what begins, how far the search is, and the run that does it.
@@ -107,36 +101,38 @@ class MTASSL:
             UserError: when the output holds another study, an option is mistyped, a task cannot be trained on these
                 images, or the validation split has no label to score by.
         """
-        self._keep_settings()
-        self._check()
-        metric = "accuracy" if read_exclusive(self.datalist) else "mAUROC"
+        datalist = Datalist.read(self.data)
+        self._check(datalist)
+        self._keep_settings(datalist)
+        metric = "accuracy" if datalist.exclusive else "mAUROC"
 
-        def evaluate(pools: Sequence[Pool]) -> dict[Pool, float]:
-            self._train(pools, announce)
+        def train_and_score(pools: Sequence[Pool]) -> dict[Pool, float]:
+            chains = [self.trainings(pool) for pool in pools]
+            run_trainings(chains, lambda what, run: announce(f"{what} ({self._progress()})", run), self.parallel)
             return {pool: self._score(pool, metric) for pool in pools}
 
         rows: list[Row] = []
-        for iteration in greedy_search(list(self.candidates), evaluate, self._similarities, self.full_table):
+        for iteration in greedy_search(list(self.candidates), train_and_score, self._similarities, self.full_table):
             rows += iteration
             write_table(self.output / "table.csv", rows)
             draw_table(self.output / "table.png", rows, f"{metric} on validation")
         result = next(row for row in reversed(rows) if row.taken)
         assert result.score is not None
-        test = self._test([result.tasks, result.tasks[:1]], metric, announce)
+        has_test = bool(datalist.items("test", check_files=False))
+        test = self._test([result.tasks, result.tasks[:1]], metric, announce) if has_test else {}
         choice = Choice(result.tasks, metric, result.score, rows, test)
         write_json(self.output / "results.json", asdict(choice))
         return choice
 
     def pretraining(self, pool: Pool) -> BundleRun:
-        """The pre-training on a pool."""
-        tasks = self.candidates[pool[0]] if len(pool) == 1 else self.output / "pools" / f"{_name(pool)}.yaml"
-        run = BundleRun(f"{self.bundle}_pretrain", mix_ins=(tasks,), options=self.pretrain, processes=self.processes)
-        return self._completed(run, "pretrain", pool)
+        """The pre-training on a pool, of whose tasks each mini-batch is given one (Zhu et al. 2020, Sec. 3)."""
+        tasks: dict[str, Any] = {"tasks": {name: dict(self.candidates[name]) for name in pool}}
+        schedule = {"schedule": "alternate"} if len(pool) > 1 else {}
+        return self._run("pretrain", pool, {**tasks, **schedule, **self.pretrain})
 
     def finetuning(self, pool: Pool) -> BundleRun:
         """The fine-tuning of what was pre-trained on a pool."""
-        run = BundleRun(f"{self.bundle}_finetune", options=self.finetune, processes=self.processes)
-        return self._completed(run, "finetune", pool).with_options(pretrained=self._backbone(pool))
+        return self._run("finetune", pool, self.finetune).with_options(pretrained=self._backbone(pool))
 
     def trainings(self, pool: Pool) -> list[Training]:
         """Both, one after the other."""
@@ -150,72 +146,57 @@ class MTASSL:
         """What all trainings that have ended took."""
         return sum(map(sum, self._seconds())) / 60
 
-    def _completed(self, run: BundleRun, kind: str, pool: Pool) -> BundleRun:
-        folder = self.output / kind / _name(pool)
-        return run.with_options(datalist=self.datalist, output_dir=folder, seed=self.seed, resume=True)
+    def _run(self, bundle: str, pool: Pool, options: Mapping[str, Any]) -> BundleRun:
+        shared = {"data": self.data, "output_dir": self.output / bundle / _name(pool), "seed": self.seed}
+        return BundleRun(bundle, {**options, **shared, "resume": True}, processes=self.processes)
 
     def _backbone(self, pool: Pool) -> Path:
-        return self.output / "pretrain" / _name(pool) / "backbone.pt"
+        return self.pretraining(pool).folder / BACKBONE
 
-    def _keep_settings(self) -> None:
+    def _check(self, datalist: Datalist) -> None:
+        """Find what would stop the search hours later."""
+        labels = np.array([item["label"] for item in datalist.items("validation")], dtype=float)
+        if not (labels.size and ((labels == 1).any(axis=0) & (labels == 0).any(axis=0)).any()):
+            raise UserError(
+                f"{datalist.path}: no label has both a positive and a negative image in the validation split, so "
+                "there is nothing to choose by. Give validation more images."
+            )
+        replace(self.pretraining(tuple(self.candidates)), processes=1).check("network_def")
+        replace(self.finetuning(tuple(self.candidates)), processes=1).check()
+
+    def _keep_settings(self, datalist: Datalist) -> None:
         """Keep what the figures depend on, so that no study goes on with those of another."""
         settings = {
-            "bundle": self.bundle,
-            "datalist": _checksum(self.datalist),
+            "data": hashlib.sha256(datalist.path.read_bytes()).hexdigest(),
             "seed": self.seed,
             "processes": self.processes,
             "pretrain": self.pretrain,
             "finetune": self.finetune,
-            "candidates": {name: read_mix_in(mix_in(tasks)) for name, tasks in self.candidates.items()},
+            "candidates": self.candidates,
         }
         settings = json.loads(json.dumps(settings))  # as they are read again: lists for tuples
         path = self.output / "study.json"
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
         others = {**before["candidates"], **settings["candidates"]}  # candidates may join or leave
-        if any(others[name] != tasks for name, tasks in before["candidates"].items()):
+        if any(others[name] != values for name, values in before["candidates"].items()):
             raise UserError(f"{self.output} holds a study with other values of its candidates: take another output.")
         for key in set(settings) - {"candidates"}:
-            if before[key] != settings[key]:
+            if before.get(key) != settings[key]:
                 raise UserError(
                     f"{self.output} holds a study with another {key}: take another output, or what {path} says."
                 )
         write_json(path, {**settings, "candidates": others})
 
-    def _check(self) -> None:
-        """Find what would stop the search hours later."""
-        labels = np.array([item["label"] for item in read_datalist(self.datalist, "validation")], dtype=float)
-        if not (labels.size and ((labels == 1).any(axis=0) & (labels == 0).any(axis=0)).any()):
-            raise UserError(
-                f"{self.datalist}: no label has both a positive and a negative image in the validation split, so there "
-                "is nothing to choose by. Give validation more images."
-            )
-        everything = tuple(self.candidates)
-        self._write_pool(everything)
-        replace(self.pretraining(everything), processes=1).check("network_def")
-        replace(self.finetuning(everything), processes=1).check()
-
-    def _write_pool(self, pool: Pool) -> None:
-        if len(pool) > 1:
-            content = pool_tasks([mix_in(self.candidates[name]) for name in pool])
-            head = f"# {' + '.join(pool)}: one task drawn for each mini-batch (Zhu et al. 2020, Sec. 3)\n"
-            write_text(self.output / "pools" / f"{_name(pool)}.yaml", head + yaml.safe_dump(content, sort_keys=False))
-
-    def _train(self, pools: Sequence[Pool], announce: Announce) -> None:
-        for pool in pools:
-            self._write_pool(pool)
-        chains = [self.trainings(pool) for pool in pools]
-        run_trainings(chains, lambda what, run: announce(f"{what} ({self._where()})", run), self.parallel)
-
-    def _where(self) -> str:
+    def _progress(self) -> str:
         """Trainings that have ended, of those that there may be, and how long the others may take."""
         count = len(self.candidates)
         most = count + (count * (count - 1) // 2 if self.full_table else count - 1)
         ended = self._seconds()
-        where = f"{sum(map(len, ended))} of at most {2 * most} trainings done"
+        progress = f"{sum(map(len, ended))} of at most {2 * most} trainings done"
         if not all(ended):
-            return where
+            return progress
         left = sum((most - len(seconds)) * sum(seconds) / len(seconds) for seconds in ended) / self.parallel
-        return f"{where}, at most {math.ceil(left / 60)} min left"
+        return f"{progress}, at most {math.ceil(left / 60)} min left"
 
     def _seconds(self) -> list[list[float]]:
         """Seconds of the pre-trainings and of the fine-tunings that have ended."""
@@ -228,8 +209,7 @@ class MTASSL:
         return score
 
     def _figure(self, pool: Pool, split: str, metric: str) -> list[float | None]:
-        folder = self.finetuning(pool).options["output_dir"]
-        figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["splits"][split]
+        figures = self.finetuning(pool).figures(split)
         if metric == "mAUROC":
             return [figures["mAUROC"], *(figures["mAUROC_interval"] or [None, None])]
         return figures["accuracy"] or [None] * 3
@@ -244,7 +224,7 @@ class MTASSL:
                 return similarities
         backbones = {_name(each): self._backbone(each) for each in (pool, *((name,) for name in rest))}
         loading = {name: self.pretrain[name] for name in ("batch_size", "workers") if name in self.pretrain}
-        names, matrix = similarity_matrix(backbones, self.datalist, **loading)
+        names, matrix = similarity_matrix(backbones, self.data, **loading)
         write_similarity(folder, names, matrix)
         similarities = {
             name: None if math.isnan(value) else float(value)
@@ -255,17 +235,13 @@ class MTASSL:
 
     def _test(self, pools: Sequence[Pool], metric: str, announce: Announce) -> dict[str, list[float | None]]:
         """Figures of fine-tuned pools on the test split."""
-        if not read_datalist(self.datalist, "test", check_files=False):
-            return {}
-        pools = list(dict.fromkeys(pools))
-        runs = [replace(self.finetuning(pool), configs=("train", "evaluate"), processes=1) for pool in pools]
-        names = [" + ".join(pool) for pool in pools]
+        named = {" + ".join(pool): pool for pool in pools}
         chains = [
-            [Training(f"Evaluating {name} on the test split", [run], mark="evaluated")]
-            for name, run in zip(names, runs, strict=True)
+            [Training(f"Evaluating {name} on the test split", [self.finetuning(pool).evaluation()], mark="evaluated")]
+            for name, pool in named.items()
         ]
         run_trainings(chains, announce, self.parallel)
-        return {name: self._figure(pool, "test", metric) for name, pool in zip(names, pools, strict=True)}
+        return {name: self._figure(pool, "test", metric) for name, pool in named.items()}
 
 
 def run_mt_assl(study: MTASSL) -> Choice:
@@ -278,11 +254,10 @@ def run_mt_assl(study: MTASSL) -> Choice:
         interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
         figure = "undefined" if value is None else f"{value:.3f}{interval}"
         console.print(f"On the test split, which the search never saw: {name} {figure}")
-    pools = list(dict.fromkeys([choice.pool, choice.pool[:1]]))
-    folders = [str(study.finetuning(pool).options["output_dir"]) for pool in pools]
+    folders = [str(study.finetuning(pool).folder) for pool in dict.fromkeys([choice.pool, choice.pool[:1]])]
     lines = [
-        f"The pre-trained backbone: {study.pretraining(choice.pool).options['output_dir']}/backbone.pt",
-        f"The fine-tuned model: {folders[0]}/model.pt. As a page: python -m medssl report {' '.join(folders)}",
+        f"The pre-trained backbone: {study.pretraining(choice.pool).folder / BACKBONE}",
+        f"The fine-tuned model: {folders[0]}/{MODEL}. As a page: python -m medssl report {' '.join(folders)}",
         f"The table: {study.output}/table.csv and table.png. Similarities: {study.output}/similarity",
         f"All trainings took {study.minutes():.1f} minutes.",
     ]
@@ -292,9 +267,3 @@ def run_mt_assl(study: MTASSL) -> Choice:
 
 def _name(pool: Pool) -> str:
     return "+".join(pool)
-
-
-def _checksum(path: Path) -> str:
-    if not path.is_file():
-        raise MissingFileError(f"There is no datalist {path}: make one with `python -m medssl prepare`.")
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,14 +1,14 @@
 """Does pre-training help? RandIni against pre-trained, fine-tuned alike, over several seeds."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
+
+from medssl.runs import BACKBONE
 
 from .bundle_runs import BundleRun
 from .trainings import Announce, Training, run_trainings
@@ -27,8 +27,8 @@ class Comparison:
 
     Args:
         output: folder of the runs.
-        pretrain: the pre-training, without ``seed`` and ``output_dir``.
-        finetune: the fine-tuning, likewise, without ``pretrained``.
+        pretrain: the pre-training, without `seed` and `output_dir`.
+        finetune: the fine-tuning, likewise, without `pretrained`.
         seeds: one repetition each.
     """
 
@@ -44,21 +44,25 @@ class Comparison:
             announce: called with what comes next, before it runs.
 
         Returns:
-            For each arm the test figures of every seed (``mAUROC``, ``per_class``, …).
+            For each arm the test figures of every seed (`mAUROC`, `per_class`, …).
         """
         figures: dict[str, list[dict[str, Any]]] = {RANDINI: [], PRETRAINED: []}
         for seed in self.seeds:
             run_trainings([self.trainings(seed)], announce)
             for arm in figures:
-                metrics = (self.finetune_runs(seed, arm)[0].options["output_dir"] / "metrics.json").read_text("utf-8")
-                figures[arm].append(json.loads(metrics)["splits"]["test"])
+                figures[arm].append(self.finetune_run(seed, arm).figures("test"))
         return figures
 
     def trainings(self, seed: int) -> list[Training]:
         """The trainings of a seed: pre-training, then each arm's fine-tuning with its evaluation."""
-        pretraining = Training(f"Pre-training, seed {seed}", [self.pretrain_run(seed)])
-        arms = [(arm, self.finetune_runs(seed, arm)) for arm in (RANDINI, PRETRAINED)]
-        return [pretraining, *(Training(f"Fine-tuning and evaluating {arm}, seed {seed}", runs) for arm, runs in arms)]
+        arms = {arm: self.finetune_run(seed, arm) for arm in (RANDINI, PRETRAINED)}
+        return [
+            Training(f"Pre-training, seed {seed}", [self.pretrain_run(seed)]),
+            *(
+                Training(f"Fine-tuning and evaluating {arm}, seed {seed}", [run, run.evaluation()])
+                for arm, run in arms.items()
+            ),
+        ]
 
     def minutes(self) -> float:
         """What all runs took together, whenever they ran."""
@@ -68,29 +72,21 @@ class Comparison:
         """The pre-training of a seed."""
         return self.pretrain.with_options(seed=seed, resume=True, output_dir=self.output / f"pretrain_seed{seed}")
 
-    def finetune_runs(self, seed: int, arm: str) -> tuple[BundleRun, BundleRun]:
-        """Fine-tuning and evaluation of one arm of a seed."""
-        name = arm.lower().replace("-", "")
-        options: dict[str, Any] = {
-            "seed": seed,
-            "resume": True,
-            "output_dir": self.output / f"finetune_{name}_seed{seed}",
-        }
-        if arm == PRETRAINED:
-            options["pretrained"] = self.pretrain_run(seed).options["output_dir"] / "backbone.pt"
-        finetune = self.finetune.with_options(**options)
-        evaluate = replace(finetune, configs=("train", "evaluate"))
-        return finetune, evaluate
+    def finetune_run(self, seed: int, arm: str) -> BundleRun:
+        """The fine-tuning of one arm of a seed."""
+        folder = self.output / f"finetune_{arm.lower().replace('-', '')}_seed{seed}"
+        run = self.finetune.with_options(seed=seed, resume=True, output_dir=folder)
+        return run.with_options(pretrained=self.pretrain_run(seed).folder / BACKBONE) if arm == PRETRAINED else run
 
 
 def summarise(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Mean and standard deviation over the seeds, for the mean and each class.
 
     Args:
-        figures: as :meth:`Comparison.run` returns them.
+        figures: as `Comparison.run` returns them.
 
     Returns:
-        Rows with ``name``, then ``RandIni``, ``pre-trained`` and ``difference`` (paired by seed), each a list of mean
+        Rows with `name`, then `RandIni`, `pre-trained` and `difference` (paired by seed), each a list of mean
         and standard deviation (n − 1; None of a single seed), None where a class is undefined.
     """
     classes = list(figures[RANDINI][0]["per_class"])
@@ -129,15 +125,9 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
 
 
 def format_cell(value: Sequence[float | None] | None, column: str) -> str:
-    """A cell of the summary: mean ± standard deviation, the mean alone of a single seed, or ``undefined``."""
+    """A cell of the summary: mean ± standard deviation, the mean alone of a single seed, or `undefined`."""
     if value is None:
         return "undefined"
     sign = "+" if column == "difference" else ""
     mean, deviation = value
     return f"{mean:{sign}.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
-
-
-def say(console: Console, what: str, run: BundleRun) -> None:
-    """Print what comes next and the command that does it."""
-    console.print(f"\n{what}", style="bold")
-    console.print(f"  {run.command()}", style="dim", soft_wrap=True)

@@ -1,17 +1,16 @@
-"""An MT-ASSL study as a small YAML file, such as those of ``configs/studies``.
+"""An MT-ASSL study as a small YAML file, such as those of `configs/studies`.
 
 ::
 
-    bundle: cxr                            # or ct
-    datalist: data/datalist.json           # paths are relative to this file
+    data: data                             # a folder that `medssl prepare` wrote; paths are relative to this file
     output: runs/mt_assl
-    candidates: [rotation, src, my_task.yaml]   # files of configs/pretext, or your own
+    candidates: [rotation, src, {rvrm: {disguise: 1.0}}]   # pretext tasks, some with values
     shared: {architecture: resnet18}       # ids of both bundles
     pretrain: {epochs: 100}                # of the pre-training bundle
     finetune: {epochs: 50}                 # of the fine-tuning bundle
 """
 
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,31 @@ import yaml
 
 from medssl.data.tables import near_miss
 from medssl.errors import MissingFileError, UserError
+from medssl.pretext import named_tasks
 
 from .mt_assl import MTASSL
 
-KINDS: dict[str, type] = {
-    "bundle": str,
-    "datalist": str,
-    "output": str,
-    "candidates": list,
-    "shared": dict,
-    "pretrain": dict,
-    "finetune": dict,
-    "seed": int,
-    "parallel": int,
-    "processes": int,
-    "full_table": bool,
+KEYS: dict[str, tuple[type, str]] = {
+    "data": (str, "text"),
+    "output": (str, "text"),
+    "candidates": (list, "a list"),
+    "shared": (dict, "names and values"),
+    "pretrain": (dict, "names and values"),
+    "finetune": (dict, "names and values"),
+    "seed": (int, "a whole number"),
+    "parallel": (int, "a whole number"),
+    "processes": (int, "a whole number"),
+    "full_table": (bool, "true or false"),
 }
-"""Key → what it holds."""
-HELD = {str: "text", list: "a list", dict: "names and values", int: "a whole number", bool: "true or false"}
+"""Key → what it holds, and that in words."""
 
 
-def read_study(path: str | Path, datalist: Path | None = None, output: Path | None = None) -> MTASSL:
+def read_study(path: str | Path, data: Path | None = None, output: Path | None = None) -> MTASSL:
     """Read a study.
 
     Args:
         path: of the YAML file.
-        datalist: instead of the file's.
+        data: instead of the file's.
         output: instead of the file's.
 
     Raises:
@@ -53,23 +51,15 @@ def read_study(path: str | Path, datalist: Path | None = None, output: Path | No
     """
     path = Path(path)
     content = _content(path)
-    values: dict[str, Any] = {
-        name.name: content[name.name] for name in fields(MTASSL) if name.name in content and name.name in KINDS
-    }
-    for key, given in (("datalist", datalist), ("output", output)):
+    for key, given in (("data", data), ("output", output)):
         if given is None and key not in content:
             raise UserError(f"{path} names no {key}: add it, or give --{key}.")
-        values[key] = path.parent / content[key] if given is None else given
-    for key in ("bundle", "candidates"):
-        if key not in content:
-            raise UserError(f"{path} names no {key}.")
-    shared = content.get("shared", {})
-    values["pretrain"] = {**shared, **content.get("pretrain", {})}
-    values["finetune"] = {**shared, **content.get("finetune", {})}
-    values["candidates"] = dict(_candidate(str(name), path.parent) for name in content["candidates"])
-    if len(values["candidates"]) < len(content["candidates"]):
-        raise UserError(f"{path}: two candidates have the same name.")
-    return MTASSL(**values)
+        content[key] = path.parent / content[key] if given is None else given
+    content["candidates"] = _candidates(path, content.get("candidates", []))
+    shared = content.pop("shared", {})
+    for bundle in ("pretrain", "finetune"):
+        content[bundle] = {**shared, **content.get(bundle, {})}
+    return MTASSL(**content)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -80,17 +70,28 @@ def _content(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no study: it must hold {', '.join(KINDS)}.")
+        raise UserError(f"{path} is no study: it must hold {', '.join(KEYS)}.")
+    # Studies of the first edition named the datalist, and a bundle for each kind of image.
+    if "datalist" in content:
+        content["data"] = content.pop("datalist")
+    if content.get("bundle") in ("cxr", "ct"):
+        del content["bundle"]
     for key, value in content.items():
-        if key not in KINDS:
-            raise UserError(f"{path}: there is no key {key!r}: use {', '.join(KINDS)}.{near_miss(str(key), KINDS)}")
-        if type(value) is not KINDS[key]:  # True is an int, too
-            raise UserError(f"{path}: {key} must be {HELD[KINDS[key]]}, not {value!r}.")
+        if key not in KEYS:
+            raise UserError(f"{path}: there is no key {key!r}: use {', '.join(KEYS)}.{near_miss(str(key), KEYS)}")
+        kind, words = KEYS[key]
+        if type(value) is not kind:  # True is an int, too
+            raise UserError(f"{path}: {key} must be {words}, not {value!r}.")
     return content
 
 
-def _candidate(name: str, folder: Path) -> tuple[str, str | Path]:
-    """Its name, and our mix-in or the path of the user's own."""
-    if name.endswith((".yaml", ".yml")):
-        return Path(name).stem, folder / name
-    return name, f"pretext/{name}"
+def _candidates(path: Path, given: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    candidates: dict[str, Mapping[str, Any]] = {}
+    for each in given:
+        if str(each).endswith((".yaml", ".yml")):
+            raise UserError(f"{path}: {each} is a mix-in of the first edition: write {{task: {{its values}}}} instead.")
+        tasks = named_tasks(each)
+        if twice := candidates.keys() & tasks:
+            raise UserError(f"{path}: two candidates have the same name, {', '.join(twice)}.")
+        candidates |= tasks
+    return candidates

@@ -1,6 +1,6 @@
-"""Run a module as ``python -m`` does, in a process that ends when the one that started it has ended.
+"""Run a module as `python -m` does, in a process that ends when the one that started it has ended.
 
-``python tethered.py MODULE ARGUMENTS…`` with a pipe as standard input. Its other end closes when the starting process
+`python tethered.py MODULE ARGUMENTS…` with a pipe as standard input. Its other end closes when the starting process
 is gone, even when that was killed: no training goes on unseen, beside the one that is begun again. (Run as a file, it
 does not wait for the imports of this package.)
 """

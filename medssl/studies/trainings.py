@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import torch
 
@@ -18,8 +20,6 @@ from medssl.files import write_json
 from .bundle_runs import BundleRun
 
 TETHERED = Path(__file__).with_name("tethered.py")
-PAUSE = 0.2
-"""Seconds between two looks at the processes."""
 
 Announce = Callable[[str, BundleRun], None]
 """Is told what begins, and the run that does it."""
@@ -29,11 +29,11 @@ Announce = Callable[[str, BundleRun], None]
 class Training:
     """Runs of bundles that belong together, one after the other.
 
-    One that was interrupted goes on from its last checkpoint, for its runs have the option ``resume``.
+    One that was interrupted goes on from its last checkpoint, for its runs have the option `resume`.
 
     Args:
         what: what it does, for the screen.
-        runs: the runs; the ``output_dir`` of the first is the folder of the training.
+        runs: the runs; the `output_dir` of the first is the folder of the training.
         mark: name of the file in that folder which says that all of them have ended.
     """
 
@@ -44,7 +44,7 @@ class Training:
     @property
     def folder(self) -> Path:
         """Where it writes to."""
-        return Path(self.runs[0].options["output_dir"])
+        return self.runs[0].folder
 
     @property
     def ended(self) -> bool:
@@ -71,71 +71,72 @@ def run_trainings(chains: Sequence[Sequence[Training]], announce: Announce, para
         chains: trainings that need each other in this order; the chains do not need each other.
         announce: called with each run before it begins.
         parallel: chains that run at a time. More than one, and runs of several processes, get processes of their own,
-            which end with this one; each writes what it has to say into ``log.txt`` in its folder, and has its share of
+            which end with this one; each writes what it has to say into `log.txt` in its folder, and has its share of
             the cores and of the GPUs.
 
     Raises:
         UserError: when a run in a process of its own failed, with what it said; the others are ended.
     """
     processes = max(run.processes for chain in chains for training in chain for run in training.runs)
+
+    def run_chain(chain: Sequence[Training], run: Callable[[Training, BundleRun], None]) -> None:
+        for training in chain:
+            if not training.ended:
+                with training.until_ended():
+                    for each in training.runs:
+                        announce(training.what, each)
+                        run(training, each)
+
     if parallel == processes == 1:
-        for training in (training for chain in chains for training in chain if not training.ended):
-            with training.until_ended():
-                for run in training.runs:
-                    announce(training.what, run)
-                    run.run()
+        for chain in chains:
+            run_chain(chain, lambda _, run: run.run())
         return
-    waiting = iter(chains)
-    slots = [_slot(waiting, announce, share_of_machine(slot, parallel, processes)) for slot in range(parallel)]
+
+    shares: SimpleQueue[dict[str, str]] = SimpleQueue()
+    for place in range(parallel):
+        shares.put(share_of_machine(place, parallel, processes))
+    # All processes read from one pipe and end with it: when this one closes it, or is gone.
+    tether, hold = os.pipe()
+
+    def in_its_share(chain: Sequence[Training]) -> None:
+        share = shares.get()  # there are as many as threads
+        try:
+            run_chain(chain, lambda training, run: _run_process(training, run, share, tether))
+        finally:
+            shares.put(share)
+
     try:
-        going = slots
-        while going := [slot for slot in going if next(slot, "done") != "done"]:
-            time.sleep(PAUSE)
+        with ThreadPoolExecutor(parallel) as threads:
+            futures = [threads.submit(in_its_share, chain) for chain in chains]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+                os.close(hold)
     finally:
-        for slot in slots:
-            slot.close()
+        os.close(tether)
 
 
-def share_of_machine(slot: int, parallel: int, processes: int) -> dict[str, str]:
-    """Environment variables that leave each of ``parallel`` runs of some ``processes`` its share of cores and GPUs."""
+def share_of_machine(place: int, parallel: int, processes: int) -> dict[str, str]:
+    """Environment variables that leave each of `parallel` runs of some `processes` its share of cores and GPUs."""
     share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // (parallel * processes)))}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible else [str(gpu) for gpu in range(torch.cuda.device_count())]
     if processes <= len(gpus):
-        share["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[(slot * processes + n) % len(gpus)] for n in range(processes))
+        share["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[(place * processes + n) % len(gpus)] for n in range(processes))
     return share
 
 
-def _slot(
-    waiting: Iterator[Sequence[Training]], announce: Announce, share: dict[str, str]
-) -> Generator[None, None, None]:
-    """Run one chain after the other of those that nobody has taken yet; yields while a process goes on."""
-    for chain in waiting:
-        for training in (training for training in chain if not training.ended):
-            with training.until_ended():
-                for run in training.runs:
-                    announce(training.what, run)
-                    yield from _process(training, run, share)
-
-
-def _process(training: Training, run: BundleRun, share: dict[str, str]) -> Generator[None, None, None]:
+def _run_process(training: Training, run: BundleRun, share: Mapping[str, str], tether: int) -> None:
     log = training.folder / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = log.stat().st_size if log.exists() else 0
     command = [sys.executable, str(TETHERED), *run.words(lambda path: str(path.absolute()))]
-    with (
-        log.open("a") as output,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=output, stderr=output, env={**os.environ, **share}
-        ) as process,
-    ):
-        try:
-            while process.poll() is None:
-                yield
-        finally:
-            process.terminate()  # does nothing to one that has ended
-    if process.returncode:
-        raise UserError(f"{training.what} failed: {_complaint(log, begin, process.returncode)} See {log}.")
+    with log.open("a") as output:
+        code = subprocess.call(command, stdin=tether, stdout=output, stderr=output, env={**os.environ, **share})
+    if code:
+        raise UserError(f"{training.what} failed: {_complaint(log, begin, code)} See {log}.")
 
 
 def _complaint(log: Path, begin: int, code: int) -> str:

@@ -8,27 +8,25 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from medssl.runs import Run
 from medssl.studies import BundleRun
 
-SUMMED = ["rotation_mim", "rotation_simsiam", "mim_simsiam", "rotation_mim_simsiam"]
-ALTERNATED = {"simclr_rotation_src": ("simclr", "rotation", "src"), "sc_assl_rubiks_cube": ("sc_assl", "rubiks_cube")}
+HEAD = {"image_size": [32, 32, 32], "window": [-50.0, 150.0]}
 
 
-def pretrain(datalist: Path, output: Path, *mix_ins: str, kind: str = "cxr", **values: Any) -> dict[str, float]:
+def pretrain(data: Path, output: Path, tasks: str, **values: Any) -> dict[str, float]:
     """Run a small pre-training and return its metrics."""
-    size = {"image_size": [32, 32, 32], "window": [-50.0, 150.0]} if kind == "ct" else {}
-    shared = {"datalist": datalist, "output_dir": output, "workers": 0, "batch_size": 8, "learning_rate": 0.001}
-    options = {**shared, **size, "epochs": 1, "probe_every": 0, **values}
-    BundleRun(f"{kind}_pretrain", ("train",), (*mix_ins, "backbones/resnet10_quarter"), options).run()
-    return json.loads((output / "metrics.json").read_text())["metrics"]
+    numbers = {"architecture": "resnet10_quarter", "batch_size": 8, "learning_rate": 0.001, "epochs": 1}
+    options = {"data": data, "output_dir": output, "tasks": tasks, "workers": 0, "probe_every": 0, **numbers, **values}
+    BundleRun("pretrain", options).run()
+    return dict(Run.read(output).metrics["metrics"])
 
 
-@pytest.mark.parametrize("mixed", SUMMED)
-def test_each_summed_task_has_its_loss_and_its_share_of_the_total(mixed: str, chest: Path, tmp_path: Path) -> None:
-    names = mixed.split("_")
-    # Not equal, and the first mix-in's whole dictionary is replaced from the command line.
+@pytest.mark.parametrize("tasks", ["rotation,mim", "rotation,mim,simsiam"])
+def test_each_summed_task_has_its_loss_and_its_share_of_the_total(tasks: str, chest: Path, tmp_path: Path) -> None:
+    names = tasks.split(",")
     weights = {name: float(number) for number, name in enumerate(names, start=1)}
-    metrics = pretrain(chest, tmp_path, f"pretext/{mixed}", weights=weights)
+    metrics = pretrain(chest, tmp_path, tasks, weights=weights)
     losses = {name: weights[name] * metrics[f"{name}/loss"] for name in names}
     assert metrics["loss"] == pytest.approx(sum(losses.values()) / sum(weights.values()), rel=1e-4)
     log = EventAccumulator(str(tmp_path)).Reload()
@@ -40,13 +38,14 @@ def test_each_summed_task_has_its_loss_and_its_share_of_the_total(mixed: str, ch
         assert log.Scalars(f"{name}/loss")[-1].value == pytest.approx(metrics[f"{name}/loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize(("mixed", "kind"), [("simclr_rotation_src", "cxr"), ("sc_assl_rubiks_cube", "ct")])
+@pytest.mark.parametrize(("tasks", "kind"), [("simclr,rotation,src", "chest"), ("sc_assl,rubiks_cube", "head")])
 def test_each_alternated_task_has_its_share_of_the_steps(
-    mixed: str, kind: str, chest: Path, head: Path, tmp_path: Path
+    tasks: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    names, epochs = ALTERNATED[mixed], 4
-    datalist = chest if kind == "cxr" else head
-    pretrain(datalist, tmp_path, f"pretext/{mixed}", kind=kind, batch_size=4, epochs=epochs)
+    names, epochs = tasks.split(","), 4
+    values = HEAD if kind == "head" else {}
+    data = request.getfixturevalue(kind)
+    pretrain(data, tmp_path, tasks, schedule="alternate", batch_size=4, epochs=epochs, **values)
     log = EventAccumulator(str(tmp_path)).Reload()
     shares = {name: [event.value for event in log.Scalars(f"{name}/share")] for name in names}
     assert all(sum(epoch) == pytest.approx(1) for epoch in zip(*shares.values(), strict=True))
@@ -59,11 +58,10 @@ def test_each_alternated_task_has_its_share_of_the_steps(
 
 def test_a_self_aggregative_run_is_watched_goes_on_and_leaves_an_ordinary_backbone(chest: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
-    pretrain(chest, first, "pretext/rotation")
-    mix_ins = ("pretext/rotation_mim", "pretext/self_assl")
-    values = {"first": first / "backbone.pt", "seed": 1}
+    pretrain(chest, first, "rotation")
+    values = {"first": first, "seed": 1}
     for name, epochs, resume in (("whole", 2, False), ("parts", 1, False), ("parts", 2, True)):
-        metrics = pretrain(chest, tmp_path / name, *mix_ins, **values, epochs=epochs, resume=resume)
+        metrics = pretrain(chest, tmp_path / name, "rotation,mim", **values, epochs=epochs, resume=resume)
     log = EventAccumulator(str(tmp_path / "whole")).Reload()
     similarities = [event.value for event in log.Scalars("self_assl/similarity")]
     assert len(similarities) == 2

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from medssl.__main__ import main
-from medssl.studies.comparison import PRETRAINED, RANDINI, summarise
-from medssl.studies.demo import RECIPES, run_demo
+from medssl.studies.demo import RECIPES, folder_name, run_demo
+from medssl.studies.pretraining_gain import PRETRAINED, RANDINI, summarise
 
 
 @pytest.mark.parametrize("kind", ["chest", "head"])
@@ -22,8 +22,9 @@ def test_the_demo_compares_both_arms_and_repeats_nothing(
         count=80,
         size=(64, 64) if kind == "chest" else (32, 32, 16),
         labelled_per_class=2,
-        pretrain={**recipe.pretrain, "epochs": 1, "batch_size": 16},
-        finetune={**recipe.finetune, "epochs": 1, "batch_size": 16},
+        shared={**recipe.shared, "batch_size": 16, "epochs": 1},
+        pretrain={},
+        finetune={},
     )
     run_demo(small, tmp_path, seeds=2)
     screen = capsys.readouterr().out
@@ -35,7 +36,7 @@ def test_the_demo_compares_both_arms_and_repeats_nothing(
     values = {arm: [run["mAUROC"] for run in runs] for arm, runs in results["seeds"].items()}
     assert difference == pytest.approx(sum(values[PRETRAINED]) / 2 - sum(values[RANDINI]) / 2)
     assert f"{difference:+.3f}" in screen
-    assert "python -m monai.bundle run --bundle_root" in screen
+    assert "python -m monai.bundle run --config_file " in screen
     for file in (
         "pretrain_seed0/backbone.pt",
         "finetune_pretrained_seed1/model.pt",
@@ -47,10 +48,18 @@ def test_the_demo_compares_both_arms_and_repeats_nothing(
     assert "python -m monai.bundle" not in capsys.readouterr().out
 
 
+def test_each_choice_of_tasks_has_a_folder_of_its_own() -> None:
+    assert folder_name({"rotation": {}, "mim": {}}) == "rotation+mim"
+    assert folder_name({"rvrm": {"disguise": 1.0}}) == "rvrm_disguise_1.0"
+    assert folder_name({"mine.Waves": {}}) == "mine.Waves"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "rotations"], r"There is no task 'rotations'\. There are cpc, .*rotation, "),
+        (["--task", "rotations"], r"There is no pretext task 'rotations'.* rotation"),
+        (["--task", "rotation,mmi"], r"There is no pretext task 'mmi'.* mim"),
+        (["--task", "{rotation: {"], "neither names nor names with values"),
         (["--seeds", "0"], "at least one seed, got 0"),
     ],
 )

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -80,6 +81,23 @@ def test_a_failure_is_told_in_its_own_words_and_ends_the_others(training: Callab
     assert not wrong.ended
     with pytest.raises(ValueError, match=r"odd failed: exit code 1, ZeroDivisionError\."):
         run_trainings([[training("odd", complaint="ZeroDivisionError")]], lambda what, run: None, parallel=2)
+
+
+def test_an_interruption_ends_every_process_and_begins_no_other(training: Callable[..., Training]) -> None:
+    chains = [[training(name, seconds=60)] for name in "abc"]
+    begun = time.perf_counter()
+
+    def interrupt() -> None:
+        while not all((chain[0].folder / "times.txt").exists() for chain in chains[:2]):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_trainings(chains, lambda what, run: None, parallel=2)
+    assert time.perf_counter() - begun < 30
+    assert [chain[0].folder.exists() for chain in chains] == [True, True, False]
+    assert not any(chain[0].ended for chain in chains)
 
 
 def test_a_process_ends_with_the_one_that_started_it(training: Callable[..., Training]) -> None:

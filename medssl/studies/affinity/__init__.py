@@ -3,7 +3,7 @@
 from .agreement import Agreement, agreement
 from .finetuned import finetuned_results, with_results
 from .guides import Affinity, measure
-from .pretraining import PretrainingRun
+from .kept_backbones import PretrainingRun
 from .study import run_affinity
 
 __all__ = [

@@ -9,11 +9,11 @@ import torch
 
 from medssl.errors import UserError
 from medssl.networks import load_state_dict, read_description
-from medssl.runs import Run
+from medssl.runs import BACKBONE, METRICS, Run
 
 from ..bundle_runs import BundleRun
 from .guides import Affinity
-from .pretraining import PretrainingRun
+from .kept_backbones import PretrainingRun
 
 SPLIT = "test"
 """The split of the fine-tuned results; the guides are measured without it."""
@@ -29,14 +29,14 @@ def finetuned_results(pretrainings: Sequence[PretrainingRun], finetunings: Seque
 
     Args:
         pretrainings: the runs.
-        finetunings: evaluated runs whose ``pretrained`` is ``backbones/epoch_….pt`` or ``backbone.pt`` of one of them.
+        finetunings: evaluated runs whose `pretrained` is one of these backbones, or the folder of one of them.
 
     Raises:
         UserError: when a fine-tuning began with something else, or was not evaluated on the test split.
     """
     starts = {path.resolve(): (run.name, epoch) for run in pretrainings for epoch, path in run.kept.items()}
     for run in pretrainings:  # whose folder stands for its last backbone
-        starts |= dict.fromkeys((run.path.resolve(), (run.path / "backbone.pt").resolve()), (run.name, _last(run)))
+        starts |= dict.fromkeys((run.path.resolve(), (run.path / BACKBONE).resolve()), (run.name, _last(run)))
     found: dict[tuple[str, int], list[float]] = {}
     for folder in finetunings:
         start = starts.get(Path(folder.text("pretrained")).resolve())
@@ -67,24 +67,21 @@ def missing_finetunings(results: Results, pretrainings: Sequence[PretrainingRun]
     return missing
 
 
-def finetune_command(run: PretrainingRun, epoch: int, datalist: Path) -> str:
-    """What a user types to fine-tune from a kept backbone: its seed, what it saw of a volume, else the defaults."""
-    kind = "cxr" if run.description["network"]["spatial_dims"] == 2 else "ct"
+def finetune_command(run: PretrainingRun, epoch: int, data: Path) -> str:
+    """What a user types to fine-tune from a kept backbone: its seed and network, else the defaults."""
     output = run.path.with_name(f"finetune_{run.name}_epoch_{epoch:04d}")
-    options = {"datalist": datalist, "seed": run.seed, "pretrained": run.kept[epoch], "output_dir": output}
-    if kind == "ct":
-        options |= {name: run.description[name] for name in ("image_size", "window")}
-    return BundleRun(f"{kind}_finetune", ("train",), (f"backbones/{run.description['backbone']}",), options).command()
+    options = {"data": data, "output_dir": output, "pretrained": run.kept[epoch], "seed": run.seed}
+    return BundleRun("finetune", {**options, "architecture": run.description["backbone"]}).command()
 
 
 def _last(run: PretrainingRun) -> int:
-    return int(read_description(run.path / "backbone.pt")["epochs"])
+    return int(read_description(run.path / BACKBONE)["epochs"])
 
 
 def _result(folder: Run) -> float:
     value = folder.metrics.get("splits", {}).get(SPLIT, {}).get("mAUROC")
     if value is None:
-        raise UserError(f"{folder.path / 'metrics.json'} has no mAUROC of the {SPLIT} split: evaluate the run on it.")
+        raise UserError(f"{folder.path / METRICS} has no mAUROC of the {SPLIT} split: evaluate the run on it.")
     return float(value)
 
 

@@ -13,14 +13,14 @@ from monai.utils import CommonKeys
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from medssl.data import label_counts, read_datalist, read_exclusive, read_labels
+from medssl.data import Datalist, label_counts
 from medssl.errors import UserError
 from medssl.evaluation import Predictions, compare_runs
 from medssl.losses import label_loss
 from medssl.networks import Backbone, compute_features
 from medssl.training import check_batches, fit_linear_layer, gradient_affinity
 
-from .pretraining import PretrainingRun
+from .kept_backbones import PretrainingRun
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Affinity:
         run: name of the pre-training.
         epoch: 0 for the random weights it began with (RandIni).
         lcp: mAUROC of the linear layer on the frozen backbone (the linear classification protocol).
-        proxy: proxy task affinity (Dong et al. 2024, Definition 1), ``lcp`` minus that of RandIni, as [value, low,
+        proxy: proxy task affinity (Dong et al. 2024, Definition 1), `lcp` minus that of RandIni, as [value, low,
             high] with its 95 % interval by a paired bootstrap over patients.
         gradient: gradient task affinity (Eq. 2), the mean cosine over the batches, as [value, standard error]; None
             where the run kept no heads.
         finetuned: mAUROC after fine-tuning from here, the mean over the runs that did; None where none did.
-        gain: ``finetuned`` minus that of RandIni; None where either is missing.
+        gain: `finetuned` minus that of RandIni; None where either is missing.
     """
 
     run: str
@@ -65,24 +65,24 @@ class Images:
     judged: list[dict[str, Any]]
 
     @classmethod
-    def read(cls, datalist: Path, split: str) -> "Images":
-        """The images of ``training`` and ``split`` of which at least one label is known.
+    def read(cls, data: str | Path, split: str) -> "Images":
+        """The images of `training` and `split` of which at least one label is known.
 
         Raises:
             UserError: when there are none.
         """
+        datalist = Datalist.read(data)
         both = [
-            [item for item in read_datalist(datalist, name) if not np.isnan(item["label"]).all()]
-            for name in ("training", split)
+            [item for item in datalist.items(name) if not np.isnan(item["label"]).all()] for name in ("training", split)
         ]
         for name, items in zip(("training", split), both, strict=True):
             if not items:
-                raise UserError(f"{datalist}: no image of {name} has a known label, so there is nothing to measure.")
-        return cls(read_labels(datalist), read_exclusive(datalist), *both)
+                raise UserError(f"{datalist.path}: no image of {name} has a known label, so nothing can be measured.")
+        return cls(datalist.labels, datalist.exclusive, *both)
 
     @property
     def labels(self) -> np.ndarray:
-        """Those of the training images, ``[N, K]``."""
+        """Those of the training images, `[N, K]`."""
         return _labels(self.training)
 
     def loss(self) -> nn.Module:
@@ -100,7 +100,7 @@ def measure(
         run: the pre-training.
         images: to measure with.
         device: to compute on.
-        batches: mini-batches of the run's ``batch_size`` that the gradient affinity is averaged over, from the training
+        batches: mini-batches of the run's `batch_size` that the gradient affinity is averaged over, from the training
             images in random order, over and over; every epoch sees the same batches and the same puzzles.
         workers: processes that load images.
 
@@ -126,7 +126,7 @@ def _probe(
     """The linear classification protocol: features once, then a linear layer, the same seed for every epoch."""
     backbone = run.backbone(epoch).to(device)
     training, judged = (
-        _features(backbone, Dataset(items, run.transform), run.batch_size, workers)
+        _features(backbone, Dataset(items, run.view.stored()), run.batch_size, workers)
         for items in (images.training, images.judged)
     )
     labels = torch.as_tensor(images.labels, dtype=torch.float32, device=device)
@@ -158,7 +158,7 @@ def _gradient(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)  # of the order of the images and of the puzzles
         loader = DataLoader(
-            Dataset(images.training, run.transform),
+            Dataset(images.training, run.view.stored()),
             batch_size=run.batch_size,
             shuffle=True,
             drop_last=len(images.training) > run.batch_size,

@@ -2,28 +2,30 @@
 
 import copy
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 
-from medssl.data import stored_preprocessing
 from medssl.errors import UserError, user_error
 from medssl.networks import Backbone, load_backbone, read_description
 from medssl.pretext import PretextModel
-from medssl.runs import Run
+from medssl.runs import BACKBONES, CONFIG, PRETEXT_MODELS, Run, kept_file
+from medssl.transforms import View
 
 
 class PretrainingRun:
     """What a run of a pre-training bundle kept.
 
     Args:
-        folder: of the run, pre-trained with ``--keep_every``.
+        folder: of the run, pre-trained with `--keep_every`.
 
     Attributes:
         name: of the folder.
-        kept: epoch → ``backbones/epoch_….pt``; epoch 0 holds the random weights that the run began with.
+        kept: epoch → its weights; epoch 0 holds the random weights that the run began with.
+        description: of the weights.
+        view: what they see of an image.
+        seed, batch_size: of the run.
 
     Raises:
         UserError: when the run kept no backbones.
@@ -32,30 +34,18 @@ class PretrainingRun:
     def __init__(self, folder: Run) -> None:
         self.path = folder.path
         self.name = folder.path.resolve().name
-        found = sorted((folder.path / "backbones").glob("epoch_*.pt"))
+        found = sorted((folder.path / BACKBONES).glob(kept_file()))
         self.kept = {int(path.stem.removeprefix("epoch_")): path for path in found}
         if 0 not in self.kept or len(self.kept) < 2:
             raise UserError(
                 f"{folder.path} kept no backbones along its epochs: pre-train again with, say, --keep_every 10."
             )
         self.description = read_description(self.kept[0])
-        # The config may find the size in the store, which may have moved since.
-        self._config = {**folder.config, "image_size": self.description["image_size"]}
-
-    @property
-    def seed(self) -> int:
-        """Of the run."""
-        return int(self._config["seed"])
-
-    @property
-    def batch_size(self) -> int:
-        """Of the run."""
-        return int(self._config["batch_size"])
-
-    @property
-    def transform(self) -> Callable[[Any], Any]:
-        """From an item of the datalist to one with the whole image or a volume's middle crop, ``[1, *spatial]``."""
-        return stored_preprocessing(self.description["image_size"], self.description.get("window"))
+        self.view = View.from_dict(self.description, str(self.kept[0]))
+        # The config finds the view in the store, which may have moved since.
+        self._config = {**folder.config, "view": self.view, "image_size": list(self.view.image_size)}
+        self.seed = int(self._part("seed"))
+        self.batch_size = int(self._part("batch_size"))
 
     def backbone(self, epoch: int) -> Backbone:
         """The backbone of a kept epoch, its copies folded."""
@@ -69,24 +59,23 @@ class PretrainingRun:
         Raises:
             UserError: when they cannot be built, or what was kept does not fit them.
         """
-        path = self.path / "pretext_models" / self.kept[epoch].name
+        path = self.path / PRETEXT_MODELS / self.kept[epoch].name
         if not path.is_file():
             return None
-        model = self._build_model()
+        model: PretextModel = self._part("network_def")
         try:
             model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
             reason = str(error).splitlines()[0]
-            raise UserError(f"{path} does not fit its run's config.yaml or is damaged ({reason}).") from error
+            raise UserError(f"{path} does not fit its run's {CONFIG} or is damaged ({reason}).") from error
         return model
 
-    def _build_model(self) -> PretextModel:
+    def _part(self, name: str) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no allow list.*")
             try:
-                model: PretextModel = ConfigParser(copy.deepcopy(self._config)).get_parsed_content("network_def")
+                return ConfigParser(copy.deepcopy(self._config)).get_parsed_content(name)
             except Exception as error:  # MONAI wraps whatever a part raises in errors of its own
                 if (mistake := user_error(error)) is None:
                     raise
-                raise UserError(f"{self.path / 'config.yaml'}: network_def cannot be built again: {mistake}") from error
-        return model
+                raise UserError(f"{self.path / CONFIG}: {name} cannot be built again: {mistake}") from error

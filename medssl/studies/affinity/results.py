@@ -27,7 +27,7 @@ CAUTION = (
 
 
 def write_results(output: Path, affinities: Sequence[Affinity]) -> None:
-    """Write ``affinity.csv`` (a row for each kept epoch) and ``affinity.png``."""
+    """Write `affinity.csv` (a row for each kept epoch) and `affinity.png`."""
     with whole_file(output / "affinity.csv") as temporary:
         pd.DataFrame(map(_row, affinities)).to_csv(temporary, index=False, lineterminator="\n")
     with whole_file(output / "affinity.png") as temporary:

@@ -1,4 +1,4 @@
-"""The study behind ``python -m medssl affinity``."""
+"""The study behind `python -m medssl affinity`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from medssl.runs import Run
 
 from .finetuned import finetune_command, finetuned_results, missing_finetunings, with_results
 from .guides import Affinity, Images, measure
-from .pretraining import PretrainingRun
+from .kept_backbones import PretrainingRun
 from .results import affinity_table, agreement_lines, write_results
 
 
 def run_affinity(
     runs: Sequence[str | Path],
-    datalist: str | Path,
+    data: str | Path,
     output: str | Path,
     split: str = "validation",
     batches: int = 8,
@@ -26,15 +26,15 @@ def run_affinity(
 ) -> list[Affinity]:
     """Measure proxy and gradient task affinity along pre-trainings, and hold them beside fine-tuned results.
 
-    Writes ``affinity.csv`` and ``affinity.png``, and prints the table, how well each guide agrees with what fine-tuning
+    Writes `affinity.csv` and `affinity.png`, and prints the table, how well each guide agrees with what fine-tuning
     gained, and the commands for the fine-tunings that are missing. The guides are measured on the validation split, so
     that a choice by them leaves the test split untouched (the paper measures them on the test split); fine-tuned
     results are of the test split.
 
     Args:
-        runs: folders of pre-trainings with kept backbones (``--keep_every``), and of evaluated fine-tunings that began
+        runs: folders of pre-trainings with kept backbones (`--keep_every`), and of evaluated fine-tunings that began
             with these, in any order. The configs of the pre-trainings are executed: give your own only.
-        datalist: whose labelled training images the guides are fitted to.
+        data: whose labelled training images the guides are fitted to: a prepared folder or a datalist.
         output: folder to write to.
         split: of the datalist, by which the linear layer is judged.
         batches: mini-batches that the gradient affinity is averaged over.
@@ -50,16 +50,16 @@ def run_affinity(
     """
     if batches < 2:
         raise UserError(f"The gradient affinity is a mean over at least 2 batches, not {batches}.")
-    datalist, output, folders = Path(datalist), Path(output), [Run.read(path) for path in runs]
+    data, output, folders = Path(data), Path(output), [Run.read(path) for path in runs]
     pretrainings = [PretrainingRun(folder) for folder in folders if folder.is_pretraining]
     _check_names(pretrainings)
     results = finetuned_results(pretrainings, [folder for folder in folders if not folder.is_pretraining])
-    images = Images.read(datalist, split)
+    images = Images.read(data, split)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     measured = [each for run in pretrainings for each in measure(run, images, device, batches, workers)]
     affinities = with_results(measured, results)
     write_results(output, affinities)
-    _show(affinities, [finetune_command(*each, datalist) for each in missing_finetunings(results, pretrainings)])
+    _show(affinities, [finetune_command(*each, data) for each in missing_finetunings(results, pretrainings)])
     print(f"\nThe table: {output / 'affinity.csv'}, the picture: {output / 'affinity.png'}")
     return affinities
 
@@ -68,8 +68,7 @@ def _check_names(pretrainings: Sequence[PretrainingRun]) -> None:
     names = [run.name for run in pretrainings]
     if not names:
         raise UserError("There is no pre-training among the runs: give the output_dir of at least one.")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
+    if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"Two pre-trainings are called {twice[0]}: rename the folder of one, for the table names them.")
 
 
