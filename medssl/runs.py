@@ -100,6 +100,12 @@ class Run:
         return str(self.description.get("modality") or "")
 
     @property
+    def tasks(self) -> list[str]:
+        """The pretext tasks of a pre-training, by name."""
+        tasks = self.description.get("tasks") or self.config.get("tasks") or []
+        return tasks.split(",") if isinstance(tasks, str) else [str(task) for task in tasks]
+
+    @property
     def data(self) -> str:
         """The folder or datalist that it was trained on, "" where its config does not say."""
         return self.text("data") or self.text("datalist")

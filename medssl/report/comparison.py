@@ -1,26 +1,15 @@
 """What a report tells of several fine-tuning runs side by side."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from medssl.errors import UserError
 from medssl.evaluation import compare_runs
-from medssl.runs import Run
+from medssl.runs import Run, predictions_file
 
-from .facts import picture_file
-from .figures import (
-    UNDEFINED,
-    all_aurocs,
-    mean_auroc,
-    reported_split,
-    split_figures,
-    split_predictions,
-    triple_text,
-)
-from .finetuning import BASELINE_COLUMNS, weights_at_start
-from .page import Picture, Section, Table, Text
+from .page import Parts, Picture, Section, Table, Text
 from .plots import draw_auroc, png
-
-Parts = Iterator[Text | Table | Picture]
+from .sections import picture_file, weights_at_start
+from .story import UNDEFINED, SplitFigures, baseline_column, triple_text
 
 
 def comparison_sections(runs: Mapping[str, Run]) -> list[Section]:
@@ -31,71 +20,64 @@ def comparison_sections(runs: Mapping[str, Run]) -> list[Section]:
     """
     if len(runs) < 2:
         return []
+    evaluated = {name: SplitFigures.read(run) for name, run in runs.items()}
     first, *others = runs
-    parts = list(_overview(runs))
+    parts = list(_overview(runs, evaluated))
     for other in others:
-        parts += _difference(first, runs[first], other, runs[other])
+        parts += _difference(first, evaluated[first], other, evaluated[other])
     return [Section("Comparison", parts)]
 
 
-def _overview(runs: Mapping[str, Run]) -> Parts:
-    rows, aurocs = [], {}
+def _overview(runs: Mapping[str, Run], evaluated: Mapping[str, SplitFigures | None]) -> Parts:
+    known = {name: figures for name, figures in evaluated.items() if figures}
+    baselines = list(dict.fromkeys(key for figures in known.values() for key in figures.baselines))
+    rows = []
     for name, run in runs.items():
-        split = reported_split(run)
-        figures = split_figures(run, split)
-        baselines = figures.get("baselines", {})
-        rows.append(
-            [
-                name,
-                weights_at_start(run),
-                split or "none yet",
-                str(figures.get("images", "")),
-                triple_text(mean_auroc(figures), undefined="undefined" if figures else ""),
-                *(triple_text(baselines[key]["mAUROC"]) if key in baselines else "" for key in BASELINE_COLUMNS),
+        cells = ["none yet", "", "", *[""] * len(baselines)]
+        if figures := known.get(name):
+            trivial = [
+                triple_text(figures.baselines[key]["mAUROC"]) if key in figures.baselines else "" for key in baselines
             ]
-        )
-        if figures and split == reported_split(next(iter(runs.values()))):
-            aurocs[name] = all_aurocs(figures)
-    header = ["Run", "Weights at the start", "Split", "Images", "mAUROC", *BASELINE_COLUMNS.values()]
-    yield Table("The runs", header, rows)
+            cells = [figures.split, str(figures.values["images"]), triple_text(figures.mean), *trivial]
+        rows.append([name, weights_at_start(run), *cells])
+    header = ["Run", "Weights at the start", "Split", "Images", "mAUROC", *map(baseline_column, baselines)]
+    yield Table("The runs", header, rows, words=3)
+    split = next(iter(known.values())).split if known else ""
+    aurocs = {name: figures.aurocs for name, figures in known.items() if figures.split == split}
     if len(aurocs) > 1:
-        yield Picture(
-            picture_file("comparison", "auroc"), png(draw_auroc(aurocs)), "AUROC of the runs on the same split"
-        )
+        drawn = png(draw_auroc(aurocs))
+        yield Picture(picture_file("comparison", "auroc"), drawn, "AUROC of the runs on the same split")
 
 
-def _difference(first: str, first_run: Run, second: str, second_run: Run) -> Parts:
-    split, other = reported_split(first_run), reported_split(second_run)
-    if split != other or split is None:
+def _difference(first: str, before: SplitFigures | None, second: str, after: SplitFigures | None) -> Parts:
+    splits = [figures.split if figures else "no split yet" for figures in (before, after)]
+    if before is None or after is None or before.split != after.split:
         yield Text(
-            f"{second} is not compared with {first}: the one is evaluated on {other or 'no split yet'}, the other on "
-            f"{split or 'no split yet'}. Evaluate both on the test split."
+            f"{second} is not compared with {first}: the one is evaluated on {splits[1]}, the other on {splits[0]}. "
+            "Evaluate both on the test split."
         )
         return
-    before, after = split_predictions(first_run, split), split_predictions(second_run, split)
-    if before is None or after is None:
-        yield Text(f"{second} is not compared with {first}: one lacks its predictions_{split}.csv. Evaluate it again.")
+    split, pair = before.split, (before.predictions, after.predictions)
+    if pair[0] is None or pair[1] is None:
+        yield Text(
+            f"{second} is not compared with {first}: one lacks its {predictions_file(split)}. Evaluate it again."
+        )
         return
     try:
-        compared = compare_runs(before, after)
+        compared = compare_runs(pair[0], pair[1])
     except UserError:  # its message may name an image, which does not belong on the page
         yield Text(
-            f"{second} is not compared with {first}: their {split} splits, of {len(after.images)} and "
-            f"{len(before.images)} images, differ in images, classes or labels. Evaluate both on the same datalist."
+            f"{second} is not compared with {first}: their {split} splits, of {len(pair[1].images)} and "
+            f"{len(pair[0].images)} images, differ in images, classes or labels. Evaluate both on the same datalist."
         )
         return
-    rows = [
-        [
-            name,
-            f"{each['first']:.3f}",
-            f"{each['second']:.3f}",
-            triple_text(each["difference"], sign="+"),
-            f"{each['p']:.3f}",
-        ]
-        if each
-        else [name, "", "", UNDEFINED, ""]
-        for name, each in {"mAUROC": compared["mAUROC"], **compared["per_class"]}.items()
-    ]
+    rows = []
+    for name, each in {"mAUROC": compared["mAUROC"], **compared["per_class"]}.items():
+        cells = ["", "", UNDEFINED, ""]
+        if each:
+            difference = triple_text(each["difference"], sign="+")
+            cells = [f"{each['first']:.3f}", f"{each['second']:.3f}", difference, f"{each['p']:.3f}"]
+        rows.append([name, *cells])
     yield Table(f"{second} against {first}, on {split}", ["AUROC", first, second, "Difference", "p"], rows)
     yield Text(
         f"The difference is {second} minus {first}, with its 95 % interval and two-sided p of a paired bootstrap over "

@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,13 +25,13 @@ class Table:
         title: above it.
         header: a text for each column.
         rows: of as many texts.
-        numeric: whether all columns but the first hold numbers.
+        words: how many columns, from the first on, hold words, which may wrap; the others hold numbers.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    numeric: bool = True
+    words: int = 1
     kind: ClassVar[str] = "table"
 
 
@@ -56,12 +56,16 @@ class Picture:
         return "data:image/png;base64," + b64encode(self.png).decode("ascii")
 
 
+Part = Text | Table | Picture
+Parts = Iterator[Part]
+
+
 @dataclass(frozen=True)
 class Section:
     """A title and what stands under it; ``level`` is 2 or 3."""
 
     title: str
-    parts: Sequence[Text | Table | Picture]
+    parts: Sequence[Part]
     level: int = 2
 
 
@@ -77,17 +81,20 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
     """The page as GitHub's Markdown; its pictures are looked for beside it."""
     blocks = [f"# {_escape(title)}"]
     for section in sections:
-        blocks.append(f"{'#' * section.level} {_escape(section.title)}")
-        blocks += [_markdown_part(part) for part in section.parts]
+        blocks += [f"{'#' * section.level} {_escape(section.title)}", markdown_parts(section.parts)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _markdown_part(part: Text | Table | Picture) -> str:
+def markdown_parts(parts: Iterable[Part]) -> str:
+    """Parts as GitHub's Markdown, for a page of another make."""
+    return "\n\n".join(map(_markdown_part, parts))
+
+
+def _markdown_part(part: Part) -> str:
     if isinstance(part, Table):
-        right = "---:" if part.numeric else "---"
-        lines = [part.header, ["---", *[right] * (len(part.header) - 1)], *part.rows]
-        rows = [f"| {' | '.join(map(_escape, line))} |" for line in lines]
-        return f"**{_escape(part.title)}**\n\n" + "\n".join(rows)
+        sides = ["---" if column < part.words else "---:" for column in range(len(part.header))]
+        rows = [f"| {' | '.join(map(_escape, line))} |" for line in (part.header, *part.rows)]
+        return "\n".join([f"**{_escape(part.title)}**\n", rows[0], f"| {' | '.join(sides)} |", *rows[1:]])
     if isinstance(part, Picture):
         return f"![{_escape(part.caption)}]({part.file})\n\n{_escape(part.caption)}"
     if part.kind == "command":

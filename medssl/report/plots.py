@@ -75,7 +75,8 @@ def draw_auroc(
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xlabel("AUROC with its 95 % interval; dotted: chance")
-    figure.legend(loc="outside upper left", ncols=4)
+    longest = max(map(len, (*results, *(points or {}))))
+    figure.legend(loc="outside upper left", ncols=max(1, min(4, 120 // (longest + 8))))  # all within the figure
     return figure
 
 

@@ -11,9 +11,8 @@ from medssl.files import whole_file, write_text
 from medssl.runs import Run, shown_path
 
 from .comparison import comparison_sections
-from .finetuning import finetuning_sections
 from .page import Picture, html, markdown
-from .pretraining import pretraining_sections
+from .sections import run_sections
 
 
 def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
@@ -36,7 +35,7 @@ def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
     named = dict(zip(_names(folders), folders, strict=True))
     sections = comparison_sections({name: run for name, run in named.items() if not run.is_pretraining})
     for name, run in named.items():
-        sections += pretraining_sections(name, run) if run.is_pretraining else finetuning_sections(name, run)
+        sections += run_sections(name, run)
     output = Path(output)
     for picture in (part for section in sections for part in section.parts if isinstance(part, Picture)):
         with whole_file(output / picture.file) as temporary:

@@ -17,8 +17,8 @@ from medssl.evaluation import Predictions, compare_runs, figures, write_predicti
 from medssl.files import write_json, write_text
 from medssl.report import write_report
 from medssl.report.plots import draw_curves, png
-from medssl.runs import Run, shown_path
-from medssl.studies import bundle_folder
+from medssl.report.story import SplitFigures
+from medssl.runs import Run
 
 LABELS = ["Effusion", "Mass", "Pleural|$thickening$ <b>", "Hernia"]
 SPLITS = {"training": 90, "validation": 60, "test": 120}
@@ -59,12 +59,11 @@ def datalist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def config(bundle: str, folder: Path, **values: Any) -> None:
-    """The bundle's own config with some overrides, as a run keeps it."""
-    content = yaml.safe_load((bundle_folder(bundle) / "configs" / "train.yaml").read_text())
-    write_text(
-        folder / "config.yaml", yaml.safe_dump({**content, "output_dir": str(folder), **values}, sort_keys=False)
-    )
+def config(folder: Path, **values: Any) -> None:
+    """Of the config that a run keeps what a report looks at."""
+    content = {"output_dir": str(folder), "learning_rate": 0.01, "batch_size": 64, "amp": False, **values}
+    content |= {"optimizer": {"_target_": "torch.optim.Adam", "lr": "@learning_rate"}}
+    write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False))
 
 
 def finetuned(
@@ -77,9 +76,8 @@ def finetuned(
     **values: Any,
 ) -> Path:
     """A run that was evaluated (``upto`` test), trained only (validation), or just began (nothing)."""
-    config(
-        "cxr_finetune", folder, datalist=str(datalist), architecture="resnet10_quarter", epochs=20, seed=seed, **values
-    )
+    start = {"pretrained": "", **values}
+    config(folder, data=str(datalist), architecture="resnet10_quarter", epochs=20, seed=seed, **start)
     if upto == "nothing":
         return folder
     write_json(folder / "model.json", {"architecture": "resnet10_quarter", "spatial_dims": 2})
@@ -108,7 +106,7 @@ def add_pictures(folder: Path) -> None:
 
 
 def pretrained(folder: Path, epochs: int = 10) -> Path:
-    config("cxr_pretrain", folder)
+    config(folder, tasks={"rotation": {}})
     values = {
         "loss": 1.1, "rotation/loss": 1.1, "rotation/accuracy": 0.61, "rotation/chance": 0.25,
         "feature_spread": 0.42, "effective_rank": 37.5, "probe/linear_mAUROC": 0.66, "probe/knn_mAUROC": 0.59,
@@ -154,7 +152,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += data
-        if self._open and self._open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self._open):
             self.tables[-1][-1][-1] += data.replace("\n", " ")
         elif self._open and self._open[-1] == "p" and self.tags["p"][-1].get("class") == "warning":
             self.warnings[-1] += data
@@ -182,14 +180,6 @@ def written(triple: list[float]) -> str:
     return "{:.3f} ({:.3f}–{:.3f})".format(*triple)
 
 
-@pytest.mark.parametrize("begun", ["pretrain", "pretrain/backbone.pt"])
-def test_the_pretraining_of_a_run_is_found_by_its_folder_or_its_file(begun: str, tmp_path: Path) -> None:
-    write_json(tmp_path / "pretrain" / "backbone.json", {"tasks": ["rvrm"]})
-    run = Run(tmp_path, {"pretrained": str(tmp_path / begun)}, {}, {})
-    assert run.pretraining_description() == {"tasks": ["rvrm"]}
-    assert Run(tmp_path, {"pretrained": ""}, {}, {}).pretraining_description() == {}
-
-
 def test_a_page_tells_what_metrics_json_holds_and_nobody_s_name(
     datalist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,9 +204,9 @@ def test_a_page_tells_what_metrics_json_holds_and_nobody_s_name(
     assert (rows["Mass"]["AUROC of pixels"], rows["Effusion"]["AUROC of pixels"]) == ("undefined", "0.500")
     assert rows["mAUROC"]["AUROC"] == written([found["mAUROC"], *found["mAUROC_interval"]])
     assert rows["mAUROC"]["AUROC of untrained"] == "0.400 (0.300–0.500)"
-    assert "over 3 of 4 classes, on 120 images of test" in page.words
+    assert "over 3 of 4 classes, on 120 images of test (60 patients)" in page.words
     assert (
-        "The logistic regression on 8×8 pixels knows one outcome of Mass only, which its mean leaves out." in page.words
+        "The logistic regression on few pixels knows one outcome of Mass only, which its mean leaves out." in page.words
     )
 
     counts = page.table("training positive")
@@ -231,7 +221,7 @@ def test_a_page_tells_what_metrics_json_holds_and_nobody_s_name(
 
     facts = {row[0]: row[1] for table in page.tables for row in table if len(row) == 2}
     assert facts["weights at the start"] == "SECRET/backbone.pt pre-trained on sc_assl, rvrm"
-    assert (facts["network"], facts["datalist"]) == ("resnet10_quarter, 2D", "three_hospitals.json")
+    assert (facts["network"], facts["data"]) == ("resnet10_quarter, 2D", "three_hospitals.json")
     assert (facts["epochs, at most"], facts["optimizer"]) == ("20", "torch.optim.Adam")
 
     # One file, without network or script, that names neither patients nor images nor folders of the machine.
@@ -256,7 +246,7 @@ def test_a_warning_stands_where_a_trivial_baseline_does_as_well(datalist: Path, 
         finetuned(tmp_path / "run", datalist, baseline=baseline)
         (run / "predictions_test.csv").unlink()
         page, markdown = report([run], tmp_path / "page")
-        sentence = f"the logistic regression on 8×8 pixels, {baseline:.3f}, by more than its interval: a shortcut"
+        sentence = f"the logistic regression on few pixels, {baseline:.3f}, by more than its interval: a shortcut"
         assert len(page.warnings) == warned
         assert (sentence in " ".join(page.warnings)) == (sentence in markdown) == warned
 
@@ -304,6 +294,7 @@ def test_runs_are_compared_with_the_first(datalist: Path, tmp_path: Path) -> Non
     )
     assert "other is not compared with run (1): their test splits, of 100 and 120 images, differ" in page.words
     overview = page.table("Weights at the start")
+    assert overview["run (2)"]["mAUROC"].startswith(f"{compared['mAUROC']['second']:.3f} (")
     assert list(overview) == ["run (1)", "run (2)", "validated", "other"]
     assert overview["validated"]["Split"] == "validation"
     assert "run_1_auroc.png" in markdown
@@ -340,7 +331,7 @@ def test_what_a_run_has_not_done_yet_is_said_with_the_command_that_does_it(
     (trained / "gradcam_test.png").unlink()
     page, _ = report([trained], tmp_path / "page")
     assert "not evaluated on the test split yet" in page.words
-    assert "\"['trained/config.yaml','bundles/cxr_finetune/configs/evaluate.yaml']\" --output_dir trained" in page.words
+    assert f"bundles/finetune/configs/evaluate.yaml --data {datalist.name} --output_dir trained" in page.words
     assert "its figures flatter the run" in page.words
     assert len(page.tags["img"]) == 4  # all but Grad-CAM
     run = finetuned(tmp_path / "bare", datalist)
@@ -366,16 +357,12 @@ def test_what_is_no_run_is_refused_in_a_sentence(datalist: Path, tmp_path: Path)
     assert not (tmp_path / "page").exists()
 
 
-def test_a_config_is_read_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {
-        "root": "data", "folder": "$@root + '/nih'", "datalist": "$@folder + '/datalist.json'", "circle": "$@circle",
-        "code": f"$open({str(tmp_path / 'made')!r}, 'w')", "rate": 0.01,
-    }  # fmt: skip
-    write_text(tmp_path / "config.yaml", yaml.safe_dump(values))
-    run = Run.read(tmp_path)
-    assert run.text("datalist") == "data/nih/datalist.json"
-    assert [run.text(name) for name in ("circle", "code", "absent", "rate")] == ["", "", "", "0.01"]
-    assert not (tmp_path / "made").exists()
-    monkeypatch.chdir(tmp_path)
-    paths = [tmp_path / "runs" / "a", tmp_path, "runs/a", "/home/someone/data/b", r"C:\someone\c"]
-    assert [shown_path(path) for path in paths] == ["runs/a", tmp_path.name, "runs/a", "b", "c"]
+def test_a_new_figure_of_the_classes_shows_by_itself(datalist: Path, tmp_path: Path) -> None:
+    run = finetuned(tmp_path / "run", datalist)
+    found = json.loads((run / "metrics.json").read_text())
+    for each in found["splits"]["test"]["classes"].values():
+        each["f1_score"] = [0.5, 0.4, 0.6]
+    write_json(run / "metrics.json", found)
+    page, _ = report([run], tmp_path / "page")
+    assert page.table("AUROC")["Mass"]["F1 score"] == "0.500 (0.400–0.600)"
+    assert SplitFigures.read(Run.read(run)).triples()["F1 score Mass"] == [0.5, 0.4, 0.6]
