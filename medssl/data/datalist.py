@@ -36,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 DATALIST = "datalist.json"
 """What `medssl prepare` calls the datalist in its folder."""
-LABELLED = ("training", "validation", "test")
+LABELLED_SPLITS = ("training", "validation", "test")
 """The splits whose images have labels."""
-SPLITS = (*LABELLED, "unlabeled")
+SPLITS = (*LABELLED_SPLITS, "unlabeled")
 PRETRAIN = "pretrain"
 """Every image that is in neither validation nor test."""
 
@@ -148,7 +148,7 @@ class Datalist:
                     )
                 item = {"image": image, "file": image, "patient": stored["patient"]}
                 item |= {key: stored.get(key, "") for key in ("study", "source")}
-                if split in LABELLED:
+                if split in LABELLED_SPLITS:
                     item["label"] = _array(stored["label"])
                 items.append(item)
         return items
@@ -178,8 +178,8 @@ class Datalist:
             UserError: the datalist has no labels or none of the classes, lets classes occur together that the network
                 takes to exclude each other (or the reverse), or has no image in the split.
         """
-        if split not in LABELLED:
-            raise UserError(f"{self.path} has no labelled split {split!r}: use {', '.join(LABELLED)}.")
+        if split not in LABELLED_SPLITS:
+            raise UserError(f"{self.path} has no labelled split {split!r}: use {', '.join(LABELLED_SPLITS)}.")
         classes = list(self.labels if classes is None else classes)
         exclusive = self.exclusive if exclusive is None else exclusive
         self._check_labels(split, classes, exclusive)

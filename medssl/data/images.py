@@ -1,7 +1,5 @@
 """Finding the image that a row of a CSV means, however the row spells it."""
 
-from __future__ import annotations
-
 import os
 import re
 import unicodedata

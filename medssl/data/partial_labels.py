@@ -1,7 +1,5 @@
 """Partial labels: counting what is known, and simulating what partly annotating sites leave unknown."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Whose image it is: a patient's number however it is spelled, what a path tells of it, and names that tell nothing."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import unicodedata
@@ -112,8 +110,8 @@ def said_patient(path: str, folder: Path) -> str:
     if known := patient_in_path(f"{folder.as_posix()}/{path}"):
         return known
     *folders, name = path.split("/")
-    said = next(filter(None, map(_SAYS_PATIENT.match, (*folders, without_suffix(name)))), None)
-    return said[0] if said else ""
+    matches = map(_SAYS_PATIENT.match, (*folders, without_suffix(name)))
+    return next((match[0] for match in matches if match), "")
 
 
 def folders_like_patients(path: str) -> list[str]:

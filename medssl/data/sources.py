@@ -14,8 +14,6 @@
       - {npz: pneumoniamnist.npz, split: test}
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -178,13 +176,13 @@ def read_tables(sources: Sequence[Source], labels: Sequence[str] | None = None) 
         UserError: see `read_table`; or one of ``labels`` is in no CSV.
     """
     tables = {source.name: _table(source, labels) for source in sources if source.csv}
-    there = list(dict.fromkeys(name for table in tables.values() for name in table.labels))
     for label in labels or ():
-        if tables and label not in there:
+        if tables and not any(label in table.labels for table in tables.values()):
             # Read again without a choice, to say what there is.
-            there = list(dict.fromkeys(name for source in sources if source.csv for name in _table(source).labels))
+            every = [name for source in sources if source.csv for name in _table(source).labels]
+            names = list(dict.fromkeys(every))
             raise UserError(
-                f"No source has the label {label!r}: there are {', '.join(there)}.{near_miss(label, there)}"
+                f"No source has the label {label!r}: there are {', '.join(names)}.{near_miss(label, names)}"
             )
     return tables
 
@@ -212,24 +210,17 @@ def merge_sources(tables: Mapping[str, Table], labels: Sequence[str] | None = No
             f"{kinds[True]} has one class for each image, and {kinds[False]} has labels that may occur together: "
             "prepare them apart, or give both a column for each label."
         )
-    there = list(dict.fromkeys(name for table in tables.values() for name in table.labels))
-    names = list(there if labels is None else labels)
+    every = pd.concat([pd.DataFrame(table.values, columns=table.labels) for table in tables.values()])
+    names = list(every.columns if labels is None else labels)
     exclusive = True in kinds
-    values = np.full((sum(len(table.rows) for table in tables.values()), len(names)), np.nan, dtype=np.float32)
-    start = 0
-    for table in tables.values():
-        here = values[start : start + len(table.rows)]
-        if exclusive:
-            here[np.isfinite(table.values).any(axis=1)] = 0
-        for column, name in enumerate(table.labels):
-            if name in names:
-                here[:, names.index(name)] = table.values[:, column]
-        start += len(here)
+    values = np.array(every.reindex(columns=names), dtype=np.float32)
+    if exclusive:
+        values[np.isnan(values) & every.notna().to_numpy().any(axis=1, keepdims=True)] = 0
     rows = pd.concat([table.rows.assign(table=name) for name, table in tables.items()], ignore_index=True)
     if exclusive:
-        other = (values == 0).all(axis=1) & (rows["reason"] == "").to_numpy()
-        mark(rows, other, "not a label", f"its class is none of {', '.join(names)}")
-        values[(values == 0).all(axis=1)] = np.nan
+        other = (values == 0).all(axis=1)
+        mark(rows, other & (rows["reason"] == "").to_numpy(), "not a label", f"its class is none of {', '.join(names)}")
+        values[other] = np.nan
     notes = [f"{name}: {note}" for name, table in tables.items() for note in table.notes]
     modalities = {table.modality for table in tables.values()}
     modality = modalities.pop() if len(modalities) == 1 else ""

@@ -1,7 +1,5 @@
 """Splits by patient: no patient in two of them, findings spread evenly, the same seed always the same split."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +8,7 @@ from scipy.sparse import coo_array
 
 from medssl.errors import UserError
 
-LABELLED_SPLITS = ("training", "validation", "test")
+from .datalist import LABELLED_SPLITS
 
 
 def split_patients(
