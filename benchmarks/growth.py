@@ -2,7 +2,7 @@
 
 1000, 10 000 and 100 000 images, each in a fresh process; memory is its peak beyond what the imports took (Linux). Every
 step may grow as the number of images does, and not more; the memory of training may not grow at all, but for the
-datalist itself. Training means the bundle `cxr_pretrain` for a few steps, on links to one prepared image; with its
+datalist itself. Training means the bundle `pretrain` for a few steps, on links to one prepared image; with its
 images in memory, as is its default for data sets that fit there, and without. Each size gives as many results as it was
 given images. `python benchmarks/growth.py` writes `results/growth.json` and `.md`; a quarter of an hour on two cores.
 """
@@ -123,9 +123,9 @@ def train(images: int, folder: Path, cache_rate: float) -> Callable[[], int]:
     datalist = folder / "datalist.json"
     items = [{key: value for key, value in item.items() if key != "label"} for item in draw_items(images)]
     write_datalist(datalist, [], {"unlabeled": items})
-    options = {"datalist": datalist, "output_dir": folder / "run", "epochs": 1, "workers": 0, "batch_size": 8}
-    options |= {"cache_rate": cache_rate, "train::trainer::epoch_length": STEPS}
-    run = BundleRun("cxr_pretrain", mix_ins=("backbones/resnet18",), options=options)
+    options = {"data": datalist, "output_dir": folder / "run", "epochs": 1, "workers": 0, "batch_size": 8}
+    options |= {"architecture": "resnet18", "cache_rate": cache_rate, "train::trainer::epoch_length": STEPS}
+    run = BundleRun("pretrain", options)
 
     def steps() -> int:
         run.run()

@@ -30,7 +30,7 @@ from medssl.phantoms import write_phantoms
 from medssl.studies import BundleRun
 
 RESULTS = Path(__file__).parent / "results"
-TASKS = "pretext/simclr_rotation_src"
+TASKS = {"tasks": "simclr,rotation,src", "schedule": "alternate"}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["medssl.studies", "medssl.evaluation", "torch._dynamo", "torch.utils.tensorboard"])
 SUMMARY = ("last.pt", "backbone.pt", "metrics.json")
@@ -45,7 +45,7 @@ class Pretraining:
         images: phantoms; two thirds of them are trained on.
         epochs: of the run.
         workers: processes that load images.
-        backbone: its mix-in; the larger, the longer it takes to write a checkpoint.
+        architecture: of the backbone; the larger, the longer it takes to write a checkpoint.
         writing: seconds after the beginning of a checkpoint within which a kill is to meet it.
     """
 
@@ -53,7 +53,7 @@ class Pretraining:
     images: int = 24
     epochs: int = 3
     workers: int = 2
-    backbone: str = "backbones/resnet18"
+    architecture: str = "resnet18"
     writing: float = 0.15
 
     def prepare(self) -> None:
@@ -65,8 +65,10 @@ class Pretraining:
     def begin(self, name: str, resume: bool = False) -> ForkServerProcess:
         """The run, in a process of its own."""
         options = {
-            "datalist": self.folder / "data" / "datalist.json",
+            **TASKS,
+            "data": self.folder / "data",
             "output_dir": self.folder / name,
+            "architecture": self.architecture,
             "epochs": self.epochs,
             "workers": self.workers,
             "batch_size": 4,
@@ -74,7 +76,7 @@ class Pretraining:
             "probe_every": 0,
             "resume": resume,
         }
-        run = BundleRun("cxr_pretrain", ("train",), (TASKS, self.backbone), options)
+        run = BundleRun("pretrain", options)
         process = CONTEXT.Process(target=_run_silently, args=(run, self.folder / "log.txt"), daemon=False)
         process.start()
         return process

@@ -38,17 +38,15 @@ SAME = 1e-3
 
 @dataclass(frozen=True)
 class Case:
-    """A bundle with its data.
+    """A pre-training with its data.
 
     Args:
-        bundle, mix_ins, options: see ``BundleRun``.
+        options: of the run.
         kind, count, size: of the phantoms.
         prepared: how they are prepared.
         batch: images of a step.
     """
 
-    bundle: str
-    mix_ins: tuple[str, ...]
     options: Mapping[str, Any]
     kind: str
     count: int
@@ -57,36 +55,22 @@ class Case:
     batch: int
 
 
+CHEST = {"size": (224, 224)}
+HEAD = {"spatial_dims": 3, "spacing": (-1, -1, -1)}
+CROPS = {"tasks": "sc_assl", "architecture": "resnet18", "image_size": [128, 128, 32], "learning_rate": 0.00002}
+VOLUME = (160, 160, 40)
 CASES = {
     "cpu": {
         "ResNet-18, SC-ASSL, 224 × 224": Case(
-            "cxr_pretrain", ("pretext/sc_assl", "backbones/resnet18"), {}, "chest", 128, 224, {"size": (224, 224)}, 8
+            {"tasks": "sc_assl", "architecture": "resnet18", "learning_rate": 0.01}, "chest", 128, 224, CHEST, 8
         ),
-        "ResNet-18, SC-ASSL, crops of 128 × 128 × 32": Case(
-            "ct_pretrain",
-            ("pretext/sc_assl",),
-            {},
-            "head",
-            64,
-            (160, 160, 40),
-            {"spatial_dims": 3, "spacing": (-1, -1, -1)},
-            4,
-        ),
+        "ResNet-18, SC-ASSL, crops of 128 × 128 × 32": Case(CROPS, "head", 64, VOLUME, HEAD, 4),
     },
     "cuda": {
         "DenseNet121, rotation, 224 × 224": Case(
-            "cxr_pretrain", (), {"workers": 8}, "chest", 2048, 224, {"size": (224, 224)}, 64
+            {"tasks": "rotation", "architecture": "densenet121", "workers": 8}, "chest", 2048, 224, CHEST, 64
         ),
-        "ResNet-18, SC-ASSL, crops of 128 × 128 × 32": Case(
-            "ct_pretrain",
-            ("pretext/sc_assl",),
-            {"workers": 8},
-            "head",
-            128,
-            (160, 160, 40),
-            {"spatial_dims": 3, "spacing": (-1, -1, -1)},
-            16,
-        ),
+        "ResNet-18, SC-ASSL, crops of 128 × 128 × 32": Case({**CROPS, "workers": 8}, "head", 128, VOLUME, HEAD, 16),
     },
 }
 
@@ -148,20 +132,17 @@ class Bare:
 def workflow(run: BundleRun) -> Iterator[Callable[[str], Any]]:
     """The parts of a run by their ids, after its ``initialize``."""
     options = {name: str(value) if isinstance(value, Path) else value for name, value in run.options.items()}
-    root = run.config_files[0].parents[1]
-    flow = ConfigWorkflow(
-        [str(path) for path in run.config_files], bundle_root=str(root), logging_file=False, **options
-    )
+    flow = ConfigWorkflow([str(path) for path in run.config_files], logging_file=False, **options)
     flow.initialize()
     yield flow.parser.get_parsed_content
 
 
 def measure(result: Result, name: str, case: Case, folder: Path) -> None:
-    options = {"datalist": data(case, folder), "epochs": EPOCHS + 1, "batch_size": case.batch, **case.options}
+    options = {"data": data(case, folder), "epochs": EPOCHS + 1, "batch_size": case.batch, **case.options}
     whole: list[float] = []
     bare: list[float] = []
     for turn in range(result.options.repeats):
-        run = BundleRun(case.bundle, ("train",), case.mix_ins, {**options, "output_dir": folder / f"run{turn}"})
+        run = BundleRun("pretrain", {**options, "output_dir": folder / f"run{turn}"})
         epochs, losses = epochs_of_run(run, folder / f"run{turn}")
         alone = Bare(run.with_options(output_dir=folder / f"bare{turn}"))
         warm_up = alone.train(alone.batches())

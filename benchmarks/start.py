@@ -96,13 +96,14 @@ def main() -> None:
         folder = Path(name)
         (folder / "stamp.yaml").write_text(MIX_IN)
         values = {
-            "datalist": prepared(folder),
+            "data": prepared(folder),
+            "architecture": "resnet18",
             "output_dir": folder / "run",
             "epochs": 1,
             "batch_size": 4,
             "workers": 0,
         }
-        run = BundleRun("cxr_pretrain", mix_ins=("backbones/resnet18", folder / "stamp.yaml"), options=values)
+        run = BundleRun("pretrain", values, mix_ins=(folder / "stamp.yaml",))
         stamped: list[float] = []
         commands = {
             HELP: partial(python, "-m", "medssl", "--help"),

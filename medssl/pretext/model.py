@@ -48,7 +48,7 @@ class PretextModel(nn.Module):
         backbone: the shared backbone.
         tasks: task by name; the name appears in logs.
         schedule: ``sum`` or ``alternate``.
-        weights: weight by name; by default equal. They are scaled to sum to 1.
+        weights: weight by name; none of them: equal. They are scaled to sum to 1.
         seed: of the draws of ``alternate``.
         beside: tasks by name that see every batch whatever the schedule is, and whose losses are added as they are.
 
@@ -73,7 +73,7 @@ class PretextModel(nn.Module):
             raise UserError(f"Two tasks are called {', '.join(twice)}: rename one of them.")
         if schedule not in ("sum", "alternate"):
             raise UserError(f"schedule must be sum or alternate, got {schedule!r}.")
-        weights = dict.fromkeys(tasks, 1.0) if weights is None else dict(weights)
+        weights = dict(weights or dict.fromkeys(tasks, 1.0))
         if set(weights) != set(tasks) or not all(0 < weight < float("inf") for weight in weights.values()):
             raise UserError(f"weights must be a positive number for each of {', '.join(tasks)}, got {weights}.")
         self.backbone = backbone

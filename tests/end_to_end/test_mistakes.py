@@ -22,13 +22,12 @@ SMALL = {"architecture": "resnet10_quarter", "workers": 0, "batch_size": 8, "lea
 
 
 def training(kind: str, datalist: Path | str, output: Path | str, part: str = "finetune", **values: Any) -> BundleRun:
-    options = {"datalist": datalist, "output_dir": output, **SMALL, **BUNDLES[kind], **values}
-    return BundleRun(f"{kind}_{part}", ("train",), (), options)
+    return BundleRun(part, {"data": datalist, "output_dir": output, **SMALL, **BUNDLES[kind], **values})
 
 
-def evaluation(kind: str, datalist: Path, run: Path, **values: Any) -> BundleRun:
-    options = {"datalist": datalist, "output_dir": run, "workers": 0, "resamples": 20, **values}
-    return BundleRun(f"{kind}_finetune", ("train", "evaluate"), (), options)
+def evaluation(datalist: Path, run: Path, **values: Any) -> BundleRun:
+    options = {"data": datalist, "output_dir": run, "workers": 0, "resamples": 20, **values}
+    return BundleRun("finetune", options, "evaluate")
 
 
 def refusal(run: BundleRun) -> str:
@@ -117,23 +116,22 @@ def test_a_folder_is_called_as_it_was_typed_or_there_is_a_sentence(name: str, ch
     assert "Traceback" not in log.read_text()
 
 
-MISTYPED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "an option": ("rotation", {"epohcs": 3}, "Did you mean --epochs?"),
-    "no datalist": ("rotation", {"datalist": "nowhere.json"}, "There is no datalist nowhere.json"),
-    "a folder for a datalist": ("rotation", {"datalist": "."}, "is a folder"),
-    "an unknown backbone": ("rotation", {"architecture": "resnet19"}, "--architecture is 'resnet19'"),
-    "images of another size": ("rotation", {"image_size": [20, 20]}, "have 64 × 64 pixels"),
-    "a task that cannot be": ("jigsaw", {"tasks#jigsaw#grid": 1}, "jigsaw: grid must be at least 2"),
-    "no other image to compare with": ("simclr", {"batch_size": 1}, "simclr needs at least 2 images in a mini-batch"),
+MISTYPED: dict[str, tuple[dict[str, Any], str]] = {
+    "an option": ({"epohcs": 3}, "Did you mean --epochs?"),
+    "no datalist": ({"data": "nowhere"}, "There is no datalist nowhere"),
+    "an unknown task": ({"tasks": "rotation,mimi"}, "There is no pretext task 'mimi'; did you mean mim?"),
+    "an unknown recipe": ({"recipe": "dong2025"}, "There is no recipe dong2025"),
+    "an unknown backbone": ({"architecture": "resnet19"}, "--architecture is 'resnet19'"),
+    "images of another size": ({"image_size": [20, 20]}, "have 64 × 64 pixels"),
+    "a task that cannot be": ({"tasks": {"jigsaw": {"grid": 1}}}, "jigsaw: grid must be at least 2"),
+    "no other image": ({"tasks": "simclr", "batch_size": 1}, "simclr needs at least 2 images in a mini-batch"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTYPED)
 def test_a_mistake_on_the_command_line_is_answered_in_one_sentence(mistake: str, chest: Path, tmp_path: Path) -> None:
-    task, values, message = MISTYPED[mistake]
-    options = {"datalist": chest, "output_dir": tmp_path / "run", **SMALL, **values}
-    log = tmp_path / "log.txt"
-    run = BundleRun("cxr_pretrain", ("train",), (f"pretext/{task}",), options)
+    values, message = MISTYPED[mistake]
+    log, run = tmp_path / "log.txt", training("cxr", chest, tmp_path / "run", "pretrain", **values)
     assert end_of([start(command, log, run)], log) == [1]
     (said,) = [line for line in log.read_text().splitlines() if line.startswith("medssl: ")]
     assert message in said
@@ -155,11 +153,10 @@ def test_a_training_that_cannot_end_with_anything_does_not_begin(chest: Path, he
             chest, "unknown", labels, {"training": unknown, "validation": whole.items("validation")}
         ),
         "has no labels": written(chest, "unlabelled", [], {}),
-        "is of volumes": head,
     }
     for sentence, datalist in lists.items():
         assert sentence in refusal(training("cxr", datalist, tmp_path / "run")), sentence
-    assert "is of 2D images" in refusal(training("ct", chest, tmp_path / "run"))
+    assert "image_size is [32, 32, 32], and must be 2" in refusal(training("ct", chest, tmp_path / "run"))
     assert "at least two" in refusal(training("cxr", lists["has no labels"], tmp_path / "run", "pretrain"))
     assert not files(tmp_path)
 
@@ -167,10 +164,16 @@ def test_a_training_that_cannot_end_with_anything_does_not_begin(chest: Path, he
 def test_magnetic_resonance_is_not_windowed_in_hounsfield_units(head: Path, tmp_path: Path) -> None:
     shutil.copytree(head.parent, tmp_path / "mr")
     path = tmp_path / "mr" / "store" / "store.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "modality": "MR"}))
+    settings = json.loads(path.read_text())
+    settings = {**settings, "modality": "MR", "view": {**settings["view"], "modality": "MR", "window": None}}
+    path.write_text(json.dumps(settings))
     for part in ("pretrain", "finetune"):
-        sentence = refusal(training("ct", tmp_path / "mr" / head.name, tmp_path / "run", part))
-        assert "are MR, and this bundle windows CT in HU" in sentence
+        sentence = refusal(training("ct", tmp_path / "mr", tmp_path / "run", part))
+        assert "are MR, and a window of HU (-50 × 150) means nothing there" in sentence
+    training("ct", tmp_path / "mr", tmp_path / "run", window="auto").run()
+    model = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert "window" not in model
+    assert model["modality"] == "MR"
 
 
 def test_a_validation_without_both_outcomes_leaves_the_last_model(
@@ -206,16 +209,16 @@ def probabilities(run: Path, split: str = "test") -> dict[str, dict[str, float]]
 
 def test_a_model_judges_another_datalist_in_its_own_order(chest: Path, trained: Path, tmp_path: Path) -> None:
     run, (first, second) = shutil.copytree(trained, tmp_path / "run"), Datalist.read(chest).labels
-    evaluation("cxr", chest, run).run()
+    evaluation(chest, run).run()
     own, figures = probabilities(run), json.loads((run / "metrics.json").read_text())["per_class"]
     reverse = other_datalist(chest, "reverse", [second, first])
-    evaluation("cxr", reverse, run).run()
+    evaluation(reverse, run).run()
     assert probabilities(run) == own
     assert json.loads((run / "metrics.json").read_text())["per_class"] == figures
 
     # Of a hospital that annotated one finding of these and another one, and has images for tests only.
     partly = other_datalist(chest, "partly", ["Fracture", second], training=[], validation=[])
-    evaluation("cxr", partly, run).run()
+    evaluation(partly, run).run()
     assert probabilities(run) == own
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["per_class"] == {first: None, second: figures[second]}
@@ -224,11 +227,11 @@ def test_a_model_judges_another_datalist_in_its_own_order(chest: Path, trained: 
 
 def test_a_new_model_does_not_keep_the_figures_of_the_one_before(chest: Path, trained: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
-    evaluation("cxr", chest, run).run()
+    evaluation(chest, run).run()
     assert set(json.loads((run / "metrics.json").read_text())["splits"]) == {"validation", "test"}
     (run / "metrics.json").rename(tmp_path / "kept")
     (run / "metrics.json").write_text("{")
-    assert "metrics.json is damaged" in refusal(evaluation("cxr", chest, run))
+    assert "metrics.json is damaged" in refusal(evaluation(chest, run))
     (tmp_path / "kept").rename(run / "metrics.json")
     training("cxr", chest, run, seed=1).run()
     assert set(json.loads((run / "metrics.json").read_text())["splits"]) == {"validation"}
@@ -249,35 +252,33 @@ def test_a_model_does_not_judge_what_it_was_not_made_for(
     }
     before = files(trained)
     for sentence, datalist in others.items():
-        assert sentence in refusal(evaluation("cxr", datalist, trained))
+        assert sentence in refusal(evaluation(datalist, trained))
     for values, sentence in (
         ({"split": "nonsense"}, "no labelled split 'nonsense'"),
         ({"split": "unlabeled"}, "no labelled split 'unlabeled'"),
-        ({"image_size": [32, 32]}, "--image_size is [32, 32], and the model was trained with [64, 64]"),
-        ({"labels": Datalist.read(chest).labels[::-1]}, "--labels is"),
-        ({"model": trained_on_volumes / "model.pt"}, "for 3D images"),
+        ({"image_size": [32, 32]}, "Nothing in this bundle uses the option --image_size"),
+        ({"labels": Datalist.read(chest).labels[::-1]}, "Nothing in this bundle uses the option --labels"),
+        ({"model": trained_on_volumes / "model.pt"}, "is of 2D images"),
         ({"output_dir": tmp_path / "nothing"}, "There is no"),
     ):
-        assert sentence in refusal(evaluation("cxr", chest, trained, **values))
+        assert sentence in refusal(evaluation(chest, trained, **values))
     assert files(trained) == before
     assert list(tmp_path.iterdir()) == []
 
     table = head.parents[1] / "phantoms" / "labels.csv"
     source = Source(images=head.parents[1] / "phantoms" / "images", csv=table)
     other = prepare([source], tmp_path / "other", spatial_dims=3, spacing=(6, 5, 7)).datalist
-    sentence = refusal(evaluation("ct", other, trained_on_volumes))
+    sentence = refusal(evaluation(other, trained_on_volumes))
     assert "6 × 5 × 7 mm" in sentence
     assert "6 × -1 × 7 mm" in sentence
-    wide = refusal(evaluation("ct", head, trained_on_volumes, window=[-1000.0, 1000.0]))
-    assert "--window is [-1000.0, 1000.0], and the model was trained with [-50.0, 150.0]" in wide
 
 
 def test_a_run_goes_on_only_as_the_same_run(chest: Path, trained: Path) -> None:
     labels, before = Datalist.read(chest).labels, files(trained)
     more = Datalist.read(chest).items("training")
     for values, sentence in (
-        ({"datalist": other_datalist(chest, "reverse", labels[::-1])}, "of a run with labels"),
-        ({"datalist": other_datalist(chest, "fewer", labels, training=more[1:])}, "of a run with data"),
+        ({"data": other_datalist(chest, "reverse", labels[::-1])}, "of a run with labels"),
+        ({"data": other_datalist(chest, "fewer", labels, training=more[1:])}, "of a run with data"),
         ({"architecture": "resnet18"}, "of a run with architecture resnet10_quarter"),
     ):
         run = training("cxr", chest, trained, resume=True).with_options(**values)
@@ -303,7 +304,7 @@ def test_a_backbone_is_taken_from_the_folder_of_its_run_if_it_fits(
         assert sentence in refusal(training("cxr", chest, tmp_path / "refused", **values))
     capsys.readouterr()
     training("ct", head, tmp_path / "other", pretrained=tmp_path / "deep", window=[-100.0, 900.0]).run()
-    assert "window [-50.0, 150.0] instead of [-100.0, 900.0]" in capsys.readouterr().out
+    assert "window -50 × 150 instead of -100 × 900" in capsys.readouterr().out
 
 
 def test_the_command_line_of_another_program_is_not_ours(

@@ -147,18 +147,18 @@ def test_contrastive_losses_have_the_gradients_of_one_process_with_all_images(
 
 def options(kind: str, datalist: Path, output: Path, **values: Any) -> dict[str, Any]:
     volumes = {"image_size": [32, 32, 32], "window": [-50.0, 150.0]} if kind == "ct" else {}
-    shared = {"datalist": datalist, "output_dir": output, "workers": 0, "batch_size": 4, "learning_rate": 0.001}
-    return {**shared, **volumes, "epochs": 2, **values}
+    shared = {"data": datalist, "output_dir": output, "workers": 0, "batch_size": 4, "learning_rate": 0.001}
+    return {**shared, **volumes, "architecture": "resnet10_quarter", "epochs": 2, **values}
 
 
-def bundle_in_two(bundle: str, values: dict[str, Any], watched: Path, mix_ins: list[Any]) -> None:
+def bundle_in_two(bundle: str, values: dict[str, Any], watched: Path) -> None:
     watch = {
         "_target_": "test_multi_gpu.Watcher",
         "path": f"$'{watched}' + str(@rank) + '.json'",
         "network": "@network_def",
     }
     (mix_in := watched.parent / f"watch_{os.getpid()}.json").write_text(json.dumps({"+train::handlers": [watch]}))
-    BundleRun(bundle, ("train",), (*mix_ins, "backbones/resnet10_quarter", mix_in), values, processes=2).run()
+    BundleRun(bundle, values, mix_ins=(mix_in,), processes=2).run()
 
 
 class Watcher:
@@ -182,19 +182,18 @@ class Watcher:
         Path(self.path).write_text(json.dumps({"drawn": self.drawn, "weights": weights}))
 
 
-def run_bundle(bundle: str, datalist: Path, folder: Path, *mix_ins: Any, **values: Any) -> list[dict[str, Any]]:
+def run_bundle(bundle: str, kind: str, datalist: Path, folder: Path, **values: Any) -> list[dict[str, Any]]:
     """Run a bundle in two processes; what each of them saw."""
-    settings, log = options(bundle.split("_")[0], datalist, folder / "run", **values), folder / "log.txt"
-    processes = in_two_processes(bundle_in_two, log, bundle, settings, folder / "watched_", list(mix_ins))
+    settings, log = options(kind, datalist, folder / "run", **values), folder / "log.txt"
+    processes = in_two_processes(bundle_in_two, log, bundle, settings, folder / "watched_")
     assert end_of(processes, log) == [0, 0], log.read_text()[-5000:]
     return [json.loads((folder / f"watched_{rank}.json").read_text()) for rank in range(2)]
 
 
 def test_two_processes_draw_the_same_task_in_every_step(chest: Path, tmp_path: Path) -> None:
     save_backbone(build_backbone("resnet10_quarter", 2), tmp_path / "first" / "backbone.pt", image_size=[64, 64])
-    mix_ins = ("pretext/simclr_rotation_src", "pretext/self_assl")
-    first = tmp_path / "first" / "backbone.pt"
-    zero, one = run_bundle("cxr_pretrain", chest, tmp_path, *mix_ins, first=first, epochs=3, probe_every=0)
+    values = {"tasks": "simclr,rotation,src", "schedule": "alternate", "first": tmp_path / "first"}
+    zero, one = run_bundle("pretrain", "cxr", chest, tmp_path, **values, epochs=3, probe_every=0)
     assert len(zero["drawn"]) >= 9
     assert zero["drawn"] == one["drawn"]
     assert {name for names in zero["drawn"] for name in names} == {"simclr", "rotation", "src"}
@@ -240,7 +239,7 @@ def test_where_one_process_gets_gradients_wrong_in_16_bits_all_train_in_32(tmp_p
 
 def test_volumes_are_learned_from_in_two_processes(head: Path, tmp_path: Path) -> None:
     # More images than fill a mini-batch together, but not in each process: nothing may be dropped.
-    zero, one = run_bundle("ct_pretrain", head, tmp_path, batch_size=10, epochs=1, probe_every=0)
+    zero, one = run_bundle("pretrain", "ct", head, tmp_path, batch_size=10, epochs=1, probe_every=0)
     assert zero["weights"] == one["weights"]
     assert 0 < json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["rotation/loss"] < 10
 
@@ -255,7 +254,7 @@ def test_finetuning_in_two_processes_validates_every_image_once(
     content["validation"] = content["validation"][:5]
     short = datalist.with_name(f"short_{tmp_path.name}.json")
     short.write_text(json.dumps(content))
-    zero, one = run_bundle(f"{kind}_finetune", short, tmp_path, batch_size=2, epochs=1)
+    zero, one = run_bundle("finetune", kind, short, tmp_path, batch_size=2, epochs=1)
     assert zero["weights"] == one["weights"]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["splits"]["validation"]["images"] == 5
@@ -267,7 +266,7 @@ def test_finetuning_in_two_processes_validates_every_image_once(
 
 def test_a_run_ends_when_one_of_its_processes_dies(chest: Path, tmp_path: Path) -> None:
     values = options("cxr", chest, tmp_path, epochs=1000, probe_every=0)
-    run = BundleRun("cxr_pretrain", ("train",), ("backbones/resnet10_quarter",), values, processes=2)
+    run = BundleRun("pretrain", values, processes=2)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     log = tmp_path / "log.txt"
     with log.open("w") as output:

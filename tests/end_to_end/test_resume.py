@@ -22,9 +22,9 @@ Disturb = Callable[[ForkServerProcess, Path], None]
 
 def rotation(datalist: Path, output: Path, **values: Any) -> BundleRun:
     """A pre-training that reads the images from disk in every epoch."""
-    options = {"datalist": datalist, "output_dir": output, "epochs": EPOCHS, "batch_size": 8, "learning_rate": 0.001}
-    options |= {"workers": 2, "cache_rate": 0.0, "probe_every": 0, **values}
-    return BundleRun("cxr_pretrain", ("train",), ("backbones/resnet10_quarter",), options)
+    options = {"data": datalist, "output_dir": output, "epochs": EPOCHS, "batch_size": 8, "learning_rate": 0.001}
+    options |= {"architecture": "resnet10_quarter", "workers": 2, "cache_rate": 0.0, "probe_every": 0, **values}
+    return BundleRun("pretrain", options)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,6 @@ def test_runs_that_are_killed_end_like_one_that_was_not(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     from kill_and_resume import Pretraining, kill_and_resume
 
-    rows = list(
-        kill_and_resume(Pretraining(tmp_path, epochs=2, backbone="backbones/resnet10_quarter", writing=0.0), kills=2)
-    )
+    rows = list(kill_and_resume(Pretraining(tmp_path, epochs=2, architecture="resnet10_quarter", writing=0.0), kills=2))
     assert [row["in checkpointing"] for row in rows] == [False, True]
     assert all(all(row["equal"].values()) for row in rows), rows
