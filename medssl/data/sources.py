@@ -28,7 +28,7 @@ import yaml
 
 from medssl.errors import MissingFileError, UserError
 
-from .datalist import SPLITS
+from .datalist_file import SPLITS
 from .tables import BLANK, ROLES, UNCERTAIN, Blank, Table, Uncertain, mark, near_miss, read_table, table_name
 
 _PLAIN = """

@@ -8,7 +8,7 @@ from scipy.sparse import coo_array
 
 from medssl.errors import UserError
 
-from .datalist import LABELLED_SPLITS
+from .datalist_file import LABELLED_SPLITS
 
 
 def split_patients(

@@ -1,0 +1,299 @@
+"""The datalist: the JSON file that says which images there are, what is known of them, and which split they are in.
+
+It is MONAI's Decathlon-style list with partial labels::
+
+    {"labels": ["Edema", "Mass"],
+     "training": [{"image": "images/1.png", "label": [1, null], "patient": "5f0c", "source": "nih"}],
+     "validation": [], "test": [], "unlabeled": [{"image": "images/2.png", "patient": "a1b2", "source": "nih"}]}
+
+Image paths are relative to the file. A label is 1, 0 or null (unknown). With ``"exclusive": true`` the labels are
+classes of which each image has exactly one: ``label`` is one-hot, or null throughout where the class is unknown. A
+patient of validation or test is in no other split; a patient of training may have unlabelled images too. An item may
+also have ``study`` (hashed like the patient), ``age`` (years, 90 for all above), ``sex`` (F, M) and ``view`` (PA, AP,
+frontal, lateral, other), where a table says so.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from medssl.errors import MissingFileError, UserError
+from medssl.files import write_text
+
+logger = logging.getLogger(__name__)
+
+DATALIST = "datalist.json"
+"""What `medssl prepare` calls the datalist in its folder."""
+LABELLED_SPLITS = ("training", "validation", "test")
+"""The splits whose images have labels."""
+SPLITS = (*LABELLED_SPLITS, "unlabeled")
+PRETRAIN = "pretrain"
+"""Every image that is in neither validation nor test."""
+
+
+def write_datalist(
+    path: str | Path,
+    labels: Sequence[str],
+    splits: Mapping[str, Iterable[Mapping[str, Any]]],
+    exclusive: bool = False,
+) -> None:
+    """Write a datalist in one stroke: a kill leaves the old file or the new one, never half of it.
+
+    Args:
+        path: the JSON file to write.
+        labels: names of the K labels.
+        splits: for each of ``training``, ``validation``, ``test``, ``unlabeled`` (those absent are written empty) its
+            items: ``image`` (absolute, or relative to the datalist), ``patient``, optionally ``source``, and outside
+            ``unlabeled`` the ``label``: K values 1, 0, or None or NaN for unknown; and whatever else there is to say.
+        exclusive: each image has exactly one of the labels.
+
+    Raises:
+        UserError: what was given is no valid datalist; nothing is written then.
+    """
+    path = Path(path)
+    unknown = set(splits) - set(SPLITS)
+    if unknown:
+        raise UserError(f"A datalist has no split {sorted(unknown)[0]!r}: use {', '.join(SPLITS)}.")
+    folder = str(path.parent.resolve())
+    content = {split: [_plain_item(item, folder) for item in splits.get(split, ())] for split in SPLITS}
+    head: dict[str, Any] = {"labels": list(labels), **({"exclusive": True} if exclusive else {})}
+    _check(path, {**head, **content})
+    # One item a line: as quick as json.dump, and a person can read and compare it.
+    encode = json.JSONEncoder(allow_nan=False).encode
+    parts = [f'"{key}": {json.dumps(value)}' for key, value in head.items()]
+    for split, items in content.items():
+        rows = ",\n".join(map(encode, items))
+        parts.append(f'"{split}": [\n{rows}\n]' if rows else f'"{split}": []')
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
+
+
+@dataclass(frozen=True)
+class DatalistFile:
+    """What a datalist says, read and checked once by `read`; `medssl.data.Datalist` knows of the store, too.
+
+    Args:
+        path: the JSON file.
+        labels: names of the K labels, in the order of `label`.
+        exclusive: whether each image has exactly one of the labels (multi-class).
+        content: the items of each split, as they stand in the file.
+    """
+
+    path: Path
+    labels: list[str]
+    exclusive: bool
+    content: Mapping[str, list[dict[str, Any]]] = field(repr=False)
+
+    @classmethod
+    def read(cls, data: str | Path) -> Self:
+        """Read a datalist and hold it to its rules.
+
+        Args:
+            data: the JSON file, or the folder that `medssl prepare` wrote.
+
+        Raises:
+            MissingFileError: there is no such file.
+            UserError: it breaks the rules of a datalist; the message names split and row.
+        """
+        path = Path(data) / DATALIST if Path(data).is_dir() else Path(data)
+        if not path.is_file():
+            raise MissingFileError(f"There is no datalist {path}: make one with `medssl prepare`.")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        except ValueError as error:  # JSON's and Unicode's errors are kinds of it
+            raise UserError(f"{path} is no valid JSON ({error}): make it again with `medssl prepare`.") from error
+        _check(path, content)
+        return cls(path, content["labels"], content.get("exclusive", False), content)
+
+    def items(self, split: str, check_files: bool = True) -> list[dict[str, Any]]:
+        """The items of one split, ready for a MONAI dataset.
+
+        Args:
+            split: `training`, `validation`, `test`, `unlabeled`, or `pretrain` for training and unlabelled images
+                together, without their labels.
+            check_files: look whether every image of the split exists; turn it off where looking is slow.
+
+        Returns:
+            For each image `image` (absolute path), `file` (the same, which stays when a transform loads `image`),
+            `patient`, `study` and `source` ("" when not given) and, in the three labelled splits, `label`: float32
+            [K] of 1, 0, NaN (unknown), which MONAI's DataLoader collates to [B, K].
+
+        Raises:
+            MissingFileError: an image is missing.
+            UserError: there is no such split.
+        """
+        wanted = ("training", "unlabeled") if split == PRETRAIN else (split,)
+        if not set(wanted) <= set(SPLITS):
+            raise UserError(f"A datalist has no split {split!r}: use {', '.join(SPLITS)} or {PRETRAIN}.")
+        folder = str(self.path.parent.resolve())
+        items = []
+        for name in wanted:
+            for row, stored in enumerate(self.content.get(name, ())):
+                image = os.path.normpath(os.path.join(folder, stored["image"]))
+                if check_files and not os.path.exists(image):
+                    raise MissingFileError(
+                        f"{self.path}, {name}[{row}]: there is no image {image}; the datalist and its images move "
+                        "together."
+                    )
+                item = {"image": image, "file": image, "patient": stored["patient"]}
+                item |= {key: stored.get(key, "") for key in ("study", "source")}
+                if split in LABELLED_SPLITS:
+                    item["label"] = _array(stored["label"])
+                items.append(item)
+        return items
+
+    def labelled(
+        self,
+        split: str,
+        classes: Sequence[str] | None = None,
+        exclusive: bool | None = None,
+        may_be_empty: bool = False,
+    ) -> list[dict[str, Any]]:
+        """The items of a split for a network whose classes may stand in another order than the labels, or be others.
+
+        Args:
+            split: `training`, `validation` or `test`.
+            classes: names of the K classes of the network; None for the datalist's own labels.
+            exclusive: whether the network gives each image exactly one of them; None for as the datalist says.
+            may_be_empty: whether a split without images will do.
+
+        Returns:
+            As `items`, with `label`: float32 [K] of 1, 0, NaN (unknown). A class that the datalist does not have is
+            unknown, and a label that the network does not know is left out; the log says so. Of exclusive classes, an
+            image of none that the network knows is unknown.
+
+        Raises:
+            MissingFileError: an image is missing.
+            UserError: the datalist has no labels or none of the classes, lets classes occur together that the network
+                takes to exclude each other (or the reverse), or has no image in the split.
+        """
+        if split not in LABELLED_SPLITS:
+            raise UserError(f"{self.path} has no labelled split {split!r}: use {', '.join(LABELLED_SPLITS)}.")
+        classes = list(self.labels if classes is None else classes)
+        exclusive = self.exclusive if exclusive is None else exclusive
+        self._check_labels(split, classes, exclusive)
+        items = self.items(split)
+        if not items and not may_be_empty:
+            raise UserError(f"{self.path} has no image in {split}: name another split, or prepare the images anew.")
+        if classes != self.labels:
+            for item in items:
+                item["label"] = _reordered(dict(zip(self.labels, item["label"], strict=True)), classes, exclusive)
+        return items
+
+    def _check_labels(self, split: str, classes: Sequence[str], exclusive: bool) -> None:
+        """Hold the labels against a network's classes."""
+        if not self.labels:
+            raise UserError(f"{self.path} has no labels: prepare the images again with a table (--csv).")
+        unknown = [label for label in self.labels if label not in classes]
+        lacking = [name for name in classes if name not in self.labels]
+        labels, names = ", ".join(self.labels), ", ".join(classes)
+        if len(unknown) == len(self.labels):
+            raise UserError(f"{self.path} has the labels {labels}, and the network knows none of them but {names}.")
+        if unknown:
+            logger.warning("Of %s in %s the network knows no %s: left out.", split, self.path, ", ".join(unknown))
+        if lacking:
+            logger.warning("In %s of %s there is no %s: unknown throughout.", split, self.path, ", ".join(lacking))
+        if exclusive != self.exclusive:
+            words = {True: "exclude each other", False: "may occur together"}
+            raise UserError(
+                f"The network's classes ({names}) {words[exclusive]}, and the labels of {self.path} ({labels}) "
+                f"{words[self.exclusive]}: probabilities of the one kind cannot be held against the other."
+            )
+
+
+def _reordered(of_label: Mapping[str, float], classes: Sequence[str], exclusive: bool) -> np.ndarray:
+    label = np.array([of_label.get(name, np.nan) for name in classes], dtype=np.float32)
+    if exclusive:  # whoever has one of the classes has none of the others, also of those that the datalist lacks
+        label = np.where(label == 1, 1, 0) if (label == 1).any() else np.full_like(label, np.nan)
+    return label.astype(np.float32)
+
+
+def _plain_item(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    plain = {key: value for key, value in item.items() if key != "label"}
+    plain["image"] = _relative(str(item.get("image", "")), folder)
+    label = item.get("label")
+    if label is not None:
+        values = label.tolist() if isinstance(label, np.ndarray) else label
+        plain["label"] = [_plain_value(value) for value in values]
+    return plain
+
+
+def _relative(image: str, folder: str) -> str:
+    """The path as seen from the folder, with slashes."""
+    if not image:
+        return ""
+    image = os.path.normpath(image)
+    if image.startswith(folder + os.sep):  # `os.path.relpath` for all doubles the time of a large datalist
+        image = image[len(folder) + 1 :]
+    elif os.path.isabs(image):
+        with contextlib.suppress(ValueError):  # another drive under Windows: no relative path leads there
+            image = os.path.relpath(image, folder)
+    return image.replace(os.sep, "/")
+
+
+def _plain_value(value: Any) -> Any:
+    if value is None or value != value:  # NaN
+        return None
+    return int(value) if value in (0, 1) else value
+
+
+def _array(label: list[int | None]) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in label], dtype=np.float32)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise UserError(f"{name} is no JSON; an unknown label is null")
+
+
+def _check(path: Path, content: Any) -> None:
+    """Hold the datalist to its rules; one pass, so 10^5 rows take well under a second."""
+    if not isinstance(content, dict) or not isinstance(content.get("labels"), list):
+        raise UserError(f'{path} has no list "labels": is it a datalist?')
+    if not all(isinstance(name, str) and name for name in content["labels"]):
+        raise UserError(f"{path}: labels are names, that is text, and not {content['labels']}.")
+    if len(set(content["labels"])) != len(content["labels"]):
+        raise UserError(f"{path}: a name occurs twice in labels {content['labels']}.")
+    exclusive = content.get("exclusive", False)
+    if not isinstance(exclusive, bool):
+        raise UserError(f"{path}: exclusive is {exclusive!r}; it must be true or false.")
+    split_of_patient: dict[str, str] = {}
+    place_of_image: dict[str, str] = {}
+    for split in ("validation", "test", "training", "unlabeled"):
+        items = content.get(split, [])
+        if not isinstance(items, list):
+            raise UserError(f"{path}: {split} is no list of images.")
+        for row, item in enumerate(items):
+            place = f"{path}, {split}[{row}]"
+            _check_item(place, item, len(content["labels"]), split != "unlabeled", exclusive)
+            other = place_of_image.setdefault(item["image"], place)
+            if other is not place:
+                raise UserError(f"{place}: the image {item['image']} is listed already at {other}.")
+            before = split_of_patient.setdefault(item["patient"], split)
+            if before != split and (before, split) != ("training", "unlabeled"):
+                raise UserError(f"{place}: the patient {item['patient']!r} is in {before} too; keep it in one split.")
+
+
+def _check_item(place: str, item: Any, classes: int, labelled: bool, exclusive: bool) -> None:
+    if not isinstance(item, dict):
+        raise UserError(f'{place} is no entry of the form {{"image": …, "patient": …}}.')
+    for key in ("image", "patient"):
+        if not isinstance(item.get(key), str) or not item[key]:
+            raise UserError(f'{place} has no "{key}": give it as text.')
+    if not labelled:
+        return
+    label = item.get("label")
+    if not isinstance(label, list) or len(label) != classes:
+        count = len(label) if isinstance(label, list) else "no"
+        raise UserError(f"{place} has {count} label values, and there are {classes} labels; unknown ones are null.")
+    for value in label:
+        if value not in (None, 0, 1):
+            raise UserError(f"{place} has the label value {value!r}: a label is 1, 0 or null (unknown).")
+    if exclusive and not (label.count(None) == classes or (label.count(1) == 1 and label.count(0) == classes - 1)):
+        raise UserError(f"{place}: labels exclude each other, so exactly one is 1 and the rest 0, or all are null.")
