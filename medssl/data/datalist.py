@@ -1,10 +1,7 @@
 """The datalist with the store beside it: which images there are, and how they were prepared."""
 
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-from medssl.errors import UserError
 from medssl.transforms import View
 
 from .datalist_file import SPLITS, DatalistFile, write_datalist
@@ -45,30 +42,3 @@ class Datalist(DatalistFile):
         right, front, head = settings["spacing"]
         window = (-200.0, 300.0) if modality in ("CT", "") else None
         return View(3, (128, 128, 32), window, (right, front, head), modality)
-
-
-def read_datalist(path: str | Path, split: str, check_files: bool = True) -> list[dict[str, Any]]:
-    """For callers of the first edition: `Datalist.items`."""
-    return Datalist.read(path).items(split, check_files)
-
-
-def read_labels(path: str | Path) -> list[str]:
-    """For callers of the first edition: `Datalist.labels`."""
-    return Datalist.read(path).labels
-
-
-def read_exclusive(path: str | Path) -> bool:
-    """For callers of the first edition: `Datalist.exclusive`."""
-    return Datalist.read(path).exclusive
-
-
-def store_settings(path: str | Path, spatial_dims: int | None = None) -> StoreSettings:
-    """For callers of the first edition: `Datalist.settings`."""
-    settings = Datalist.read(path).settings
-    if spatial_dims not in (None, settings["spatial_dims"]):
-        kind = {2: "2D images", 3: "volumes"}
-        raise UserError(
-            f"{path} is of {kind[settings['spatial_dims']]}, and {kind[spatial_dims]} are needed: take the "
-            f"bundle for the former, or prepare the latter with --dims {spatial_dims}."
-        )
-    return settings

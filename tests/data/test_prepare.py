@@ -24,7 +24,7 @@ from filelock import FileLock
 from PIL import Image
 
 from medssl.__main__ import main
-from medssl.data import Source, read_datalist, read_exclusive, read_labels, read_sources, store_settings
+from medssl.data import Datalist, Source, read_sources
 from medssl.data.prepare import Summary, prepare
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -62,7 +62,7 @@ def split_of_files(output: Path) -> dict[str, str]:
 
 def items_by_file(summary: Summary, split: str) -> dict[str, dict]:
     """File → item of the datalist."""
-    stored = {item["image"]: item for item in read_datalist(summary.datalist, split)}
+    stored = {item["image"]: item for item in Datalist.read(summary.datalist).items(split)}
     report = report_of(summary.datalist.parent)
     folder = summary.datalist.parent
     here = report[report["split"] == split].drop_duplicates("stored")
@@ -109,7 +109,8 @@ def test_every_bad_input_is_accounted_for(tmp_path: Path, write_bad: Callable[[P
     assert not report["detail"].str.contains(f"\n|0x|{tmp_path}").any()
     # The good ones are all there, and each can be read.
     used = set(report.loc[report["status"] == "used", "stored"])
-    listed = [item["image"] for split in SPLITS for item in read_datalist(tmp_path / "out" / "datalist.json", split)]
+    datalist = Datalist.read(tmp_path / "out")
+    listed = [item["image"] for split in SPLITS for item in datalist.items(split)]
     assert sorted(listed) == sorted(str(tmp_path / "out" / stored) for stored in used)
     notes = {2: {"monochrome1.dcm": "MONOCHROME1 was inverted"}, 3: NOTES_3D}[dims]
     details = report.drop_duplicates("file").set_index("file")["detail"]
@@ -135,7 +136,7 @@ def test_several_sources_share_a_folder_and_their_labels_are_joined(tmp_path: Pa
         Source(tmp_path / "images", name="all"),
     ]
     summary = prepare(sources, tmp_path / "out", size=(16, 16))
-    assert read_labels(summary.datalist) == ["Edema", "Mass", "TB"]
+    assert Datalist.read(summary.datalist).labels == ["Edema", "Mass", "TB"]
     expected = (
         {n: [1, 0, np.nan] for n in range(4)} | {n: [1, 0, 1] for n in (4, 5)} | {n: [np.nan, 0, 1] for n in (6, 7)}
     )
@@ -177,7 +178,7 @@ def test_given_splits_are_kept_and_no_patient_leaks_into_pretraining(tmp_path: P
         "unlabeled": ["u.png", "stranger.dcm"],
     }
     assert summary.set_aside == {"patient in test": 2, "no label": 1}
-    assert [item["source"] for item in read_datalist(summary.datalist, "pretrain")] == ["A", "site", "more"]
+    assert [item["source"] for item in Datalist.read(summary.datalist).items("pretrain")] == ["A", "site", "more"]
     held_out = prepare(
         [Source(tmp_path / "images", site, split="test")], tmp_path / "out", labels=["Edema"], size=(16, 16)
     )
@@ -279,7 +280,7 @@ def _files(output: Path) -> dict[str, bytes]:
 def test_killed_at_any_moment_it_ends_in_the_same_files(tmp_path: Path, dims: int, kills: int) -> None:
     source = _noise(tmp_path, dims)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["medssl.data.prepare.plots", "medssl.transforms", "monai.transforms"])
+    context.set_forkserver_preload(["medssl.data.prepare.pictures", "medssl.transforms", "monai.transforms"])
     draws = random.Random(dims)
 
     def start(name: str) -> multiprocessing.process.BaseProcess:
@@ -505,7 +506,7 @@ def test_a_store_holds_one_kind_of_image(tmp_path: Path, capsys: pytest.CaptureF
     arguments = ["prepare", tmp_path / "out", "--unlabeled", tmp_path / "images", "--size", 16]
     assert command(*arguments) == 0
     assert "The store's images are DX, and 3 MG are set aside" in " ".join(capsys.readouterr().out.split())
-    assert store_settings(tmp_path / "out" / "datalist.json")["modality"] == "DX"
+    assert Datalist.read(tmp_path / "out" / "datalist.json").settings["modality"] == "DX"
     silent = {"a.png", "7OT.dcm"}
     assert set(split_of_files(tmp_path / "out")) == {"3DX.dcm", "4DX.dcm", "5CR.dcm", "6RF.dcm", *silent}
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.b2nd")}
@@ -530,7 +531,7 @@ def test_volumes_that_state_no_modality_are_judged_by_their_values(
     for number in range(3):
         nibabel.save(nibabel.Nifti1Image(values + np.int16(number), np.eye(4)), tmp_path / "images" / f"{number}.nii")
     summary = prepare([Source(tmp_path / "images")], tmp_path / "out", spatial_dims=3, modality=wanted)
-    assert store_settings(summary.datalist)["modality"] == summary.modality == modality
+    assert Datalist.read(summary.datalist).settings["modality"] == summary.modality == modality
     assert [note for note in summary.notes if "modality" in note.lower()] == [note for note in summary.notes if said][
         :1
     ]
@@ -614,8 +615,8 @@ def test_chexpert_tree_with_uncertain_labels(
     assert command("prepare", tmp_path / "out", *arguments) == 0
     assert f"8 uncertain entries (-1) of Fracture: {policy}" in " ".join(capsys.readouterr().out.split())
     datalist = tmp_path / "out" / "datalist.json"
-    assert read_labels(datalist) == ["No Finding", "Edema", "Fracture"]
-    items = [item for split in SPLITS[:3] for item in read_datalist(datalist, split)]
+    assert Datalist.read(datalist).labels == ["No Finding", "Edema", "Fracture"]
+    items = [item for split in SPLITS[:3] for item in Datalist.read(datalist).items(split)]
     assert len(items) == 8
     assert len({item["patient"] for item in items}) == 8
     np.testing.assert_equal([item["label"][2] for item in items], [value] * 8)
@@ -639,14 +640,14 @@ def test_medmnist_through_the_command_line(
     arguments = ["--npz", tmp_path / f"{name}.npz", "--dims", dims, "--size", 28, "--spacing", -1, -1, -1]
     assert command("prepare", tmp_path / "out", *arguments) == 0
     datalist = tmp_path / "out" / "datalist.json"
-    assert read_labels(datalist) == labels
-    assert not read_exclusive(datalist)
+    assert Datalist.read(datalist).labels == labels
+    assert not Datalist.read(datalist).exclusive
     from medssl.transforms import LoadStored
 
     report = report_of(tmp_path / "out").set_index("file")
     assert (report["status"] == "used").all()
     for split, word in (("training", "train"), ("validation", "val"), ("test", "test")):
-        items = {item["image"]: item for item in read_datalist(datalist, split)}
+        items = {item["image"]: item for item in Datalist.read(datalist).items(split)}
         assert len(items) == parts[word].stop - parts[word].start
         for number, image in enumerate(whole["images"][parts[word]]):
             (file,) = [
@@ -691,7 +692,7 @@ def test_volumes_of_several_kinds_without_a_table(tmp_path: Path, capsys: pytest
     report = report_of(tmp_path / "out").set_index("file")
     used = report[report["status"] == "used"]
     assert used["stored"].nunique() == summary.images["unlabeled"] == 2  # head_tilted, trunk_20slices
-    assert summary.modality == store_settings(summary.datalist)["modality"] == "CT"
+    assert summary.modality == Datalist.read(summary.datalist).settings["modality"] == "CT"
     assert summary.set_aside["other modality"] > 0  # compressed_syntaxes is MR
     tilted = report[[file.startswith("head_tilted/") for file in report.index]]
     assert tilted["detail"].str.contains("gantry tilt").all()
