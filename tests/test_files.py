@@ -1,11 +1,12 @@
-"""A file is written whole or not at all."""
+"""A file is written whole or not at all, and what could not be written is said in a sentence."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from medssl.files import whole_file, write_json, write_text
+from medssl.files import remove_half_written, whole_file, write_json, write_text, writing
 
 
 def write_half(path: Path) -> None:
@@ -60,3 +61,26 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
     with pytest.raises(TypeError):
         write_json(path, {"epoch": object()})
     assert json.loads(path.read_text()) == {"epoch": 1}
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    names = ["whole.pt", ".hidden", ".12-hidden.pt", "12-34.pt"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "below").mkdir()
+    with whole_file(tmp_path / "last.pt") as temporary, whole_file(tmp_path / "below" / "image.b2nd") as below:
+        for path in (temporary, below):
+            path.touch()
+            os.link(path, path.with_name(path.name + "2"))  # as a kill here would leave it
+    remove_half_written(tmp_path)
+    found = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted([*names, "last.pt", "below/image.b2nd"])
+
+
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"a\.json could not be written \(Not a directory\)\. Mend that"):  # noqa: SIM117
+        with writing(tmp_path / "file" / "a.json") as path:
+            path.write_text("text")
+    with pytest.raises(KeyError), writing(tmp_path / "b.json"):
+        raise KeyError("a bug stays one")

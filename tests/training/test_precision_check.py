@@ -174,9 +174,9 @@ def test_a_resumed_run_keeps_to_what_was_found(tmp_path: Path) -> None:
     assert run(1, "the other way", resume=False).inferer.right is False
     assert run(2, NONE, resume=True).inferer.right is False  # though this processor has no fault
     # A checkpoint of before there was such a look.
-    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    content = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
     assert content.pop("precision") == {"right": False}
-    torch.save(content, tmp_path / "last.pt")
+    torch.save(content, tmp_path / "checkpoints" / "last.pt")
     assert run(3, NONE, resume=True).inferer.right is True
 
 

@@ -57,5 +57,6 @@ class ProgressBar(handlers.ProgressBar):
         super()._close(engine)
 
     def _fail(self, engine: Engine, error: BaseException) -> None:
-        self._close(engine)
+        if self.pbar is not None:
+            self.pbar.close()  # where it is: ignite would call it done
         raise error

@@ -46,7 +46,7 @@ def test_a_loss_that_is_no_number_is_named_with_its_step(bad_step: int, value: f
     with pytest.raises(ValueError, match=rf"loss is {value} in epoch 2, step {step} of 5\. Try a smaller") as caught:
         run_training(trainer(tmp_path, bad_step, value))
     assert caught.value.__notes__ == ["The last checkpoint is that of epoch 1: add --resume True to go on from there."]
-    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    saved = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
     assert saved["epoch"] == 1
     assert saved["network"]["weight"].isfinite().all()
 
@@ -54,9 +54,9 @@ def test_a_loss_that_is_no_number_is_named_with_its_step(bad_step: int, value: f
 def test_weights_that_the_last_step_spoiled_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"After epoch 2 1 of 2 weights .* the first is bias"):
         run_training(trainer(tmp_path, 2 * STEPS, spoil=True))
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 1
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["epoch"] == 1
 
 
 def test_a_training_of_finite_numbers_is_left_alone(tmp_path: Path) -> None:
     run_training(trainer(tmp_path))
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 3
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["epoch"] == 3
