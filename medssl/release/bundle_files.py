@@ -46,13 +46,13 @@ def write_bundle(
     )
     _write_metadata(folder, metadata)
     for config in ("inference.yaml", *(["evaluate.yaml"] if model.classes else []), "logging.conf"):
-        write_text(folder / "configs" / config, render(config, model=model))
+        write_text(folder / "configs" / config, render(config, model=model, view=model.view))
     (folder / "models").mkdir()
     torch.save(dict(model.state), folder / "models" / "model.pt")
     write_text(folder / "docs" / "README.md", card(model, metadata))
     terms = Path(data_license).read_text(encoding="utf-8") if data_license else render("data_license.txt")
     write_text(folder / "docs" / "data_license.txt", terms)
-    shutil.copyfile(str(files("medssl.bundles") / "cxr_finetune" / "LICENSE"), folder / "LICENSE")
+    shutil.copyfile(str(files("medssl.bundles") / "finetune" / "LICENSE"), folder / "LICENSE")
 
 
 def write_large_files(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """TorchScript and ONNX of an exported bundle, by MONAI's own commands in this process."""
 
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +30,7 @@ def write_torchscript(bundle: Path) -> None:
     _drop_source_paths(path)
 
 
-def write_onnx(bundle: Path, image_size: list[int]) -> None:
+def write_onnx(bundle: Path, image_size: Sequence[int]) -> None:
     """Write ``models/model.onnx``, from ``image`` to ``pred``, for any number of images at a time."""
     path = bundle / "models" / "model.onnx"
     names = {"input_names": ["image"], "output_names": ["pred"]}

@@ -27,7 +27,7 @@ FOR_INFERENCE = (
     "medssl.release.scripts.mistakes",
     "medssl.readers.pydicom_first",
 )
-FOR_EVALUATION = ("medssl.data.labelled", "medssl.release.scripts.figures")
+FOR_EVALUATION = ("medssl.data.datalist_file", "medssl.release.scripts.figures")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def export_run(
         if torchscript:
             write_torchscript(temporary)
         if onnx:
-            write_onnx(temporary, model.image_size)
+            write_onnx(temporary, model.view.image_size)
         write_large_files(temporary)
         write_manifest(temporary)
         written = place(temporary, folder)
@@ -126,7 +126,7 @@ def export_run(
 def _modules(model: Model) -> list[str]:
     """The modules of ours that travel with a model."""
     for_evaluation = FOR_EVALUATION if model.classes else ()
-    return [*READERS[model.spatial_dims], *FOR_INFERENCE, *for_evaluation, *model.modules]
+    return [*READERS[model.view.spatial_dims], *FOR_INFERENCE, *for_evaluation, *model.modules]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 from medssl.errors import UserError
-from medssl.report.figures import mean_auroc, split_figures
+from medssl.report.story import SplitFigures
 from medssl.runs import Run
 
 from .model import Model
@@ -52,7 +52,7 @@ def metadata(
         changelog: version → what is new in it, the newest first.
     """
     kind, task, authors = f"{model.image_word}s", _task(model), authors or "not named"
-    data = "PNG, JPEG, TIFF, BMP or DICOM" if model.spatial_dims == 2 else "NIfTI, or folders of DICOM slices"
+    data = "PNG, JPEG, TIFF, BMP or DICOM" if model.view.spatial_dims == 2 else "NIfTI, or folders of DICOM slices"
     return {
         "schema": SCHEMA,
         "version": next(iter(changelog)),
@@ -79,17 +79,10 @@ def metadata(
 
 def evaluation_figures(run: Run) -> dict[str, float]:
     """The figures of the test split by name, with the ends of their intervals; empty where it was not evaluated."""
-    figures = split_figures(run, "test")
-    if not figures:
-        return {}
-    triples = {"mAUROC": mean_auroc(figures)}
-    for name, values in figures["classes"].items():
-        triples |= {f"AUROC {name}": values["auroc"], f"average precision {name}": values["average_precision"]}
-    triples |= {key: figures[key] for key in ("accuracy", "balanced_accuracy") if key in figures}
-    triples |= {f"mAUROC of baseline {key}": value["mAUROC"] for key, value in figures.get("baselines", {}).items()}
+    figures = SplitFigures.read(run, "test")
     named = {
         name + end: value
-        for name, triple in triples.items()
+        for name, triple in (figures.triples() if figures else {}).items()
         for end, value in zip(("", " low", " high"), triple or (), strict=False)
     }
     return {name: round(value, 4) for name, value in named.items() if value is not None}
@@ -104,26 +97,25 @@ def _task(model: Model) -> str:
 def _trained_on(model: Model) -> str:
     if model.classes:
         return "partially labelled images"
-    return f"unlabelled images (pretext tasks: {', '.join(model.description.get('tasks', [])) or 'unknown'})"
+    return f"unlabelled images (pretext tasks: {', '.join(model.run.tasks) or 'unknown'})"
 
 
 def _channel(model: Model) -> str:
-    if model.spatial_dims == 2:
-        return f"{model.image_word}, minus its mean, over its standard deviation"
-    low, high = model.description["window"]
-    return f"{model.image_word}, {low:g} to {high:g} HU mapped to -1 to 1"
+    window = model.view.window
+    values = f"{window[0]:g} to {window[1]:g} HU mapped to -1 to 1" if window else model.view.intensity
+    return f"{model.image_word}, {values}"
 
 
 def _input(model: Model) -> dict[str, Any]:
-    flat = model.spatial_dims == 2
+    view = model.view
     return {
         "type": "image",
         "format": "magnitude",
-        **({"modality": model.modality} if model.modality else {}),
+        **({"modality": view.modality} if view.modality else {}),
         "num_channels": 1,
-        "spatial_shape": model.image_size,
+        "spatial_shape": list(view.image_size),
         "dtype": "float32",
-        "value_range": [-10, 10] if flat else [-1, 1],
+        "value_range": [-1, 1] if view.window else [-10, 10],
         "is_patch_data": False,
         "channel_def": {"0": _channel(model)},
     }

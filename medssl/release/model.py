@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from medssl.data import image_word
 from medssl.errors import UserError
 from medssl.networks import (
     ARCHITECTURES,
@@ -18,7 +17,9 @@ from medssl.networks import (
     network_description,
     output_layer,
 )
-from medssl.runs import Run
+from medssl.readers.modalities import image_word
+from medssl.runs import BACKBONE, BACKBONE_DESCRIPTION, MODEL, MODEL_DESCRIPTION, Run
+from medssl.transforms import View
 
 
 @dataclass(frozen=True)
@@ -27,25 +28,25 @@ class Model:
 
     Attributes:
         run: where it comes from.
+        view: what it sees of an image.
         classes: names of the K classes; empty for a backbone, whose outputs are pooled features.
         outputs: number of outputs.
         config: of the network, as a MONAI config names it.
         modules: of ours that the network needs because MONAI has no such network.
         state: its weights, under the names of that network.
-        image_size: spatial shape of what it sees.
     """
 
     run: Run
+    view: View
     classes: list[str]
     outputs: int
     config: dict[str, Any]
     modules: tuple[str, ...]
     state: Mapping[str, Tensor]
-    image_size: list[int]
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """What the run says of it: ``intensity``, ``window``, ``spacing``, …"""
+        """What the run says of it."""
         return self.run.description
 
     @property
@@ -54,19 +55,9 @@ class Model:
         return bool(self.description.get("exclusive", False))
 
     @property
-    def spatial_dims(self) -> int:
-        """2 or 3."""
-        return len(self.image_size)
-
-    @property
-    def modality(self) -> str:
-        """Of the images that it was trained on, as DICOM writes it; "" where they did not state it."""
-        return str(self.description.get("modality", ""))
-
-    @property
     def image_word(self) -> str:
         """What such an image is called."""
-        return image_word(self.modality, self.spatial_dims)
+        return image_word(self.view.modality, self.view.spatial_dims)
 
 
 def read_model(path: str | Path) -> Model:
@@ -80,28 +71,29 @@ def read_model(path: str | Path) -> Model:
         MissingFileError: the description of the weights is missing.
     """
     run = Run.read(path)
-    if (run.path / "model.pt").is_file():
+    if (run.path / MODEL).is_file():
         return _classifier(run)
-    if (run.path / "backbone.pt").is_file():
+    if (run.path / BACKBONE).is_file():
         return _backbone(run)
     raise UserError(
-        f"{run.path} has no weights yet (neither model.pt nor backbone.pt), for no epoch has come to its end: go on "
-        "with the training command and --resume True."
+        f"{run.path} has no weights yet (neither {MODEL} nor {BACKBONE}), for no epoch has come to its end: go on with "
+        "the training command and --resume True."
     )
 
 
 def _classifier(run: Run) -> Model:
-    needed = ("architecture", "spatial_dims", "in_channels", "labels", "image_size")
-    _check_described(run, "model.json", needed)
-    name, dims, channels, labels, size = (run.description[key] for key in needed)
-    network = load_model_weights(build_classifier(name, dims, channels, len(labels)), run.path / "model.pt")
-    config, modules = _config(name, dims, channels, len(labels))
-    return Model(run, list(labels), len(labels), config, modules, network.state_dict(), list(size))
+    _check_described(run, MODEL_DESCRIPTION, ("architecture", "in_channels", "labels", "image_size"))
+    view = View.from_dict(run.description, str(run.path / MODEL_DESCRIPTION))
+    name, channels, labels = (run.description[key] for key in ("architecture", "in_channels", "labels"))
+    network = load_model_weights(build_classifier(name, view.spatial_dims, channels, len(labels)), run.path / MODEL)
+    config, modules = _config(name, view.spatial_dims, channels, len(labels))
+    return Model(run, view, list(labels), len(labels), config, modules, network.state_dict())
 
 
 def _backbone(run: Run) -> Model:
-    _check_described(run, "backbone.json", ("backbone", "network", "image_size"))
-    backbone = load_backbone(run.path / "backbone.pt")
+    _check_described(run, BACKBONE_DESCRIPTION, ("backbone", "network", "image_size"))
+    view = View.from_dict(run.description, str(run.path / BACKBONE_DESCRIPTION))
+    backbone = load_backbone(run.path / BACKBONE)
     config, modules = _config(backbone.name, backbone.spatial_dims, backbone.in_channels, 1)
     # Without its last layer the network ends with the pooled features.
     config = {
@@ -110,13 +102,11 @@ def _backbone(run: Run) -> Model:
         "name": _output_name(build_classifier(backbone.name, backbone.spatial_dims, backbone.in_channels, 1)),
         "new_layer": {"_target_": "torch.nn.Identity"},
     }
-    state, size = backbone.network.state_dict(), list(run.description["image_size"])
-    return Model(run, [], backbone.out_channels, config, modules, state, size)
+    return Model(run, view, [], backbone.out_channels, config, modules, backbone.network.state_dict())
 
 
 def _check_described(run: Run, file: str, needed: tuple[str, ...]) -> None:
-    of_volumes = ("window", "spacing") if len(run.description.get("image_size", [])) == 3 else ()
-    missing = [key for key in (*needed, *of_volumes) if key not in run.description]
+    missing = [key for key in needed if key not in run.description]
     if missing:
         raise UserError(
             f"{run.path / file} does not say {', '.join(missing)} of the network, or is missing: it is written beside "

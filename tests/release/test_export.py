@@ -95,11 +95,11 @@ def test_the_metadata_tell_what_goes_in_and_out_and_the_figures(exported: Export
 def test_the_readme_has_figures_counts_and_limits(exported: Exported) -> None:
     text = (exported.folder / "docs" / "README.md").read_text()
     assert text.startswith("# Two findings\n\n## Authors\nB. Author\n")
-    assert "mAUROC 1.000 (1.000–1.000) over 1 of 2 classes, on 4 test images of 4 patients." in text
+    assert "mAUROC 1.000 (1.000–1.000) over 1 of 2 classes, on 4 images of test (4 patients)" in text
     assert "| Effusion \\| left | 3 | 3 | 0 | 2 | 2 | 0 | 2 | 2 | 0 |" in text  # training, validation, test
     assert "| Mass #2 | 0 | 0 | 6 | 0 | 2 | 2 | 0 | 2 | 2 |" in text
-    assert "Of Mass #2 the test split knows one outcome only" in text
-    assert "does not exceed that of a logistic regression on 8×8 pixels, 1.000" in text
+    assert "only one outcome is known: Mass #2" in text
+    assert "does not exceed that of the logistic regression on few pixels, 1.000" in text
     assert "{{" not in text
     assert (exported.folder / "docs" / "data_license.txt").read_text() == "CC0, see https://example.org\n"
     assert exported.to_do == []
@@ -235,7 +235,7 @@ def test_exclusive_classes_sum_to_one_as_in_the_run(tmp_path: Path) -> None:
             tmp_path / "images" / f"{number}.png"
         )
     options = {"dataset_dir": tmp_path / "images", "workers": 0}
-    BundleRun("cxr_finetune", ("inference",), (), {**options, "output_dir": run}).run()
+    BundleRun("finetune", {**options, "output_dir": run}, "inference").run()
     bundle = export_run(run, tmp_path / "bundle", archive=False).folder
     done = run_inference(bundle, dataset_dir=str(tmp_path / "images"), output_dir=str(tmp_path / "results"))
     assert done.check_properties() == []
