@@ -19,7 +19,7 @@ def _between(low: float, high: float) -> Any:
     return field(metadata={"range": (low, high)})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChestAnatomy:
     """Everything that stays the same between two visits of a patient; lengths in half fields of view."""
 
