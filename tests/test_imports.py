@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "runs": {"errors", "files"},
+    "scaffold": {"errors", "files"},
     "readers": set(),
     "transforms": {"readers"},
     "data": {"readers", "transforms"},
@@ -24,14 +25,14 @@ ALLOWED: dict[str, set[str]] = {
     "pretext": {"networks", "losses", "transforms"},
     "training": {"transforms", "data", "networks", "losses", "pretext"},
     "evaluation": {"readers", "transforms", "data", "networks", "losses"},
-    "report": {"data", "evaluation"},
+    "report": {"data", "evaluation", "readers"},
     "release": {"report", "networks", "data", "evaluation", "readers", "transforms"},
 }
 BELOW_STUDIES = set(ALLOWED)
 ALLOWED |= {
     "studies": BELOW_STUDIES,
-    "commands": {*BELOW_STUDIES, "studies"},
-    "__main__": {"commands"},
+    "cli": {*BELOW_STUDIES, "studies"},
+    "__main__": {"cli"},
     "__init__": set(),
 }
 

@@ -1,35 +1,72 @@
 """The command line: every command explains itself, and a mistake gets one sentence."""
 
+import inspect
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from medssl.__main__ import COMMANDS, main
+from medssl.cli import command_parser, main
 from medssl.data import Source
 from medssl.data.prepare import prepare
 from medssl.networks import build_backbone, save_backbone
 from medssl.phantoms import write_phantoms
 
+# Words that each command can do with, and whose parameters its options become.
+COMMANDS = {
+    "demo": ("", "medssl.studies.demo.run_demo"),
+    "bundles": ("--to .", "medssl.scaffold.lay_down"),
+    "prepare": ("out --images north --spacing 1 1 2 --full-test", "medssl.data.prepare.prepare"),
+    "report": ("run", "medssl.report.write_report"),
+    "export": ("run --to bundle --no-zip --require torch=2.9.0", "medssl.release.export_run"),
+    "verify": ("bundle", "medssl.release.verify.verify_bundle"),
+    "aggregate": ("--config study.yaml", "medssl.studies.read_study"),
+    "affinity": ("run --data data --output out", "medssl.studies.affinity.run_affinity"),
+    "phantoms": ("out --format dicom", "medssl.phantoms.write_phantoms"),
+    "puzzles": ("out.png", "medssl.studies.gallery.draw_gallery"),
+}
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_every_command_explains_itself(command, capsys: pytest.CaptureFixture[str]) -> None:
-    name = command.__name__.rpartition(".")[2]
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([name, "--help"])
+        main([command, "--help"])
     assert ended.value.code == 0
     screen = capsys.readouterr().out
-    assert f"usage: python -m medssl {name}" in screen
+    assert f"usage: medssl {command}" in screen
     assert "--help" in screen
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_are_called_like_what_they_become(command: str) -> None:
+    words, target = COMMANDS[command]
+    options = vars(command_parser().parse_args([command, *words.split()]))
+    run: Callable[..., Any] = options.pop("run_command")
+    bound = inspect.signature(run).bind(**options)  # raises TypeError for one that the command does not know
+    room, _, name = target.rpartition(".")
+    known = inspect.signature(getattr(import_module(room), name)).parameters
+    assert set(bound.arguments.get("options", {})) <= set(known)
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    named = [
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ") and line[4] != " "
+    ]
+    assert sorted(named) == sorted(COMMANDS)
 
 
 MISTAKES = {
     "aggregate --config nowhere.yaml": "There is no file nowhere.yaml: check its path.",
-    "aggregate --similarity a b --output out": "--similarity needs --datalist.",
-    "aggregate --similarity a b --output out --datalist d.json": "give the output_dir of a pre-training",
+    "aggregate --similarity a b --output out": "--similarity needs --data.",
+    "aggregate --similarity a b --output out --datalist d.json": "There is no weights file a",
     "affinity nowhere --datalist d.json --output out": "nowhere",
     "report nowhere": "nowhere",
     "prepare out --images nowhere": "nowhere",
