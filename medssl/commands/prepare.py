@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medssl.errors import UserError
 
@@ -11,68 +11,73 @@ if TYPE_CHECKING:
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add it to the commands."""
+    """Add it to the commands; what is not given, `medssl.data.prepare.prepare` knows, whose names the options have."""
     prepare = commands.add_parser(
         "prepare",
         help="turn the images and tables of any number of hospitals into a checked datalist and its store",
         description="Every file and every row of a CSV ends in OUTPUT/datalist.json or, with its reason, in "
         "OUTPUT/report.csv. Run again, only what is new or changed is done. Exit code 0: the datalist was written; 1: "
         "it was not, and a sentence says why; 2: the command was mistyped.",
+        argument_default=argparse.SUPPRESS,
     )
-    prepare.add_argument("output", type=Path, help="folder for datalist.json, report.csv, the store and the plots")
-    prepare.add_argument("--images", type=Path, nargs="+", default=[], help="folders of images, one for each --csv")
-    prepare.add_argument(
+    option = prepare.add_argument
+    option("output", type=Path, help="folder for datalist.json, report.csv, the store and the pictures")
+    option("--images", type=Path, nargs="+", help="folders of images, one for each --csv")
+    option(
         "--csv",
         type=Path,
         nargs="+",
-        default=[],
         help="in the same order: the table of ChestX-ray14, CheXpert, MIMIC-CXR, PadChest, VinDr-CXR or RSNA as it "
         "comes, or a CSV with the columns image, patient and one for each label (1, 0, empty for unknown)",
     )
-    prepare.add_argument(
-        "--npz", type=Path, nargs="+", default=[], help="MedMNIST's npz, or one with images, labels, …"
+    option("--npz", type=Path, nargs="+", help="MedMNIST's npz, or one with images, labels, …")
+    option("--sources", type=Path, help="a YAML file of the sources instead, with names of columns and labels")
+    option("--unlabeled", type=Path, nargs="+", help="folders of images without labels")
+    option("--classes", help="the column whose text is the one class of each image")
+    option("--uncertain", choices=("unknown", "positive", "negative"), help="what -1 means in a CSV (default: unknown)")
+    option(
+        "--blank",
+        choices=("unknown", "negative"),
+        help="what an empty cell of a label means in a CSV (default: unknown)",
     )
-    prepare.add_argument(
-        "--sources", type=Path, help="a YAML file of the sources instead, with names of columns and labels"
+    option(
+        "--dims", dest="spatial_dims", type=int, choices=(2, 3), help="2: radiographs (default), 3: CT, MR, … volumes"
     )
-    prepare.add_argument("--unlabeled", type=Path, nargs="+", default=[], help="folders of images without labels")
-    prepare.add_argument("--dims", type=int, choices=(2, 3), default=2, help="2: radiographs (default), 3: CT volumes")
-    prepare.add_argument(
-        "--size", type=int, nargs="+", default=[224], help="pixels of a stored radiograph: one side, or rows columns"
+    option(
+        "--size", type=int, nargs="+", help="pixels of a stored radiograph: one side, or rows columns (default: 224)"
     )
-    prepare.add_argument(
+    option(
         "--spacing",
         type=float,
         nargs=3,
-        default=(1.0, 1.0, 5.0),
         metavar=("X", "Y", "Z"),
-        help="mm of a stored volume's voxels (default: 1 1 5); -1 keeps each file's own",
+        help="mm of a stored volume's voxels; -1 keeps each file's own (default: the store's, or the volumes' median)",
     )
-    prepare.add_argument("--labels", nargs="+", help="the labels to take (default: all)")
-    prepare.add_argument("--classes", default="", help="the column whose text is the one class of each image")
-    prepare.add_argument(
-        "--uncertain", choices=("unknown", "positive", "negative"), default="unknown", help="what -1 means in a CSV"
+    option(
+        "--crop",
+        type=int,
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="voxels of a volume that a network sees at a time (default: as many as fit, by the volumes' sizes)",
     )
-    prepare.add_argument(
-        "--blank",
-        choices=("unknown", "negative"),
-        default="unknown",
-        help="what an empty cell of a label means in a CSV (default: unknown)",
+    option(
+        "--window",
+        type=_number_or_word,
+        nargs="+",
+        metavar="HU",
+        help="grey values that a network sees: two numbers, or lung, soft_tissue, brain, bone, or none for each "
+        "volume's own mean and deviation (default: of CT that of its tissue, of others none)",
     )
-    prepare.add_argument(
+    option("--labels", nargs="+", help="the labels to take (default: all)")
+    option(
         "--views",
         nargs="+",
-        default=["frontal"],
         metavar="VIEW",
         help="frontal (default: PA, AP, or no more than that), PA, AP, lateral, all: where a table knows the view, "
         "rows of others are set aside",
     )
-    prepare.add_argument(
-        "--modality",
-        default="",
-        help="what the images are, as DICOM calls it, such as DX, CT, MR (default: what most files state)",
-    )
-    prepare.add_argument(
+    option("--modality", help="what the images are, as DICOM calls it: DX, CT, MR, … (default: what most files state)")
+    option(
         "--fractions",
         type=float,
         nargs=3,
@@ -80,14 +85,24 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="shares of the patients whom no table puts into a split (default: 0.7 0.1 0.2); if given, a validation "
         "split that tables leave empty is taken out of training",
     )
-    prepare.add_argument("--folds", type=int, default=0, help="also write a datalist for each of N folds")
-    prepare.add_argument(
-        "--labelled-per-class", type=int, help="forget labels: N images labelled for each class, one class each"
+    option("--folds", type=int, help="also write a datalist for each of N folds")
+    option("--labelled-per-class", type=int, help="forget labels: N images labelled for each class, one class each")
+    option(
+        "--full-test",
+        dest="partial_test",
+        action="store_false",
+        help="with --labelled-per-class: forget no label of test",
     )
-    prepare.add_argument("--full-test", action="store_true", help="with --labelled-per-class: forget no label of test")
-    prepare.add_argument("--seed", type=int, default=0, help="of the splits (default: 0)")
-    prepare.add_argument("--workers", type=int, help="images prepared at a time (default: one a core)")
+    option("--seed", type=int, help="of the splits (default: 0)")
+    option("--workers", type=int, help="images prepared at a time (default: one a core)")
     prepare.set_defaults(command=_run)
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -95,40 +110,31 @@ def _run(options: argparse.Namespace) -> None:
 
     from medssl.data.prepare import prepare
 
-    summary = prepare(
-        _sources(options),
-        options.output,
-        spatial_dims=options.dims,
-        size=options.size * 2 if len(options.size) == 1 else options.size,
-        spacing=options.spacing,
-        labels=options.labels,
-        views=options.views,
-        modality=options.modality,
-        fractions=options.fractions,
-        folds=options.folds,
-        labelled_per_class=options.labelled_per_class,
-        partial_test=not options.full_test,
-        seed=options.seed,
-        workers=options.workers,
-    )
-    show(summary)
+    given = {name: value for name, value in vars(options).items() if name != "command"}
+    sources = _sources(given)
+    for name in ("size", "window"):  # one side for both, one word for two numbers
+        if len(given.get(name, ())) == 1:
+            given[name] = given[name] * 2 if name == "size" else given[name][0]
+    show(prepare(sources, **given))
 
 
-def _sources(options: argparse.Namespace) -> "list[Source]":
+def _sources(given: dict[str, Any]) -> "list[Source]":
+    """The sources that the options name, which are taken out of those given."""
     from medssl.data import Source, read_sources
 
-    if options.sources and (options.images or options.csv or options.npz):
+    images, tables, npz, unlabeled = (given.pop(name, []) for name in ("images", "csv", "npz", "unlabeled"))
+    reading = {name: given.pop(name) for name in ("classes", "uncertain", "blank") if name in given}
+    file = given.pop("sources", None)
+    if file and (images or tables or npz):
         raise UserError("--sources names every source: leave out --images, --csv and --npz.")
-    reading = {"classes": options.classes, "uncertain": options.uncertain, "blank": options.blank}
-    if options.sources and reading != {"classes": "", "uncertain": "unknown", "blank": "unknown"}:
+    if file and any(value not in ("", "unknown") for value in reading.values()):
         raise UserError("--classes, --uncertain and --blank are for --csv: write them into the file of --sources.")
-    if options.csv and len(options.csv) != len(options.images):
+    if tables and len(tables) != len(images):
         raise UserError(
-            f"There are {len(options.images)} --images and {len(options.csv)} --csv: give each CSV its folder, in the "
-            "same order; folders without labels go to --unlabeled."
+            f"There are {len(images)} --images and {len(tables)} --csv: give each CSV its folder, in the same order; "
+            "folders without labels go to --unlabeled."
         )
-    pairs = zip(options.images, options.csv or [None] * len(options.images), strict=True)
-    sources = read_sources(options.sources) if options.sources else []
-    sources += [Source(images=images, csv=csv, **reading if csv else {}) for images, csv in pairs]
-    sources += [Source(npz=npz) for npz in options.npz]
-    return sources + [Source(images=images) for images in options.unlabeled]
+    pairs = zip(images, tables or [None] * len(images), strict=True)
+    sources = read_sources(file) if file else []
+    sources += [Source(images=folder, csv=csv, **reading if csv else {}) for folder, csv in pairs]
+    return [*sources, *(Source(npz=path) for path in npz), *(Source(images=folder) for folder in unlabeled)]

@@ -44,7 +44,7 @@ def read_itk(path: Path) -> Reading:
         sentence = f"{path} names {missing[0]} as the file of its voxels, which is not there: copy it, too."
         raise UnusableImageError("unreadable", sentence)
     try:
-        with _same_locale():
+        with same_locale():
             reader = SimpleITK.ImageFileReader()
             reader.SetFileName(str(path))
             reader.ReadImageInformation()
@@ -59,12 +59,12 @@ def read_itk(path: Path) -> Reading:
         raise UnusableImageError(reason, sentence) from error
     values = SimpleITK.GetArrayViewFromImage(image).reshape(size[2::-1]).T.astype(np.float32)
     values, scaled = _scaled(values, fields)
-    affine, notes = _place(path, image, fields)
+    affine, notes = place_of(path, image, fields)
     return volume_reading(path, values, affine, (*notes, *scaled), MODALITIES.get(fields.get("modality", ""), ""))
 
 
 @contextmanager
-def _same_locale() -> Iterator[None]:
+def same_locale() -> Iterator[None]:
     """ITK 5.4 leaves the process in the C locale when it has read a VTK file, and what opens text then takes ASCII."""
     before = locale.setlocale(locale.LC_ALL)
     try:
@@ -73,7 +73,9 @@ def _same_locale() -> Iterator[None]:
         locale.setlocale(locale.LC_ALL, before)
 
 
-def _place(path: Path, image: SimpleITK.Image, fields: Mapping[str, str]) -> tuple[np.ndarray, list[str]]:
+def place_of(
+    path: Path, image: SimpleITK.Image | SimpleITK.ImageFileReader, fields: Mapping[str, str]
+) -> tuple[np.ndarray, list[str]]:
     """The affine from voxels to RAS mm, and what the header does not state of it."""
     suffix, axes = suffix_of(path), image.GetDimension()
     affine = np.eye(4)

@@ -1,45 +1,72 @@
-"""The same image in several files: used once, with what all of them say, and its patients treated as one."""
+"""Several rows for one image: used once, with what all of them say; and patients who are one, by any chain."""
 
-from __future__ import annotations
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from .rows import Rows
 
-def join_copies(rows: pd.DataFrame, values: np.ndarray) -> None:
+
+def join_repeated(rows: Rows) -> Rows:
+    """Join the rows of a source for one image into the first; where they contradict, none of them can be trusted."""
+    values, aside = rows.values.copy(), dict[int, tuple[str, str]]()
+    for here, group in _alike(rows, ["place", "unit", "slice"], (rows["unit"] >= 0).to_numpy()):
+        lines = f"rows {', '.join(map(str, group['row']))} name the same image"
+        joined = _joined(values[here])
+        if joined is None or group["patient"].nunique() > 1 or group["split"].nunique() > 1:
+            aside |= dict.fromkeys(here, ("contradiction", f"{lines} and disagree"))
+        else:
+            values[here[0]] = joined
+            aside |= dict.fromkeys(here[1:], ("repeated row", f"{lines}; they were joined"))
+    return _without(replace(rows, values=values), aside)
+
+
+def join_copies(rows: Rows) -> Rows:
     """Set aside all but the first of the rows that show the same image; its labels take up what the others know.
 
-    Where two copies contradict each other in a label or a split none can be trusted, and all are set aside.
-
-    Args:
-        rows: with ``content`` (digest of the image, "" where there is none), ``file``, ``split``, ``patient``,
-            ``reason`` and ``detail``; changed in place. Patients who share an image get one name, so that they come
-            into one split.
-        values: labels [N, K] of 1, 0, NaN; changed in place.
+    Where two copies contradict each other in a label or a split none can be trusted, and all are set aside. Patients
+    who share an image get one name, so that they come into one split.
     """
-    used = (rows["reason"] == "") & (rows["content"] != "")
-    copies = rows[used & rows["content"].where(used).duplicated(keep=False)]
-    if copies.empty:
-        return
-    names = names_in_common(copies["patient"], copies["content"])
-    rows["patient"] = rows["patient"].map(lambda name: names.get(name, name))
-    for _content, group in copies.groupby("content", sort=False):
-        here = group.index.to_numpy()
+    values, splits, aside = rows.values.copy(), rows["split"].copy(), dict[int, tuple[str, str]]()
+    for here, group in _alike(rows, ["content"], (rows["content"] != "").to_numpy()):
         files = group["file"].to_list()
-        ones, zeros = (values[here] == 1).any(axis=0), (values[here] == 0).any(axis=0)
-        splits = set(group["split"])
-        given = splits - {"", "unlabeled"}
-        if (ones & zeros).any() or len(given) > 1:
-            what = "splits" if len(given) > 1 else "labels"
-            detail = f"{_listed(files)} show the same image with other {what}"
-            rows.loc[here, ["reason", "detail"]] = ["same image, contradiction", detail]
-            continue
-        values[here[0]] = np.where(ones, 1, np.where(zeros, 0, np.nan))
-        rows.loc[here[0], "split"] = next(iter(given), "" if "" in splits else "unlabeled")
-        detail = f"it shows what {files[0]} shows, and its labels were joined to that one"
-        rows.loc[here[1:], ["reason", "detail"]] = ["same image twice", detail]
+        given = set(group["split"]) - {"", "unlabeled"}
+        joined = _joined(values[here])
+        if joined is None or len(given) > 1:
+            named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+            detail = f"{named} show the same image with other {'splits' if len(given) > 1 else 'labels'}"
+            aside |= dict.fromkeys(here, ("same image, contradiction", detail))
+        else:
+            values[here[0]] = joined
+            splits[here[0]] = next(iter(given), "" if "" in set(group["split"]) else "unlabeled")
+            detail = f"it shows what {files[0]} shows, and its labels were joined to that one"
+            aside |= dict.fromkeys(here[1:], ("same image twice", detail))
+    shown = rows.used & (rows["content"] != "").to_numpy()
+    names = names_in_common(rows["patient"][shown], rows["content"][shown])
+    patients = [names.get(name, name) for name in rows["patient"]]
+    return _without(replace(rows.put(rows.every, patient=patients, split=splits), values=values), aside)
+
+
+def _alike(rows: Rows, columns: list[str], where: np.ndarray) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
+    """Numbers and content of the used rows that have the same in these columns."""
+    part = rows.table[rows.used & where]
+    for _, group in part[part.duplicated(columns, keep=False)].groupby(columns, sort=False):
+        yield group.index.to_numpy(), group
+
+
+def _joined(values: np.ndarray) -> np.ndarray | None:
+    """What rows [N, K] say together of K labels; None where they contradict each other."""
+    ones, zeros = (values == 1).any(axis=0), (values == 0).any(axis=0)
+    return None if (ones & zeros).any() else np.where(ones, 1, np.where(zeros, 0, np.nan))
+
+
+def _without(rows: Rows, aside: dict[int, tuple[str, str]]) -> Rows:
+    reasons, details = zip(*aside.values(), strict=True) if aside else ((), ())
+    return rows.put(np.array([*aside], dtype=int), reason=reasons, detail=details)
 
 
 def names_in_common(patients: pd.Series, keys: pd.Series) -> dict[str, str]:
@@ -56,7 +83,3 @@ def names_in_common(patients: pd.Series, keys: pd.Series) -> dict[str, str]:
     _, group = connected_components(links, directed=False)
     first = pd.Series(names).groupby(group[: len(names)]).transform("first")
     return dict(zip(names, first, strict=True))
-
-
-def _listed(files: list[str]) -> str:
-    return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")

@@ -3,8 +3,6 @@
 Torch and MONAI are imported when the first input is decoded, so that the command line's ``--help`` needs neither.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -18,13 +16,17 @@ from medssl.errors import UnusableImageError, UserError
 from medssl.files import whole_file
 from medssl.readers import Reading, Study, Unit, studies_of
 from medssl.readers.dicom_file import read_dataset
+from medssl.readers.extreme_values import spread_sample
+from medssl.readers.headers import body_axes
 from medssl.readers.suffixes import DICOM_SUFFIXES, suffix_of
 
 from ..patients import hash_patient
 from ..store import STORE, StoreSettings
 
-READER_VERSION = 2
-"""Counted up when the same file would be stored with other values, so that stores are made anew."""
+READER_VERSION = 3
+"""Counted up when of the same file other values would be stored or noted, so that stores are made anew."""
+AIR = -200.0
+"""HU; what is lower is air, lung, or voxels that are partly air."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Outcome:
         detail: the same as a sentence; or, of a used image, what was put right.
         stored: the image in the store, relative to the datalist; empty when it cannot be used.
         content: digest of the decoded image, the same for the same image in another file.
-        shape: pixels or voxels along each axis in the file.
-        spacing: sides of a voxel in the file, in mm; empty for radiographs.
+        shape: pixels of the file as rows and columns; voxels to the right, front and head.
+        spacing: sides of a voxel in the file, in mm, likewise; empty for radiographs.
+        tissue: quartiles of a volume's values above `AIR`, which are those of soft tissue, fat and bone in HU.
         patient: hash of the PatientID in the DICOM header; empty where there is none.
         modality: as DICOM has it (``DX``, ``CT``, …); empty where the file states none.
     """
@@ -50,6 +53,7 @@ class Outcome:
     content: str = ""
     shape: Sequence[int] = ()
     spacing: Sequence[float] = ()
+    tissue: Sequence[float] = ()
     patient: str = ""
     modality: str = ""
 
@@ -109,16 +113,24 @@ def _keep(study: Study, folder: Path, settings: StoreSettings, output: Path, sal
     except (OSError, RuntimeError) as error:  # no fault of the image; blosc2 raises the latter
         raise UserError(f"{output / stored} cannot be written ({error}): is the disk full?") from error
     patient = _patient(study.files[0])
+    axes = np.arange(2) if original.affine is None else body_axes(original.affine)
     return Outcome(
         names,
         detail="; ".join(original.notes),
         stored=stored,
         content=content,
-        shape=list(original.values.shape),
-        spacing=[] if original.affine is None else _sides(original.affine),
+        shape=np.array(original.values.shape)[axes].tolist(),
+        spacing=[] if original.affine is None else np.array(_sides(original.affine))[axes].tolist(),
+        tissue=[] if original.affine is None else _tissue(original.values),
         patient=hash_patient(salt, patient) if patient else "",
         modality=original.modality,
     )
+
+
+def _tissue(values: np.ndarray) -> list[float]:
+    sample = spread_sample(values)
+    tissue = sample[sample > AIR]
+    return np.percentile(tissue, (25, 50, 75)).round(1).tolist() if len(tissue) else []
 
 
 def _names(files: Sequence[Path], folder: Path) -> list[str]:

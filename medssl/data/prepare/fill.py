@@ -1,7 +1,5 @@
 """Fill the store: examine many inputs side by side, with a journal, so that it can be stopped and gone on with."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed

@@ -3,8 +3,6 @@
 One line of JSON for each input, appended when it is done; a kill tears the last line at worst, which is passed over.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,17 +1,14 @@
 """The modality of a store: one for all its images, as their files, their tables or the user state it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from medssl.readers.modalities import STATES_NOTHING, are_of_one_kind
 
-from ..tables import mark
+from .rows import Rows
 
 OTHER_MODALITY = "other modality"
 AIR = -200.0
@@ -21,51 +18,44 @@ MOST_READ = 10
 
 
 def settle_modality(
-    rows: pd.DataFrame, wanted: str, of_sources: Sequence[str], spatial_dims: int, output: Path
-) -> tuple[str, list[str]]:
-    """Choose the modality of a store, and set aside images of another kind, in place.
+    rows: Rows, wanted: str, of_sources: Sequence[str], spatial_dims: int, output: Path
+) -> tuple[Rows, str, list[str]]:
+    """Choose the modality of a store, and set aside images of another kind.
 
     Args:
-        rows: with their ``outcome``.
+        rows: with their outcomes.
         wanted: what the user says; "" takes that of most images that state one, or what the values of volumes show.
         of_sources: what each source or its table says of images whose files state nothing.
         spatial_dims: 2 or 3.
         output: folder of the datalist.
 
     Returns:
-        The modality, as DICOM calls it, "" where nobody knows it; and notes.
+        The rows; the modality, as DICOM calls it, "" where nobody knows it; and notes.
     """
-    used = (rows["reason"] == "").to_numpy()
-    of_files = [outcome.modality.upper() if outcome else "" for outcome in rows["outcome"]]
-    stated = pd.Series(
-        [
-            of_sources[place].upper() if modality in STATES_NOTHING else modality
-            for modality, place in zip(of_files, rows["place"], strict=True)
-        ],
-        index=rows.index,
-        dtype=object,
-    )
-    known = used & (stated != "").to_numpy()
+    of_places = rows["place"].map(dict(enumerate(of_sources))).astype(object)
+    stated = rows["modality"].str.upper()
+    stated = stated.where(~stated.isin(STATES_NOTHING), of_places.str.upper())
+    known = rows.used & (stated != "").to_numpy()
     counts = Counter(sorted(stated[known]))
     kinds = {name: sum(counts[one] for one in counts if are_of_one_kind(one, name)) for name in counts}
     modality = wanted.upper() or max(counts, key=lambda name: (kinds[name], counts[name]), default="")
     notes = []
-    if not modality and spatial_dims == 3 and used.any():
-        modality, note = _judged_by_values([output / stored for stored in rows.loc[used, "stored"]])
-        return modality, [note]
+    if not modality and spatial_dims == 3 and rows.used.any():
+        modality, note = _judged_by_values([output / stored for stored in rows["stored"][rows.used]])
+        return rows, modality, [note]
     others = [name for name in counts if not are_of_one_kind(name, modality)]
     other = known & stated.isin(others).to_numpy()
     if other.any():
-        mark(rows, other, OTHER_MODALITY, "it is " + stated + f", and the store's images are {modality}")
         counted = ", ".join(f"{counts[name]} {name}" for name in others)
         notes.append(
             f"The store's images are {modality}, and {counted} {'is' if other.sum() == 1 else 'are'} set aside: "
             "prepare other modalities apart, each with --modality."
         )
-    silent = int((used & ~known).sum())
+    silent = int((rows.used & ~known).sum())
     if silent and known.any() and not wanted:
         notes.append(f"{silent} {'image states' if silent == 1 else 'images state'} no modality: taken for {modality}.")
-    return modality, notes
+    detail = "it is " + stated + f", and the store's images are {modality}"
+    return rows.set_aside(other, OTHER_MODALITY, detail), modality, notes
 
 
 def _judged_by_values(stored: Sequence[Path]) -> tuple[str, str]:

@@ -1,9 +1,6 @@
 """Give each row of the sources the image that it means, and tell of every file what became of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -12,60 +9,49 @@ import pandas as pd
 
 from medssl.files import write_text
 
-from ..sources import Source
 from .examine import Outcome
-from .gather import Gathered
+from .gather import Inventory
+from .rows import Rows
 
 REFUSED = ("no image", "no pixels")
 """Reasons of files that never could be used, whoever repaired them."""
+TAKEN = ("stored", "content", "modality", "reason", "detail")
+"""What a row takes of an outcome as it is."""
+Outcomes = Mapping[int, Sequence[Outcome]]
+"""What became of each input that was looked at, by its number."""
 
 
-def take_outcomes(gathered: Gathered, outcomes: Mapping[int, Sequence[Outcome]]) -> Gathered:
-    """Give each sound row its image, or the reason why there is none.
+def take_outcomes(rows: Rows, outcomes: Outcomes) -> Rows:
+    """Give each used row its image, or the reason why there is none.
 
     An input that no table names gives a row for each volume that it holds.
-
-    Args:
-        gathered: rows and inputs.
-        outcomes: what became of the inputs, by their number.
-
-    Returns:
-        The same with the columns ``outcome`` (or None), ``stored`` and ``content`` ("" where there is no image).
     """
+    order: list[int] = []
     taken: list[tuple[int, Outcome | None]] = []
-    columns = (gathered.rows[name] for name in ("unit", "slice", "row", "reason"))
+    columns = (rows[name] for name in ("unit", "slice", "row", "reason"))
     for number, (unit, named, row, reason) in enumerate(zip(*columns, strict=True)):
-        if reason:
-            taken.append((number, None))
-        elif row:
-            taken.append((number, _meant(outcomes[unit], named)))
+        found = [] if reason else list(enumerate(outcomes[unit]))
+        images = [(place, outcome) for place, outcome in found if outcome.stored]
+        if row and named and found:
+            meant = [(place, outcome) for place, outcome in found if named in outcome.files]
+        elif row and len(images) > 1:
+            said = f"the folder holds {len(images)}: name a slice of the one that is meant"
+            meant = [(-1, Outcome([], "several volumes", said))]
         else:
-            images = [outcome for outcome in outcomes[unit] if outcome.stored]
-            taken += [(number, outcome) for outcome in images or outcomes[unit][:1]]
-    order = [number for number, _ in taken]
-    rows = gathered.rows.iloc[order].reset_index(drop=True)
-    rows["outcome"] = pd.Series([outcome for _, outcome in taken], dtype=object)
-    for name in ("stored", "content"):
-        rows[name] = [getattr(outcome, name) if outcome else "" for _, outcome in taken]
-    for name in ("reason", "detail"):
-        rows[name] = [
-            getattr(outcome, name) if outcome else text for (_, outcome), text in zip(taken, rows[name], strict=True)
-        ]
-    return replace(gathered, rows=rows, values=gathered.values[order])
-
-
-def _meant(outcomes: Sequence[Outcome], named: str) -> Outcome:
-    """The one that a row of a CSV means, which may name a file of it."""
-    images = [outcome for outcome in outcomes if outcome.stored]
-    if named:
-        return next(outcome for outcome in outcomes if named in outcome.files)
-    if len(images) > 1:
-        return Outcome([], "several volumes", f"the folder holds {len(images)}: name a slice of the one that is meant")
-    return (images or list(outcomes))[0]
+            meant = images or found[:1]
+        here = [(-1, None)] if reason else meant[:1] if row else meant
+        order += [number] * len(here)
+        taken += here
+    rows = rows.take(order)
+    looked_at = np.array([outcome is not None for _, outcome in taken], dtype=bool)
+    known = [(place, outcome) for place, outcome in taken if outcome]
+    cells = {name: [getattr(outcome, name) for _, outcome in known] for name in TAKEN}
+    cells |= {"outcome": [place for place, _ in known], "header": [outcome.patient for _, outcome in known]}
+    return rows.put(looked_at, **cells)
 
 
 def write_report(
-    path: Path, gathered: Gathered, sources: Sequence[Source], outcomes: Mapping[int, Sequence[Outcome]]
+    path: Path, rows: Rows, inventory: Inventory, names: Sequence[str], outcomes: Outcomes
 ) -> pd.DataFrame:
     """Write ``report.csv``: one row for every file below the sources' folders, and one for every other row of a CSV.
 
@@ -76,33 +62,35 @@ def write_report(
 
     Args:
         path: of the report.
-        gathered: rows with their outcomes.
-        sources: of the rows.
+        rows: with their outcomes.
+        inventory: the inputs.
+        names: of the sources.
         outcomes: what became of the inputs.
 
     Returns:
         The report.
     """
-    folders = [source.images.resolve() for source in sources if source.images]
-    rows = cast(list[dict[str, Any]], gathered.rows.to_dict("records"))
+    said = cast(list[dict[str, Any]], rows.table.to_dict("records"))
     lines: list[_Line] = []
     told: set[int] = set()
-    for file, unit, number, outcome in _files(gathered, outcomes):
+    for file, unit, number, outcome in _files(rows, inventory, outcomes):
+        place = inventory.places[unit] if number is None else said[number]["place"]
+        below = file.relative_to(inventory.folders[place]).as_posix()
         if number is None:
-            place = gathered.inventory.places[unit]
-            lines.append(_Line(place, _below(folders[place], file), reason=outcome.reason, detail=outcome.detail))
+            lines.append(_Line(place, below, reason=outcome.reason, detail=outcome.detail))
         else:
             told.add(number)
-            lines.append(_line(rows[number], _below(folders[rows[number]["place"]], file)))
-    lines += [_line(said)._replace(named=said["file"]) for number, said in enumerate(rows) if number not in told]
-    for file, place in gathered.inventory.others.items():
+            lines.append(_line(said[number], below))
+    lines += [_line(row)._replace(named=row["file"]) for number, row in enumerate(said) if number not in told]
+    for file, place in inventory.others.items():
+        below = file.relative_to(inventory.folders[place]).as_posix()
         detail = "its name and its first bytes are not those of an image"
-        lines.append(_Line(place, _below(folders[place], file), reason="no image", detail=detail))
+        lines.append(_Line(place, below, reason="no image", detail=detail))
     report = pd.DataFrame(lines, columns=list(_Line._fields))
     refused = report["reason"].isin(REFUSED)
     status = np.where(report["reason"] == "", "used", np.where(refused, "refused", "set aside"))
     report.insert(4, "status", status)
-    report.insert(0, "source", [sources[place].name for place in report["place"]])
+    report.insert(0, "source", [names[place] for place in report["place"]])
     report["unlisted"] = report["row"] == 0
     report = report.sort_values(["place", "unlisted", "row", "file"], kind="stable").drop(columns=["place", "unlisted"])
     text = report.to_csv(index=False).encode("utf-8", "backslashreplace").decode("utf-8")  # names need not be UTF-8
@@ -130,24 +118,15 @@ def _line(said: Mapping[str, Any], file: str = "") -> _Line:
     return line._replace(split=said["split"], detail=detail, stored=said["stored"])
 
 
-def _below(folder: Path, file: Path) -> str:
-    return file.relative_to(folder).as_posix()
-
-
-def _files(
-    gathered: Gathered, outcomes: Mapping[int, Sequence[Outcome]]
-) -> Iterator[tuple[Path, int, int | None, Outcome]]:
+def _files(rows: Rows, inventory: Inventory, outcomes: Outcomes) -> Iterator[tuple[Path, int, int | None, Outcome]]:
     """Every file of the inputs: with its input, the row that speaks of it (or None) and what became of it itself."""
-    owner: dict[int, int] = {}  # of several rows the first, which is the one that is used
-    for number, outcome in enumerate(gathered.rows["outcome"]):
-        owner.setdefault(id(outcome), number)
-    claims: dict[int, int] = {}
-    for number, unit in enumerate(gathered.rows["unit"]):
-        claims.setdefault(unit, number)
-    for number, unit in enumerate(gathered.inventory.units):
-        folder = unit.path if unit.path.is_dir() else unit.path.parent
+    # Of several rows the first speaks, which is the one that is used.
+    owner = {key: number for number, key in reversed([*enumerate(zip(rows["unit"], rows["outcome"], strict=True))])}
+    claims = {unit: number for number, unit in reversed([*enumerate(rows["unit"])])}
+    for unit, one in enumerate(inventory.units):
+        folder = one.path if one.path.is_dir() else one.path.parent
         # Not looked at: the row that names it says why.
-        for outcome in outcomes.get(number, [Outcome([str(path) for path in unit.files])]):
-            speaks = owner.get(id(outcome), None if outcome.reason else claims[number])
+        for place, outcome in enumerate(outcomes.get(unit, [Outcome([str(path) for path in one.files])])):
+            speaks = owner.get((unit, place), None if outcome.reason else claims[unit])
             for name in outcome.files:
-                yield folder / name, number, speaks, outcome
+                yield folder / name, unit, speaks, outcome

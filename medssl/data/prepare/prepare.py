@@ -4,16 +4,14 @@ Every file and every row of a CSV ends in the datalist or, with its reason, in `
 way. Stopped at any moment and run again, it goes on where it was and ends with the same files.
 """
 
-from __future__ import annotations
-
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from medssl.errors import UserError
@@ -22,17 +20,18 @@ from medssl.files import whole_file
 from ..datalist import SPLITS, write_datalist
 from ..npz import unpack_source
 from ..sources import Source, name_sources
-from ..splits import check_fractions, fold_patients
-from ..store import StoreSettings, check_settings, write_settings
-from .assign import assign_splits, forget_labels, keep_patients_apart, numbered_patients, split_training
+from ..splits import check_fractions
+from ..store import check_settings, write_settings
+from .assign import assign_splits, fill_validation, forget_labels, into_folds, keep_patients_apart
 from .duplicates import join_copies
-from .examine import Outcome
 from .fill import fill_store
-from .gather import ABOUT, ALL_VIEWS, KINDS, NO_IMAGE, OTHER_VIEW, VIEWS, Gathered, gather, names_of_units, share_sites
+from .gather import ALL_VIEWS, KINDS, NO_IMAGE, OTHER_VIEW, VIEWS, Gathered, gather, names_of_units, share_sites
 from .identities import name_patients
 from .modality import OTHER_MODALITY, settle_modality
 from .outcomes import take_outcomes, write_report
-from .summary import Summary, summarise
+from .rows import ABOUT, Rows
+from .summary import Summary
+from .view import Window, check_view, finer_or_coarser, propose_view, spacing_of_headers, stored_spacing
 
 DATALIST, REPORT, SALT, UNPACKED, LOCK = "datalist.json", "report.csv", "patient_salt.txt", "unpacked", ".lock"
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -46,7 +45,9 @@ def prepare(
     *,
     spatial_dims: int = 2,
     size: Sequence[int] = (224, 224),
-    spacing: Sequence[float] = (1.0, 1.0, 5.0),
+    spacing: Sequence[float] | None = None,
+    crop: Sequence[int] | None = None,
+    window: Window | None = None,
     labels: Sequence[str] | None = None,
     views: Sequence[str] = ("frontal",),
     modality: str = "",
@@ -70,7 +71,10 @@ def prepare(
         output: folder to write into; it is made.
         spatial_dims: 2 for radiographs; 3 for NIfTI volumes and folders of DICOM slices.
         size: rows and columns of a stored radiograph, the size at which networks are trained.
-        spacing: sides of a stored volume's voxels along x, y, z in mm; -1 keeps each file's own.
+        spacing: sides of a stored volume's voxels along x, y, z in mm; -1 keeps each file's own. By default that of the
+            store, or the median of the volumes where there is none yet.
+        crop: voxels along x, y, z of the box of a volume that a network sees at a time; see `propose_view`.
+        window: of grey values, by two numbers, or ``lung``, ``soft_tissue``, ``brain``, ``bone``, ``none``; likewise.
         labels: the labels to take, in this order; by default the union of all sources.
         views: ``frontal`` (PA, AP, or no more than that), ``PA``, ``AP``, ``lateral``, or ``all``; where a table knows
             the view, rows of others are set aside.
@@ -97,7 +101,8 @@ def prepare(
             process, or no image can be used at all. ``report.csv`` is written even then, where the images were looked
             at.
     """
-    settings = check_settings(spatial_dims, size, spacing)
+    settings = check_settings(spatial_dims, size, (1, 1, 1) if spacing is None else spacing)
+    check_view(spatial_dims, crop, window)
     if folds == 1 or folds < 0:
         raise UserError(f"folds (--folds) must be 0 (none) or at least 2, not {folds}.")
     if fractions is not None:
@@ -113,33 +118,60 @@ def prepare(
         sources = share_sites(sources)
         salt = salt or _salt(output / SALT)
         gathered = gather(sources, spatial_dims, labels, output, views)
-        outcomes = _examine_named(gathered, sources, settings, output, salt, workers)
-        gathered = take_outcomes(gathered, outcomes)
-        rows, values = gathered.rows, gathered.values
-        notes = [*gathered.notes, *name_patients(gathered, sources, salt)]
-        join_copies(rows, values)
-        modality, more = settle_modality(rows, modality, gathered.modalities, spatial_dims, output)
-        notes += more
+        rows, inventory, notes = gathered.rows, gathered.inventory, list(gathered.notes)
+
+        wanted = sorted(set(rows["unit"][rows.used]))
+        units = [inventory.units[unit] for unit in wanted]
+        kept = None
+        if spatial_dims == 3 and spacing is None:
+            kept = stored_spacing(output)
+            settings["spacing"] = kept or spacing_of_headers(units, workers)
+        names = names_of_units(inventory, sources)
+        listed = {names[unit] for unit in rows["unit"][rows.listed] if unit >= 0}
+        found = fill_store(units, [names[unit] for unit in wanted], settings, output, salt, workers, listed)
+        outcomes = dict(zip(wanted, found, strict=True))
+
+        rows = take_outcomes(rows, outcomes)
+        rows, said = name_patients(rows, inventory, sources, salt)
+        notes += said
+        rows = join_copies(rows)
+        rows, modality, said = settle_modality(rows, modality, gathered.modalities, spatial_dims, output)
+        notes += said
         try:
-            assign_splits(rows, values, fractions or FRACTIONS, seed)
-            notes += _fill_validation(rows, values, fractions, seed)
+            rows = assign_splits(rows, fractions or FRACTIONS, seed)
+            rows, said = fill_validation(rows, fractions, seed)
+            notes += said
             if labelled_per_class is not None:
                 splits = ("training", "test") if partial_test else ("training",)
-                notes += forget_labels(rows, values, gathered.labels, labelled_per_class, splits, seed)
-            keep_patients_apart(rows)
+                rows, said = forget_labels(rows, gathered.labels, labelled_per_class, splits, seed)
+                notes += said
+            rows = keep_patients_apart(rows)
         finally:  # when too little is left to split, the report says why
-            report = write_report(output / REPORT, gathered, sources, outcomes)
-        if not (rows["reason"] == "").any():
-            raise UserError(_why_nothing(gathered, output / REPORT, spatial_dims))
-        write_settings(output, {**settings, "modality": modality})
+            report = write_report(output / REPORT, rows, inventory, [source.name for source in sources], outcomes)
+        if not rows.used.any():
+            raise UserError(_why_nothing(rows, gathered, output / REPORT, spatial_dims))
+
+        images = [outcomes[unit][place] for unit, place in rows.table.loc[rows.used, ["unit", "outcome"]].to_numpy()]
+        notes += finer_or_coarser(settings, images) if kept else []
+        view = propose_view(settings, modality, images, crop, window)
+        write_settings(output, {**settings, "modality": modality, "view": view.to_dict()})
         _write(output / DATALIST, rows, gathered)
         for path in output.glob("datalist_fold*.json"):  # of a run with more folds
             path.unlink()
-        if folds:
-            fold_of = _fold_of(rows, values, folds, seed)
-            for fold in range(folds):
-                _write(output / f"datalist_fold{fold}.json", _in_fold(rows, fold_of, fold), gathered)
-        summary = summarise(gathered, report, output / DATALIST, output / REPORT, modality, notes)
+        for fold, divided in enumerate(into_folds(rows, folds, seed) if folds else []):
+            _write(output / f"datalist_fold{fold}.json", divided, gathered)
+        summary = Summary(
+            datalist=output / DATALIST,
+            report=output / REPORT,
+            labels=gathered.labels,
+            rows=rows,
+            sizes=np.array([image.shape for image in images]),
+            spacings=np.array([image.spacing for image in images]),
+            set_aside=dict(Counter(filter(None, report["reason"]))),
+            view=view,
+            added=gathered.added,
+            notes=notes,
+        )
         summary.write()
     return summary
 
@@ -178,49 +210,14 @@ def _made(output: Path) -> Path:
     return output
 
 
-def _examine_named(
-    gathered: Gathered,
-    sources: Sequence[Source],
-    settings: StoreSettings,
-    output: Path,
-    salt: str,
-    workers: int | None,
-) -> dict[int, list[Outcome]]:
-    """What became of each input that a sound row names."""
-    rows = gathered.rows
-    wanted = sorted(set(rows.loc[(rows["reason"] == "") & (rows["unit"] >= 0), "unit"]))
-    names = names_of_units(gathered.inventory, sources)
-    units = [gathered.inventory.units[unit] for unit in wanted]
-    listed = {names[unit] for unit in rows.loc[(rows["row"] > 0) & (rows["unit"] >= 0), "unit"]}
-    outcomes = fill_store(units, [names[unit] for unit in wanted], settings, output, salt, workers, listed)
-    return dict(zip(wanted, outcomes, strict=True))
-
-
-def _fill_validation(rows: pd.DataFrame, values: np.ndarray, fractions: Sequence[float] | None, seed: int) -> list[str]:
-    """Where the given splits leave none: takes it out of training if fractions were asked for, and else says how."""
-    splits = set(rows.loc[rows["reason"] == "", "split"])
-    if "validation" in splits or "training" not in splits:
-        return []
-    if fractions is None:
-        return [
-            "Fine-tuning needs a validation split: --fractions 0.7 0.1 0.2 takes one out of training, an eighth of its "
-            "patients; or say validation in the column split."
-        ]
-    if not fractions[1]:
-        return ["Fine-tuning needs a validation split, and --fractions leaves it out."]
-    patients = split_training(rows, values, fractions, seed)
-    return [f"Nobody was put into validation: {patients} patients of training were, as --fractions asks."]
-
-
-def _why_nothing(gathered: Gathered, report: Path, spatial_dims: int) -> str:
-    rows = gathered.rows
+def _why_nothing(rows: Rows, gathered: Gathered, report: Path, spatial_dims: int) -> str:
     counts = rows["reason"].value_counts()
     reasons = ", ".join(f"{count} × {reason}" for reason, count in counts.items()) or "there is none"
     said = [f"No image can be used ({reasons}): see {report} for each."]
     if not gathered.inventory.units:
         said.append(f"None of {len(gathered.inventory.others)} files there is a {KINDS[spatial_dims]}.")
     if NO_IMAGE in counts:
-        row = rows[rows["reason"] == NO_IMAGE].iloc[0]
+        row = rows.table[rows["reason"] == NO_IMAGE].iloc[0]
         said.append(
             f"Row {row['row']} names {row['file']!r}: {row['detail']}{'' if row['detail'][-1] in '.?' else '.'}"
         )
@@ -229,35 +226,15 @@ def _why_nothing(gathered: Gathered, report: Path, spatial_dims: int) -> str:
     return " ".join(said) + f" Check {asked} and --dims (now {spatial_dims})."
 
 
-def _in_fold(rows: pd.DataFrame, fold_of: np.ndarray, fold: int) -> pd.DataFrame:
-    rows = rows.copy()
-    rows.loc[fold_of >= 0, "split"] = np.where(fold_of[fold_of >= 0] == fold, "validation", "training")
-    keep_patients_apart(rows)
-    return rows
-
-
-def _fold_of(rows: pd.DataFrame, values: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of each row of training and validation, -1 for all others."""
-    here = np.flatnonzero((rows["reason"] == "") & rows["split"].isin(["training", "validation"]))
-    fold_of = np.full(len(rows), -1)
-    fold_of[here] = fold_patients(numbered_patients(rows["patient"].iloc[here]), values[here], folds, seed)
-    return fold_of
-
-
-def _write(path: Path, rows: pd.DataFrame, gathered: Gathered) -> None:
+def _write(path: Path, rows: Rows, gathered: Gathered) -> None:
     splits = {}
     for split in SPLITS:
-        here = np.flatnonzero((rows["reason"] == "") & (rows["split"] == split))
-        part = rows.iloc[here]
-        ages = [round(min(age, OLDEST), 2) for age in part["age"]]
-        about = zip(part["study"], ages, part["sex"], part["view"], strict=True)
-        items = [
-            {"image": image, "patient": patient, "source": source, **_known(dict(zip(ABOUT, each, strict=True)))}
-            for image, patient, source, each in zip(part["stored"], part["patient"], part["source"], about, strict=True)
-        ]
-        if split != "unlabeled":
-            labels = gathered.values[here].tolist()
-            items = [{**item, "label": label} for item, label in zip(items, labels, strict=True)]
+        here = rows.in_splits(split)
+        items = []
+        for row, values in zip(rows.table[here].to_dict("records"), rows.values[here].tolist(), strict=True):
+            about = {name: row[name] for name in ABOUT} | {"age": round(min(row["age"], OLDEST), 2)}
+            item = {"image": row["stored"], "patient": row["patient"], "source": row["source"], **_known(about)}
+            items.append(item if split == "unlabeled" else {**item, "label": values})
         splits[split] = items
     write_datalist(path, gathered.labels, splits, gathered.exclusive)
 

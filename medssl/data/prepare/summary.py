@@ -1,13 +1,12 @@
-"""What `prepare` used and set aside: as numbers, as tables for the terminal, and as plots."""
-
-from __future__ import annotations
+"""What `prepare` used and set aside: as numbers, as tables for the terminal, and as pictures."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -16,14 +15,17 @@ from medssl.files import whole_file, write_json
 
 from ..datalist import SPLITS
 from ..partial_labels import label_counts
-from .gather import Gathered
-from .plots import draw_labels, draw_sizes
+from .pictures import draw_labels, draw_sizes
+from .rows import Rows
+
+if TYPE_CHECKING:
+    from medssl.transforms import View
 
 _LABELS, _SIZES = "labels.png", "sizes.png"
 STATES = ("positive", "negative", "unknown")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Summary:
     """The outcome of `prepare`; ``rich.print(summary)`` shows it as tables.
 
@@ -31,14 +33,11 @@ class Summary:
         datalist: the file written.
         report: the CSV with every file and row, its status and reason.
         labels: names of the K labels.
-        images: number of images in each split.
-        patients: number of patients in each split.
-        counts: for each split an int array [K, 3]: positive, negative, unknown.
-        sources: for each source likewise, over all labelled splits.
+        rows: of the images.
         sizes: pixels or voxels along each axis of every image in its file, [images, dims].
         spacings: sides of a voxel in the file in mm, [images, 3], of volumes; else [images, 0].
         set_aside: number of files or rows for each reason.
-        modality: of the images, as DICOM calls it; "" where nobody says.
+        view: what a network may best see of the images.
         added: rule of a table (such as ``blank``) → label → number of values that it made known.
         notes: what else the user should know, such as classes with too few images.
     """
@@ -46,24 +45,55 @@ class Summary:
     datalist: Path
     report: Path
     labels: list[str]
-    images: dict[str, int]
-    patients: dict[str, int]
-    counts: dict[str, np.ndarray]
-    sources: dict[str, np.ndarray]
+    rows: Rows
     sizes: np.ndarray
     spacings: np.ndarray
     set_aside: dict[str, int]
-    modality: str
+    view: "View"
     added: Mapping[str, Mapping[str, int]]
     notes: list[str]
 
+    @property
+    def modality(self) -> str:
+        """Of the images, as DICOM calls it; "" where nobody says."""
+        return self.view.modality
+
+    @property
+    def images(self) -> dict[str, int]:
+        """The number of images in each split."""
+        return {split: int(self.rows.in_splits(split).sum()) for split in SPLITS}
+
+    @property
+    def patients(self) -> dict[str, int]:
+        """The number of patients in each split."""
+        return {split: self.rows["patient"][self.rows.in_splits(split)].nunique() for split in SPLITS}
+
+    @cached_property
+    def counts(self) -> dict[str, np.ndarray]:
+        """For each labelled split an int array [K, 3]: positive, negative, unknown."""
+        return {split: _counts(self.rows.values[self.rows.in_splits(split)]) for split in SPLITS[:3]}
+
+    @cached_property
+    def sources(self) -> dict[str, np.ndarray]:
+        """For each source likewise, over all labelled splits."""
+        labelled = self.rows.in_splits(*SPLITS[:3])
+        of_rows = self.rows["source"]
+        return {
+            str(source): _counts(self.rows.values[labelled & (of_rows == source).to_numpy()])
+            for source in of_rows[labelled].unique()
+        }
+
     def __rich__(self) -> Group:
-        parts: list[Table] = [self._splits()]
+        counted = [(split, self.images[split], self.patients[split]) for split in SPLITS]
+        parts: list[Table] = [_table("Images", ("split", "images", "patients"), counted)]
         if self.labels:
             parts.append(_label_table("Labels: positive / negative / unknown", self.labels, self.counts))
             if len(self.sources) > 1:
                 parts.append(_label_table("The same by source", self.labels, self.sources))
-        parts.append(self._sides())
+        axes = ("rows", "columns") if self.sizes.shape[1] == 2 else ("x", "y", "z")
+        sides = [(axis, *_range(values, ".0f")) for axis, values in zip(axes, self.sizes.T, strict=True)]
+        sides += [(f"{axis}, mm", *_range(values, ".2f")) for axis, values in zip(axes, self.spacings.T, strict=False)]
+        parts.append(_table("Sizes and spacings", ("in the files", "smallest", "median", "largest"), sides))
         if self.set_aside:
             parts.append(_table("Set aside or refused", ("reason", "files or rows"), self.set_aside.items()))
         if self.added:
@@ -75,27 +105,15 @@ class Summary:
             *(lines if missing else ()),
             *self.notes,
             f"Modality: {self.modality or 'not stated'}",
+            f"What a network will see: {_seen(self.view)}",
             f"Datalist: {self.datalist}",
             f"Report on every file: {self.report}",
-            f"Plots beside it: {f'{_LABELS}, ' if self.labels else ''}{_SIZES}",
+            f"Pictures beside it: {f'{_LABELS}, ' if self.labels else ''}{_SIZES}",
         ]
         return Group(*parts, *map(Text, lines))
 
-    def _splits(self) -> Table:
-        return _table(
-            "Images",
-            ("split", "images", "patients"),
-            [(split, self.images[split], self.patients[split]) for split in SPLITS],
-        )
-
-    def _sides(self) -> Table:
-        axes = ("rows", "columns") if self.sizes.shape[1] == 2 else ("x", "y", "z")
-        sides = [(axis, *_range(values, ".0f")) for axis, values in zip(axes, self.sizes.T, strict=True)]
-        sides += [(f"{axis}, mm", *_range(values, ".2f")) for axis, values in zip(axes, self.spacings.T, strict=False)]
-        return _table("Sizes and spacings", ("in the files", "smallest", "median", "largest"), sides)
-
     def write(self) -> None:
-        """Write the numbers as ``summary.json`` and the plots beside the datalist."""
+        """Write the numbers as ``summary.json`` and the pictures beside the datalist."""
         write_json(
             self.datalist.with_name("summary.json"),
             {
@@ -105,6 +123,7 @@ class Summary:
                 "sources": {source: _by_label(self.labels, counts) for source, counts in self.sources.items()},
                 "set_aside": self.set_aside,
                 "modality": self.modality,
+                "view": self.view.to_dict(),
                 "added": self.added,
                 "notes": self.notes,
             },
@@ -117,42 +136,13 @@ class Summary:
                 draw_labels(self.labels, groups).savefig(temporary, dpi=120)
 
 
-def summarise(
-    gathered: Gathered, report: pd.DataFrame, datalist: Path, path: Path, modality: str, notes: list[str]
-) -> Summary:
-    """Count what `prepare` has done.
-
-    Args:
-        gathered: rows with ``patient``, ``split`` and ``reason``.
-        report: the table of ``report.csv``.
-        datalist: the file written.
-        path: of the report.
-        modality: of the images.
-        notes: sentences the user should read.
-    """
-    rows = gathered.rows
-    used = rows["reason"] == ""
-    here = {split: (used & (rows["split"] == split)).to_numpy() for split in SPLITS}
-    labelled = used & (rows["split"] != "unlabeled")
-    outcomes = list(rows.loc[used, "outcome"])
-    return Summary(
-        datalist=datalist,
-        report=path,
-        labels=gathered.labels,
-        images={split: int(here[split].sum()) for split in SPLITS},
-        patients={split: rows.loc[here[split], "patient"].nunique() for split in SPLITS},
-        counts={split: _counts(gathered.values[here[split]]) for split in SPLITS[:3]},
-        sources={
-            str(source): _counts(gathered.values[(labelled & (rows["source"] == source)).to_numpy()])
-            for source in rows.loc[labelled, "source"].unique()
-        },
-        sizes=np.array([outcome.shape for outcome in outcomes]),
-        spacings=np.array([outcome.spacing for outcome in outcomes]),
-        set_aside={str(k): int(n) for k, n in report.loc[report["reason"] != "", "reason"].value_counts().items()},
-        modality=modality,
-        added=gathered.added,
-        notes=notes,
-    )
+def _seen(view: "View") -> str:
+    sides = " × ".join(map(str, view.image_size))
+    if view.spacing is None:
+        return f"{sides} pixels, {view.intensity} (--size makes others)"
+    spacing = " × ".join("own" if side < 0 else f"{side:g}" for side in view.spacing)
+    window = "window of {:g} to {:g} HU".format(*view.window) if view.window else view.intensity
+    return f"{sides} voxels of {spacing} mm, {window} (--crop, --spacing and --window make others)"
 
 
 def _counts(values: np.ndarray) -> np.ndarray:
