@@ -24,10 +24,13 @@ from medssl.data import write_datalist
 from medssl.evaluation import Predictions, figures, read_predictions
 from medssl.files import write_json, write_text
 from medssl.networks import ARCHITECTURES, build_backbone, build_classifier, load_backbone, save_backbone
+from medssl.phantoms import write_phantoms
+from medssl.readers import examine_folder
 from medssl.release import Exported, export_run
 from medssl.release.checks.bundle import own_scripts, quiet
 from medssl.release.travelling import travelling_modules
 from medssl.studies import BundleRun
+from medssl.transforms import View
 
 LABELS = ["Effusion | left", "Mass #2"]
 SECRETS = ("anna", "miller", "5e0c17af")
@@ -243,6 +246,19 @@ def test_exclusive_classes_sum_to_one_as_in_the_run(tmp_path: Path) -> None:
     assert exported.names == own.names == ["None", "One", "Both"]
     assert exported.scores == pytest.approx(own.scores, abs=1e-5)
     assert exported.scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("grey_values", [{"modality": "MR"}, {"modality": "CT", "window": [-50.0, 150.0]}])
+def test_an_exported_network_sees_a_volume_as_the_run_did(grey_values: dict[str, Any], tmp_path: Path) -> None:
+    seen = {"spatial_dims": 3, "image_size": [24, 40, 32], "spacing": [2.0, -1.0, 1.5], **grey_values}
+    run, images = finished_run(tmp_path / "run", **seen), tmp_path / "images"
+    bundle = export_run(run, tmp_path / "bundle", archive=False).folder
+    write_phantoms(images, "head", 1, size=(40, 32, 20), progress=False)
+    own = View.from_dict(seen).files()(next(iter(examine_folder(images, spatial_dims=3).items())))
+    with own_scripts(bundle), quiet():
+        exported = parsed(bundle, dataset_dir=str(images)).get_parsed_content("dataset")[0]
+    torch.testing.assert_close(exported["image"], own["image"])
+    assert (exported["reason"], own["reason"]) == ("", "")
 
 
 def run_inference(bundle: Path, **values: Any) -> ConfigWorkflow:
