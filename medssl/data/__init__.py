@@ -3,7 +3,7 @@
 from medssl.readers.modalities import are_of_one_kind, image_word
 
 from .datalist import Datalist, write_datalist
-from .npz import unpack_npz, unpack_source
+from .npz import unpack_source
 from .partial_labels import is_auroc_defined, label_counts, simulate_partial_labels
 from .sources import Source, merge_sources, name_sources, read_sources, read_tables
 from .splits import fold_patients, split_patients
@@ -25,7 +25,6 @@ __all__ = [
     "read_tables",
     "simulate_partial_labels",
     "split_patients",
-    "unpack_npz",
     "unpack_source",
     "write_datalist",
 ]

@@ -43,9 +43,6 @@ MEDMNIST: dict[str, tuple[str, list[str]]] = {
     "adrenalmnist3d": ("CT", [NONE, "hyperplasia"]),
     "fracturemnist3d": ("CT", [f"{kind} rib fracture" for kind in ("buckle", "nondisplaced", "displaced")]),
     "vesselmnist3d": ("MR", [NONE, "aneurysm"]),
-    **{
-        name: (modality, []) for name, modality in {"octmnist": "OPT", "retinamnist": "OP", "dermamnist": "DMS"}.items()
-    },
     "octmnist": ("OPT", []),
     "retinamnist": ("OP", []),
     "dermamnist": ("DMS", []),
@@ -66,14 +63,14 @@ class _Content(NamedTuple):
     modality: str
 
 
-def unpack_npz(path: str | Path, output: str | Path, spacing: float | tuple[float, float, float] = 2.0) -> Source:
-    """Write `output/images` (PNG in 2D, NIfTI in 3D) and `output/labels.csv`.
+def unpack_source(source: Source, output: str | Path, spacing: float | tuple[float, float, float] = 2.0) -> Source:
+    """Write a source's npz as `output/images` (PNG in 2D, NIfTI in 3D) and `output/labels.csv`.
 
     The images are read one at a time, and those that are written already are kept: called again with the same file it
     writes nothing, and killed it goes on where it was.
 
     Args:
-        path: an npz of one of two forms. MedMNIST's has `train_images` [N, H, W], [N, H, W, 3] or [N, D, H, W],
+        source: its `npz` has one of two forms. MedMNIST's has `train_images` [N, H, W], [N, H, W, 3] or [N, D, H, W],
             `train_labels` [N, K], and the same of val and test; each image is a patient of its own. By the file's name
             (without a size such as _64) the labels of its sets are known; others are "class 0" and so on. The plain one
             has `images` [N, X, Y, Z] (HU, axes towards right, front, head), `labels` [N, K] of 1, 0, NaN,
@@ -82,54 +79,46 @@ def unpack_npz(path: str | Path, output: str | Path, spacing: float | tuple[floa
         spacing: side of a voxel in mm, or the three sides.
 
     Returns:
-        Images and CSV, and how to read it: `classes` is set where each image has exactly one of several, `modality` for
-        MedMNIST's sets by their name, and to CT for the plain form.
+        The source with images and CSV instead, and, where it does not say these itself, `classes` where each image has
+        exactly one of several, and `modality`: MedMNIST's by the set's name, CT for the plain form. A source without an
+        npz as it is.
 
     Raises:
         MissingFileError: there is no such npz.
         UserError: it is no npz, lacks an array, or its arrays do not fit together; the message names which. Or the
             folder holds images that are not from an npz.
     """
-    path, output = Path(path), Path(output)
+    if source.npz is None:
+        return source
+    path, images, table, state_file = source.npz, *(Path(output) / name for name in (IMAGES, CSV, STATE))
     if not path.is_file():
         raise MissingFileError(f"There is no file {path}: check its path.")
     sides = np.broadcast_to(np.asarray(spacing, dtype=float), 3).tolist()
     stat = path.stat()
     file = {"name": path.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "spacing": sides}
-    state_file = output / STATE
     state: dict[str, Any] = json.loads(state_file.read_text(encoding="utf-8")) if state_file.is_file() else {}
-    if state.get("file") != file or "modality" not in state or not (output / CSV).is_file():
+    if state.get("file") != file or "modality" not in state or not table.is_file():
         content = _read(path)
-        _clear(output, keep=state.get("file") == file)
+        before = list(images.iterdir()) if images.is_dir() else []
+        if before and not state_file.is_file():
+            raise UserError(f"{images} holds files already, and not from an npz: choose an empty folder.")
+        for image in before if state.get("file") != file else []:  # what another npz left behind
+            image.unlink()
         write_json(state_file, {"file": file})
-        _write_images(path, content, output / IMAGES, sides)
-        write_text(output / CSV, content.rows.to_csv(index=False))
+        _write_images(path, content, images, sides)
+        write_text(table, content.rows.to_csv(index=False))
         state = {"file": file, "classes": content.classes, "modality": content.modality}
         write_json(state_file, state)
-    labels = {name: name for name in state["classes"]}
-    classes = CLASS if labels else ""
-    return Source(
-        output / IMAGES, output / CSV, name=path.stem, labels=labels, classes=classes, modality=state["modality"]
+    return replace(
+        source,
+        images=images,
+        csv=table,
+        npz=None,
+        name=source.name or path.stem,
+        labels=source.labels or {name: name for name in state["classes"]},
+        classes=source.classes or (CLASS if state["classes"] else ""),
+        modality=source.modality or state["modality"],
     )
-
-
-def unpack_source(source: Source, output: str | Path, spacing: float | tuple[float, float, float] = 2.0) -> Source:
-    """A source's npz unpacked into `output`, see `unpack_npz`; what the source says itself stays as it is."""
-    if source.npz is None:
-        return source
-    unpacked = unpack_npz(source.npz, output, spacing)
-    defaults = {name: getattr(source, name) or getattr(unpacked, name) for name in ("name", "labels", "classes")}
-    modality = source.modality or unpacked.modality
-    return replace(source, images=unpacked.images, csv=unpacked.csv, npz=None, modality=modality, **defaults)
-
-
-def _clear(output: Path, keep: bool) -> None:
-    """Remove what another npz left behind."""
-    images = list((output / IMAGES).iterdir()) if (output / IMAGES).is_dir() else []
-    if images and not (output / STATE).is_file():
-        raise UserError(f"{output / IMAGES} holds files already, and not from an npz: choose an empty folder.")
-    for image in [] if keep else images:
-        image.unlink()
 
 
 def _write_images(path: Path, content: _Content, folder: Path, sides: list[float]) -> None:
@@ -181,7 +170,8 @@ def _read(path: Path) -> _Content:
             for name in images:
                 with archive.open(f"{name}.npy") as member:
                     headers[name] = _header(member)
-            labels = {name: arrays[name] for name in (*needed, "split") if name in there and name not in images}
+            optional = () if splits else ("split",)
+            labels = {name: arrays[name] for name in (*needed, *optional) if name in there and name not in images}
     except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} cannot be unpacked ({error}): it must be one of MedMNIST's with train_images, train_labels and so "

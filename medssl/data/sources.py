@@ -48,7 +48,7 @@ class Source:
     Attributes:
         images: folder of its images; None only with ``npz``.
         csv: its table, see `medssl.data.tables`; None for images without labels.
-        npz: instead of both, one file of images and labels, see `medssl.data.unpack_npz`.
+        npz: instead of both, one file of images and labels, see `medssl.data.unpack_source`.
         name: unique among the sources; "" until `name_sources` gives it one.
         site: whose patient numbers they are: sources of one site share patients. By default the name; `prepare` gives
             tables of one folder one site.

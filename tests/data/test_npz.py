@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medssl.data import Source, read_tables, unpack_npz, unpack_source
+from medssl.data import Source, read_tables, unpack_source
 from medssl.data.npz import MEDMNIST
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -42,6 +42,10 @@ def medmnist(shape: tuple[int, ...], classes: int, columns: int = 1) -> dict[str
 def save(path: Path, stored: dict[str, np.ndarray]) -> Path:
     np.savez_compressed(path, **stored)
     return path
+
+
+def unpack_npz(path: Path, output: Path, spacing: float | tuple[float, float, float] = 2.0) -> Source:
+    return unpack_source(Source(npz=path), output, spacing)
 
 
 def read_image(path: Path) -> np.ndarray:
