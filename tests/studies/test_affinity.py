@@ -48,11 +48,9 @@ class Runs(NamedTuple):
         return PretrainingRun(Run.read(self.folder / task))
 
 
-def run_bundle(datalist: Path, output: Path, *parts: str, **values: Any) -> None:
-    bundle, *mix_ins = parts
-    options = {"datalist": datalist, "output_dir": output, "workers": 0, "learning_rate": 0.001, "batch_size": 20}
-    mix_ins = [*mix_ins, "backbones/resnet10_quarter"]
-    BundleRun(bundle, values.pop("configs", ("train",)), mix_ins, {**options, **values}).run()
+def bundle_run(bundle: str, data: Path, output: Path, **values: Any) -> BundleRun:
+    numbers = {"architecture": "resnet10_quarter", "learning_rate": 0.001, "batch_size": 20, "workers": 0}
+    return BundleRun(bundle, {"data": data, "output_dir": output, **numbers, **values})
 
 
 def copy_finetuning(run: Path, name: str, pretrained: Path, auroc: float) -> None:
@@ -76,14 +74,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     prepare(sources, folder / "data", size=(32, 32), fractions=(0.5, 0.25, 0.25), labels=["Effusion", "Mass"])
     datalist = folder / "data" / "datalist.json"
     for task, epochs in (("rotation", 2), ("rvrm", 1), ("src", 1)):
-        run_bundle(
-            datalist, folder / task, "cxr_pretrain", f"pretext/{task}", epochs=epochs, keep_every=1, probe_every=0
-        )
+        values = {"tasks": task, "epochs": epochs, "keep_every": 1, "probe_every": 0}
+        bundle_run("pretrain", folder / "data", folder / task, **values).run()
     last = folder / "last"
-    for configs in (("train",), ("train", "evaluate")):
-        more = {"resamples": 0} if "evaluate" in configs else {}
-        pretrained = folder / "rotation"  # its backbone.pt
-        run_bundle(datalist, last, "cxr_finetune", configs=configs, epochs=1, pretrained=pretrained, **more)
+    finetuning = bundle_run("finetune", folder / "data", last, epochs=1, pretrained=folder / "rotation")
+    finetuning.run()
+    finetuning.evaluation(resamples=0).run()
     copy_finetuning(last, "random", folder / "src" / "backbones" / "epoch_0000.pt", 0.5)
     copy_finetuning(last, "first", folder / "rotation" / "backbones" / "epoch_0001.pt", 0.75)
     given = [folder / name for name in ("rotation", "rvrm", "src", "last", "random", "first")]
@@ -158,8 +154,8 @@ def test_what_is_missing_is_named_once_and_its_command_takes_the_kept_weights(ru
     assert [(run.name, epoch) for run, epoch in missing] == [("rotation", 0), ("rvrm", 0), ("rvrm", 1), ("src", 1)]
     command = finetune_command(*missing[2], runs.datalist)
     assert f"--pretrained {runs.folder / 'rvrm' / 'backbones' / 'epoch_0001.pt'}" in command
-    assert "cxr_finetune" in command
-    assert "backbones/resnet10_quarter.yaml" in command
+    assert "bundles/finetune/configs/train.yaml" in command
+    assert "--architecture resnet10_quarter" in command
 
 
 def test_mistakes_are_answered_in_one_sentence_before_anything_is_measured(

@@ -19,13 +19,14 @@ from medssl.data.prepare import prepare
 from medssl.losses import linear_cka
 from medssl.networks import load_backbone
 from medssl.phantoms import write_phantoms
-from medssl.studies import bundle_folder, mix_in
+from medssl.pretext import TASKS
+from medssl.studies import bundle_folder
+from medssl.studies.bundle_runs import config_file
 from medssl.studies.greedy_search import Row
 from medssl.studies.mt_assl import MTASSL
 from medssl.studies.search_table import draw_table
 from medssl.studies.study_file import read_study
-from medssl.studies.task_pool import pool_tasks
-from medssl.training import RunCheckpoint
+from medssl.training import RunCheckpoint, read_recipe
 from medssl.transforms import LoadStored
 
 SHARED = {
@@ -36,8 +37,7 @@ SHARED = {
     "optimizer#_target_": "torch.optim.SGD",  # Adam's checkpoints are three times as large
 }
 STUDY = {
-    "bundle": "cxr",
-    "datalist": "data/datalist.json",
+    "data": "data",
     "output": "study",
     "candidates": ["rotation", "src"],
     "shared": SHARED,
@@ -90,10 +90,10 @@ def test_an_interrupted_search_ends_like_an_undisturbed_one(
     screen = capsys.readouterr().out
     whole = study.run(lambda what, run: pytest.fail("repeats what has ended"))
     # The same without a test split, so that only the evaluation at the end is missing.
-    splits = {split: Datalist.read(study.datalist).items(split) for split in ("training", "validation", "unlabeled")}
-    datalist = study.datalist.with_name("without_test.json")
-    write_datalist(datalist, Datalist.read(study.datalist).labels, splits)
-    parts = replace(study, output=folder / "parts", datalist=datalist)
+    datalist = Datalist.read(study.data)
+    splits = {split: datalist.items(split) for split in ("training", "validation", "unlabeled")}
+    write_datalist(study.data / "without_test.json", datalist.labels, splits)
+    parts = replace(study, output=folder / "parts", data=study.data / "without_test.json")
     # Of nine epochs: the first of the first training, the only one of a fine-tuning, the last of the pool's training.
     stop = StopAt({1: "before", 4: "after", 9: "before"})
     monkeypatch.setattr(RunCheckpoint, "save", lambda *arguments: stop(*arguments))
@@ -135,14 +135,14 @@ def test_the_table_holds_what_the_runs_and_the_networks_say(folder: Path) -> Non
     assert last["over_maximum"] == pytest.approx(last["score"] - last["maximum"], abs=2e-6)
     assert last["A1"] == singles["A1"][singles["score"].idxmax()] == choice.pool[0]
 
-    images = torch.stack([LoadStored()(item["image"]) for item in Datalist.read(study.datalist).items("pretrain")])
+    images = torch.stack([LoadStored()(item["image"]) for item in Datalist.read(study.data).items("pretrain")])
     images = (images - images.mean((1, 2, 3), keepdim=True)) / images.std((1, 2, 3), keepdim=True, unbiased=False)
     networks = [load_backbone(study.output / "pretrain" / name / "backbone.pt").eval() for name in ("rotation", "src")]
     with torch.no_grad():
         features = [network.pool(network(images)).double() for network in networks]
     assert last["similarity"] == pytest.approx(linear_cka(*features).item(), abs=1e-4)
     assert (study.output / "table.png").read_bytes().startswith(b"\x89PNG")
-    metrics = json.loads((study.finetuning(choice.pool).options["output_dir"] / "metrics.json").read_text())
+    metrics = json.loads((study.finetuning(choice.pool).folder / "metrics.json").read_text())
     assert choice.test[" + ".join(choice.pool)] == [metrics["mAUROC"], *(metrics["mAUROC_interval"] or [None, None])]
 
 
@@ -153,13 +153,12 @@ def test_a_folder_is_of_one_study(folder: Path, tmp_path: Path) -> None:
     study = replace(study_in(folder), output=tmp_path)
     with pytest.raises(InterruptedError):
         study.run(nothing_runs)
-    (tmp_path / "mine.yaml").write_text(mix_in("pretext/jigsaw").read_text())
     with pytest.raises(InterruptedError):  # candidates may join
-        replace(study, candidates={**study.candidates, "mine": tmp_path / "mine.yaml"}).run(nothing_runs)
+        replace(study, candidates={**study.candidates, "simclr": {}}).run(nothing_runs)
     with pytest.raises(ValueError, match="holds a study with another pretrain"):
         replace(study, pretrain={**study.pretrain, "epochs": 3}).run(nothing_runs)
     with pytest.raises(ValueError, match="holds a study with other values of its candidates"):
-        replace(study, candidates={"rotation": "pretext/mim", "src": "pretext/src"}).run(nothing_runs)
+        replace(study, candidates={"rotation": {}, "src": {"pool_seed": 1}}).run(nothing_runs)
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
@@ -169,15 +168,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"candidates": ["rotation", "mim"], "shared": {"image_size": [48, 48]}},
         "mim: The transposed decoder",
     ),
-    "an unknown task": ({"candidates": ["src", "rotatoin"]}, "There is no mix-in .*rotatoin.yaml"),
+    "an unknown task": ({"candidates": ["src", "rotatoin"]}, "no pretext task 'rotatoin'.*rotation"),
+    "an unknown value": ({"candidates": ["src", {"rvrm": {"disguises": 1}}]}, "rvrm has no value 'disguises'"),
+    "a mix-in of the first edition": ({"candidates": ["src", "mine.yaml"]}, "mine.yaml is a mix-in of the first"),
+    "another form of candidates": ({"candidates": {"src": {}}}, "candidates must be a list"),
     "one candidate": ({"candidates": ["src"]}, "at least two candidates"),
     "a task twice": ({"candidates": ["src", "src"]}, "two candidates have the same name"),
-    "a task in two mix-ins": ({"candidates": ["rotation", "rotation_rvrm"]}, "both have a task 'rotation'"),
     "a mistyped key": ({"finetuning": {}}, "no key 'finetuning'.*Did you mean 'finetune'"),
     "another kind of value": ({"seed": "one"}, "seed must be a whole number, not 'one'"),
-    "no datalist": ({"datalist": None}, "names no datalist: add it, or give --datalist"),
-    "a datalist that is not there": ({"datalist": "nowhere.json"}, "There is no datalist .*nowhere.json"),
-    "an unknown bundle": ({"bundle": "mri"}, "bundle must be cxr or ct, got 'mri'"),
+    "no data": ({"data": None}, "names no data: add it, or give --data"),
+    "a datalist that is not there": ({"data": "nowhere.json"}, "There is no datalist .*nowhere.json"),
     "no process": ({"parallel": 0}, "parallel and processes must be at least 1"),
 }
 
@@ -187,48 +187,47 @@ def test_a_mistake_is_found_before_anything_is_trained(mistake: str, folder: Pat
     changes, message = MISTAKES[mistake]
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         study_in(folder, **{"output": mistake, **changes}).run(lambda what, run: pytest.fail(what))
+    assert not (folder / mistake).exists()  # the study, once put right, can take this folder
 
 
 def test_a_validation_split_without_both_outcomes_is_refused(folder: Path, tmp_path: Path) -> None:
-    datalist = folder / "data" / "datalist.json"
-    splits = {split: Datalist.read(datalist).items(split) for split in ("training", "validation")}
+    datalist = Datalist.read(folder / "data")
+    splits = {split: datalist.items(split) for split in ("training", "validation")}
     for item in splits["validation"]:
         item["label"] = [None, 1]
-    write_datalist(tmp_path / "datalist.json", Datalist.read(datalist).labels, splits)
-    study = replace(study_in(folder), datalist=tmp_path / "datalist.json", output=tmp_path)
+    write_datalist(tmp_path / "datalist.json", datalist.labels, splits)
+    study = replace(study_in(folder), data=tmp_path / "datalist.json", output=tmp_path)
     with pytest.raises(ValueError, match="no label has both a positive and a negative image in the validation split"):
         study.run(lambda what, run: pytest.fail(what))
 
 
-def test_pooled_mix_ins_hold_every_task_and_one_is_drawn(tmp_path: Path) -> None:
-    pool = pool_tasks([mix_in("pretext/rotation"), mix_in("pretext/rvrm")])
-    assert pool["schedule"] == "alternate"
-    assert pool["copies"] == 3
-    assert list(pool["tasks"]) == ["rotation", "rvrm"]
-    for name, task in pool["tasks"].items():
-        assert task == yaml.safe_load(mix_in(f"pretext/{name}").read_text())["tasks"][name]
-    (tmp_path / "small.yaml").write_text("tasks: {a: {}}\nimage_size: [8, 8]\n")
-    (tmp_path / "large.yaml").write_text("tasks: {b: {}}\nimage_size: [9, 9]\n")
-    with pytest.raises(ValueError, match=r"large.yaml cannot be pooled: it sets image_size to \[9, 9\]"):
-        pool_tasks([tmp_path / "small.yaml", tmp_path / "large.yaml"])
+def test_a_pool_holds_every_task_with_its_values_and_one_is_drawn(folder: Path) -> None:
+    study = study_in(folder, candidates=["rotation", {"rvrm": {"disguise": 1.0}}, {"src": {}}])
+    run = study.pretraining(("rotation", "rvrm"))
+    assert run.options["tasks"] == {"rotation": {}, "rvrm": {"disguise": 1.0}}
+    assert run.options["schedule"] == "alternate"
+    assert "--tasks rotation,src --schedule alternate" in study.pretraining(("rotation", "src")).command()
+    assert "schedule" not in study.pretraining(("src",)).options
+
+
+def test_a_study_of_the_first_edition_is_read(folder: Path) -> None:
+    first = study_in(folder, data=None, bundle="cxr", datalist="data/datalist.json")
+    assert first == replace(study_in(folder), data=folder / "data" / "datalist.json")
 
 
 def test_several_processes_are_started_by_torchrun(folder: Path) -> None:
-    study = replace(study_in(folder), processes=2)
-    run = study.pretraining(("rotation", "src"))
-    command = run.command()
-    assert command.startswith("torchrun --standalone --nproc_per_node 2 -m monai.bundle run --bundle_root ")
-    assert run.config_files[:2] == [
-        bundle_folder("cxr_pretrain") / "configs" / f"{name}.yaml" for name in ("train", "multi_gpu_train")
-    ]
-    assert run.config_files[2] == study.output / "pools" / "rotation+src.yaml"
+    run = replace(study_in(folder), processes=2).pretraining(("rotation", "src"))
+    assert run.command().startswith("torchrun --standalone --nproc_per_node 2 -m monai.bundle run --config_file ")
+    configs = bundle_folder("pretrain") / "configs"
+    assert run.config_files == [configs / "train.yaml", configs / "multi_gpu_train.yaml"]
     assert run.words()[0] == "torch.distributed.run"
 
 
 @pytest.mark.parametrize("name", ["mt_assl_cxr", "mt_assl_ct"])
 def test_the_studies_that_come_with_the_package_can_be_read(name: str, tmp_path: Path) -> None:
-    study = read_study(mix_in(f"studies/{name}"), datalist=tmp_path / "datalist.json", output=tmp_path)
-    assert pool_tasks([mix_in(tasks) for tasks in study.candidates.values()])["tasks"].keys() == study.candidates.keys()
+    study = read_study(config_file(f"studies/{name}"), data=tmp_path / "data", output=tmp_path)
+    assert set(study.candidates) <= set(TASKS)
+    assert read_recipe(study.pretrain["recipe"], "pretrain", 3 if "ct" in name else 2)["architecture"] == "resnet18"
 
 
 def test_a_row_without_a_number_can_be_drawn(tmp_path: Path) -> None:
