@@ -19,7 +19,7 @@ def check_onnx() -> None:
     """Raise `UserError` when what ONNX needs is not installed."""
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise UserError(f"ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}, or export without.")
+        raise UserError(f"ONNX needs {' and '.join(missing)}: pip install 'medssl[onnx]', or export without.")
 
 
 def write_torchscript(bundle: Path) -> None:

@@ -34,7 +34,7 @@ def mlflow_log(
         UserError: when MLflow is not installed.
     """
     if find_spec("mlflow") is None:
-        raise UserError("MLflow is not installed: `pip install mlflow`, or leave configs/tracking/mlflow.yaml out.")
+        raise UserError("MLflow is missing: `pip install 'medssl[mlflow]'`, or leave configs/tracking/mlflow.yaml out.")
     folder = Path(output_dir).resolve()
     name_file = folder / RUN_NAME
     goes_on = resume and name_file.is_file()

@@ -36,7 +36,7 @@ def test_without_mlflow_a_sentence_says_so(tmp_path: Path) -> None:
     error: BaseException | None = caught.value
     while error is not None and not isinstance(error, ValueError):
         error = error.__cause__
-    assert "pip install mlflow" in str(error)
+    assert "medssl[mlflow]" in str(error)
     assert list(tmp_path.iterdir()) == []
 
 
