@@ -23,7 +23,7 @@ from bad_inputs import Said, grey, save_radiograph, save_series, write_bad_radio
 from filelock import FileLock
 from PIL import Image
 
-from medssl.__main__ import main
+from medssl.cli import main
 from medssl.data import Datalist, Source, read_sources
 from medssl.data.prepare import Summary, prepare
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medssl.__main__ import main
+from medssl.cli import main
 from medssl.pretext import TASKS
 from medssl.studies import gallery
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 from ignite.engine import Engine
 
-from medssl.__main__ import main
+from medssl.cli import main
 from medssl.data import Datalist, Source, write_datalist
 from medssl.data.prepare import prepare
 from medssl.losses import linear_cka
