@@ -145,8 +145,8 @@ def kill_in_checkpointing(process: ForkServerProcess, folder: Path, epoch: int, 
 
 def _half_written(folder: Path) -> bool:
     checkpoints = folder / "checkpoints"
-    # new.pt is whole, and about to become last.pt.
-    return any(name.endswith("new.pt") for name in (os.listdir(checkpoints) if checkpoints.exists() else []))
+    # Its temporary file is there, see medssl.files.whole_file.
+    return any(name.endswith(".last.pt") for name in (os.listdir(checkpoints) if checkpoints.exists() else []))
 
 
 def kill_and_resume(pretraining: Pretraining, kills: int, seed: int = 0) -> Iterator[dict[str, Any]]:

@@ -98,9 +98,9 @@ class ValidationKeeper:
         self.best, self.waited = float(state["best"]), int(state["waited"])
 
     def _keep(self, engine: Engine) -> None:
-        wrapped = isinstance(self.network, nn.parallel.DistributedDataParallel)
-        network = self.network.module if wrapped else self.network
-        write_tensors(network.state_dict(), self.output_dir / runs.MODEL)
+        network = self.network
+        inner: nn.Module = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+        write_tensors(inner.state_dict(), self.output_dir / runs.MODEL)
         if idist.get_rank() == 0:
             with writing(self.output_dir / runs.MODEL_DESCRIPTION) as path:
                 write_json(path, self.description)

@@ -65,7 +65,7 @@ DISTURBANCES: dict[str, tuple[Disturb, int, str]] = {
     "Ctrl-C": (interrupt, 130, "medssl: Stopped. The last checkpoint"),
     "SIGTERM": (terminate, 130, "medssl: Stopped. The last checkpoint"),
     "a vanished image": (take_an_image_away, 1, "medssl: There is no prepared image"),
-    "a full disk": (fill_the_disk, 1, "new.pt could not be written"),
+    "a full disk": (fill_the_disk, 1, "last.pt could not be written"),
 }
 
 

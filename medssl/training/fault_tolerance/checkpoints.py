@@ -77,7 +77,7 @@ class RunCheckpoint:
         epoch = engine.state.epoch
         if epoch % self.interval and epoch != engine.state.max_epochs and not engine.should_terminate:
             return
-        content = {name: state.state_dict() for name, state in (self.states | _unnamed(engine)).items()}
+        content = {name: state.state_dict() for name, state in self._all_states(engine).items()}
         content |= {"epoch": epoch, "iteration": engine.state.iteration}
         write_tensors(content, self.path, before=self.previous)
         cast(Any, engine.state).checkpoint_epoch = epoch
@@ -132,11 +132,9 @@ class RunCheckpoint:
 
     def _go_on_from(self, path: Path, content: Mapping[str, Any], engine: Engine) -> int:
         try:
-            for name, state in self.states.items():
-                _load(state, content[name])
-            for name, state in _unnamed(engine).items():
-                if content.get(name):
-                    state.load_state_dict(content[name])
+            for name, state in self._all_states(engine).items():
+                if name in self.states or content.get(name):  # it may have been written without the unnamed ones
+                    _load(state, content[name])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
@@ -151,6 +149,11 @@ class RunCheckpoint:
             logger.info("Going on after epoch %d of %s.", epoch, path)
         return epoch
 
+    def _all_states(self, engine: Engine) -> dict[str, Any]:
+        scaler, inferer = getattr(engine, "scaler", None), getattr(engine, "inferer", None)
+        unnamed = {"amp_scaler": scaler, "precision": inferer if isinstance(inferer, MixedPrecision) else None}
+        return {**self.states, **{name: state for name, state in unnamed.items() if state is not None}}
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What `RunCheckpoint` wrote.
@@ -163,27 +166,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         # 140 MB of ResNet-18 and Adam).
         with zipfile.ZipFile(path) as archive:
             wrong = archive.testzip()
-        content = None if wrong else torch.load(path, map_location="cpu", weights_only=True)
+        content = {} if wrong else torch.load(path, map_location="cpu", weights_only=True)
+        wrong = wrong or ("" if "epoch" in content else "no checkpoint of a run")
     except Exception as error:
         # Not torch's own words: they run over many lines and advise to load the file unsafely.
         raise UserError(f"{path} cannot be read ({type(error).__name__}): it is damaged.") from error
     if wrong:
         raise UserError(f"{path} is damaged ({wrong}).")
-    if not isinstance(content, dict) or "epoch" not in content:
-        raise UserError(f"{path} is no checkpoint of a run.")
-    return content
-
-
-def _unnamed(engine: Engine) -> dict[str, Any]:
-    # A checkpoint may have been written without them.
-    scaler, inferer = getattr(engine, "scaler", None), getattr(engine, "inferer", None)
-    found = {"amp_scaler": scaler, "precision": inferer if isinstance(inferer, MixedPrecision) else None}
-    return {name: state for name, state in found.items() if state is not None}
+    return dict(content)
 
 
 def _load(state: Any, saved: Any) -> None:
-    groups = getattr(state, "param_groups", [])
-    rates = [group["lr"] for group in groups if "lr" in group]
+    rates = [group.get("lr") for group in getattr(state, "param_groups", [])]
     state.load_state_dict(saved)
     for group, rate in zip(getattr(state, "param_groups", []), rates, strict=True):
         if "initial_lr" not in group:  # which a scheduler puts there

@@ -46,20 +46,11 @@ def effective_rank(features: Tensor) -> Tensor:
     return torch.special.entr(shares).sum().exp()
 
 
-class PretextMetrics:
-    """Put each task's mean loss and metrics of the epoch into ``engine.state.metrics``, named ``task/metric``.
+class _EpochMeans:
+    """Put means over the epoch, and over the processes of a distributed run, into ``engine.state.metrics``."""
 
-    Of several tasks the mean ``share`` too: of the total loss, or of the steps (see ``PretextModelOutput``).
-    ``feature_spread`` and ``effective_rank`` of the last batch stand beside them: does the backbone tell images apart?
-
-    Args:
-        backbone: the backbone in training.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        self.backbone = backbone
+    def __init__(self) -> None:
         self._values: dict[str, list[Tensor]] = defaultdict(list)
-        self._published: set[str] = set()
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, before the handlers that read the metrics."""
@@ -73,62 +64,70 @@ class PretextMetrics:
 
     def collect(self, engine: Engine) -> None:
         """Keep the values of a step; they stay on their device, so that no step waits for another."""
+        self._values["loss"].append(step_output(engine)[CommonKeys.LOSS].detach())
+
+    def publish(self, engine: Engine) -> None:
+        """Average what was collected."""
+        means = {name: torch.stack(values).mean() for name, values in self._values.items()}
+        engine.state.metrics.update(mean_over_processes(means))
+
+
+class PretextMetrics(_EpochMeans):
+    """Put each task's mean loss and metrics of the epoch into ``engine.state.metrics``, named ``task/metric``.
+
+    Of several tasks the mean ``share`` too: of the total loss, or of the steps (see ``PretextModelOutput``).
+    ``feature_spread`` and ``effective_rank`` of the last batch stand beside them: does the backbone tell images apart?
+
+    Args:
+        backbone: the backbone in training.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self._published: set[str] = set()
+
+    def collect(self, engine: Engine) -> None:
+        """Keep the values of a step."""
+        super().collect(engine)
         output: PretextModelOutput = step_output(engine)[CommonKeys.PRED]
-        self._values["loss"].append(output.loss.detach())
         for name, task in output.tasks.items():
-            self._values[f"{name}/loss"].append(task.loss.detach())
-            for metric, value in task.metrics.items():
-                self._values[f"{name}/{metric}"].append(value)
+            for metric, value in {"loss": task.loss, **task.metrics}.items():
+                self._values[f"{name}/{metric}"].append(value.detach())
         if len(output.shares) > 1:
             for name, share in output.shares.items():
                 self._values[f"{name}/share"].append(share)
 
     def publish(self, engine: Engine) -> None:
-        """Average over the epoch, and over the processes of a distributed run."""
-        means = {name: torch.stack(values).mean() for name, values in self._values.items()}
-        images = step_output(engine)[CommonKeys.IMAGE]
+        """Average what was collected, and look at the features of the last batch."""
         training = self.backbone.training
         self.backbone.eval()
         with torch.no_grad():
-            features = self.backbone.pool(self.backbone(images))
+            features = self.backbone.pool(self.backbone(step_output(engine)[CommonKeys.IMAGE]))
         self.backbone.train(training)
-        means |= {"feature_spread": feature_spread(features), "effective_rank": effective_rank(features)}
+        self._values |= {"feature_spread": [feature_spread(features)], "effective_rank": [effective_rank(features)]}
         # A task that was not drawn in this epoch has no figures, least of all older ones: they would be called this
         # epoch's, and a resumed run would not have them. (All are taken away, so that their order is the epoch's.)
         for name in self._published:
             engine.state.metrics.pop(name, None)
-        self._published = set(means)
-        engine.state.metrics.update(mean_over_processes(means))
+        self._published = set(self._values)
+        super().publish(engine)
 
 
-class FineTuneMetrics:
+class FineTuneMetrics(_EpochMeans):
     """Put the mean training loss of the epoch and the newest metrics of the validation into ``engine.state.metrics``.
 
     Args:
-        evaluator: whose metrics are copied.
+        evaluator: whose metrics are copied; its ``ValidationHandler`` must be attached before.
     """
 
     def __init__(self, evaluator: Engine) -> None:
+        super().__init__()
         self.evaluator = evaluator
-        self._losses: list[Tensor] = []
-
-    def attach(self, engine: Engine) -> None:
-        """Register with a trainer, after the ``ValidationHandler`` and before the handlers that read the metrics."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self.clear)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
-
-    def clear(self, engine: Engine) -> None:
-        """Forget what was collected before."""
-        self._losses.clear()
-
-    def collect(self, engine: Engine) -> None:
-        """Keep the loss of a step on its device."""
-        self._losses.append(step_output(engine)[CommonKeys.LOSS].detach())
 
     def publish(self, engine: Engine) -> None:
-        """Average over the epoch, and over the processes of a distributed run; and copy."""
-        engine.state.metrics.update(mean_over_processes({"loss": torch.stack(self._losses).mean()}))
+        """Average what was collected, and copy."""
+        super().publish(engine)
         engine.state.metrics.update(self.evaluator.state.metrics)
 
 

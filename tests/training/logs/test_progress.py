@@ -26,7 +26,7 @@ def test_a_log_file_gets_few_lines_the_last_with_the_final_metrics(capsys: pytes
     run(4)
     lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.strip()]
     assert len(lines) <= 3  # of 200 steps
-    assert "epoch=4/4" in lines[-1]
+    assert "epoch 4/4" in lines[-1]
     assert "rotation/accuracy=0.500" in lines[-1]
     assert "100%" in lines[-1]
     assert "share" not in lines[-1]
@@ -42,5 +42,5 @@ def test_an_error_ends_the_line_and_passes(capsys: pytest.CaptureFixture) -> Non
         run(2, fails_in=60)
     said = capsys.readouterr().err
     assert said.endswith("\n")
-    assert "epoch=2/2" in said
+    assert "epoch 2/2" in said
     assert "100%" not in said
