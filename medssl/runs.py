@@ -145,11 +145,11 @@ class Run:
 
     def report_command(self) -> str:
         """What to type for a page on it."""
-        return f"python -m medssl report {shown_path(self.path)}"
+        return f"medssl report {shown_path(self.path)}"
 
     def export_command(self) -> str:
         """What to type for a bundle of it."""
-        return f"python -m medssl export {shown_path(self.path)} --to BUNDLE"
+        return f"medssl export {shown_path(self.path)} --to BUNDLE"
 
 
 _BUNDLE_RUN = "python -m monai.bundle run --config_file"

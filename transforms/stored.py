@@ -73,7 +73,7 @@ class StoredImage:
         self.path = Path(path)
         if not self.path.is_file():
             raise MissingFileError(
-                f"There is no prepared image {path}: run `python -m medssl prepare` again; it makes what is missing."
+                f"There is no prepared image {path}: run `medssl prepare` again; it makes what is missing."
             )
         try:
             self._array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
@@ -98,7 +98,7 @@ class StoredImage:
     def _damaged(self, error: Exception) -> UserError:
         return UserError(
             f"{self.path} is no prepared image or is damaged ({type(error).__name__}): remove it and run "
-            "`python -m medssl prepare` again."
+            "`medssl prepare` again."
         )
 
 

@@ -25,7 +25,7 @@ def closing_line(run: str | Path, split: str) -> str:
     names = (runs.METRICS, runs.predictions_file(split), runs.grad_cam_file(split))
     files = ", ".join(name for name in names if (run / name).is_file())
     comparison = f" (beside it: {', '.join(beside)})" if beside else ""
-    return f"mAUROC on {split}: {mean}{comparison}\n{run}: {files}. As a page: python -m medssl report {run}"
+    return f"mAUROC on {split}: {mean}{comparison}\n{run}: {files}. As a page: medssl report {run}"
 
 
 def _triple(values: Sequence[float | None] | None) -> str:

@@ -257,7 +257,7 @@ def run_mt_assl(study: MTASSL) -> Choice:
     folders = [str(study.finetuning(pool).folder) for pool in dict.fromkeys([choice.pool, choice.pool[:1]])]
     lines = [
         f"The pre-trained backbone: {study.pretraining(choice.pool).folder / BACKBONE}",
-        f"The fine-tuned model: {folders[0]}/{MODEL}. As a page: python -m medssl report {' '.join(folders)}",
+        f"The fine-tuned model: {folders[0]}/{MODEL}. As a page: medssl report {' '.join(folders)}",
         f"The table: {study.output}/table.csv and table.png. Similarities: {study.output}/similarity",
         f"All trainings took {study.minutes():.1f} minutes.",
     ]

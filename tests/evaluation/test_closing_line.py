@@ -21,7 +21,7 @@ def test_the_figure_stands_beside_the_trivial_ones_with_its_interval(tmp_path: P
         "mAUROC on test: 0.712 [0.660, 0.750] (beside it: logistic regression on few pixels 0.610 [0.500, 0.700], "
         "probe of the untrained backbone undefined)"
     )
-    assert second == (f"{tmp_path}: metrics.json, predictions_test.csv. As a page: python -m medssl report {tmp_path}")
+    assert second == (f"{tmp_path}: metrics.json, predictions_test.csv. As a page: medssl report {tmp_path}")
 
 
 def test_what_is_undefined_is_said_to_be(tmp_path: Path) -> None:

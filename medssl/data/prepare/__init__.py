@@ -1,4 +1,4 @@
-"""From raw folders and tables to one checked datalist with its store: what ``python -m medssl prepare`` does."""
+"""From raw folders and tables to one checked datalist with its store: what ``medssl prepare`` does."""
 
 from .prepare import prepare
 from .summary import Summary

@@ -1,4 +1,4 @@
-"""From any number of sources to one checked datalist with its store: what ``python -m medssl prepare`` does.
+"""From any number of sources to one checked datalist with its store: what ``medssl prepare`` does.
 
 Every file and every row of a CSV ends in the datalist or, with its reason, in ``report.csv``; nothing is lost on the
 way. Stopped at any moment and run again, it goes on where it was and ends with the same files.

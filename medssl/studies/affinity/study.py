@@ -1,4 +1,4 @@
-"""The study behind `python -m medssl affinity`."""
+"""The study behind `medssl affinity`."""
 
 from collections.abc import Sequence
 from pathlib import Path
