@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from jsonschema import Draft202012Validator
+from medssl.errors import UserError
 
 from .bundle import METADATA, Bundle
 
@@ -21,6 +21,10 @@ def schema_file() -> Path:
 
 def fits_schema(bundle: Bundle) -> Iterator[str]:
     """Say where the metadata depart from the schema or, where they do not, contradict themselves."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError as error:
+        raise UserError("jsonschema is needed to check metadata.json: pip install 'medssl[release]'.") from error
     schema = json.loads(schema_file().read_text(encoding="utf-8"))
     errors = list(Draft202012Validator(schema).iter_errors(bundle.metadata))
     for error in errors:
