@@ -15,14 +15,12 @@ MAIN_SETTINGS = {
     "epochs": "epochs, at most",
     "learning_rate": "learning rate",
     "batch_size": "batch size",
-    "image_size": "image size",
-    "spacing": "spacing in mm",
-    "window": "window",
     "seed": "seed",
 }
+OF_VIEW = {"image_size": "image size", "spacing": "spacing in mm", "window": "window in HU"}
 SHOWN_ELSEWHERE = {
     "data", "datalist", "pretrained", "output_dir", "bundle", "bundle_root", "dataset_dir", "architecture", "rank",
-    "resume", "tasks", *MAIN_SETTINGS,
+    "resume", "tasks", *MAIN_SETTINGS, *OF_VIEW,
 }  # fmt: skip
 HELD_BESIDE = {"chance": "accuracy", "baseline": "error"}
 """What a metric of a pretext task is drawn beside."""
@@ -72,16 +70,16 @@ def _finetuning(run: Run) -> Parts:
 
 def _main_facts(run: Run, special: Mapping[str, str]) -> Table:
     """What a run is: network, data and the numbers that matter, with what only its kind has between them."""
-    architecture = run.text("architecture") or str(run.description.get("architecture", "unknown"))
+    described = run.description.get("architecture") or run.description.get("backbone")
+    architecture = run.text("architecture") or described or "unknown"
     facts = {"network": f"{architecture}, {run.spatial_dims}D", **special}
     if run.modality:
         facts["images"] = f"{image_word(run.modality, run.spatial_dims)}s"
     if run.data:
         facts["data"] = shown_path(run.data)
-    values = {
-        words: run.text(key) or _without_folders(run.description.get(key, "")) for key, words in MAIN_SETTINGS.items()
-    }
-    return Table("What it is", ("", ""), list((facts | {k: v for k, v in values.items() if v}).items()), words=2)
+    facts |= {words: _without_folders(run.description.get(key) or run.text(key)) for key, words in OF_VIEW.items()}
+    facts |= {words: run.text(key) for key, words in MAIN_SETTINGS.items()}
+    return Table("What it is", ("", ""), [(words, value) for words, value in facts.items() if value], words=2)
 
 
 def _settings(run: Run) -> Table | Text:

@@ -53,9 +53,8 @@ def alone() -> dict[str, str]:
 def finished_run(kind: str, datalist: Path, output: Path) -> Path:
     """A fine-tuning of one epoch."""
     volumes = {"image_size": SIZES["ct"], "window": [-50.0, 150.0]} if kind == "ct" else {}
-    shared = {"datalist": datalist, "output_dir": output, "workers": 0}
-    training = {**shared, **volumes, "batch_size": 8, "learning_rate": 0.001, "epochs": 1}
-    BundleRun(f"{kind}_finetune", ("train",), ("backbones/resnet10_quarter",), training).run()
+    shared = {"data": datalist, "output_dir": output, "workers": 0, "architecture": "resnet10_quarter"}
+    BundleRun("finetune", {**shared, **volumes, "batch_size": 8, "learning_rate": 0.001, "epochs": 1}).run()
     return output
 
 
@@ -93,7 +92,7 @@ def test_inference_without_medssl_gives_the_probabilities_of_the_run(
     datalist, images, bundle = chest if kind == "cxr" else head, tmp_path / "images", tmp_path / "bundle"
     run = finished_run(kind, datalist, tmp_path / "run")
     reasons = (radiographs if kind == "cxr" else volumes)(images)
-    BundleRun(f"{kind}_finetune", ("inference",), (), {"dataset_dir": images, "output_dir": run, "workers": 0}).run()
+    BundleRun("finetune", {"dataset_dir": images, "output_dir": run, "workers": 0}, "inference").run()
     export_run(run, bundle)
 
     # What is moved to another machine is the archive.
