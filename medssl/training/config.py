@@ -8,13 +8,16 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from monai.bundle import ConfigParser
 
+from medssl import runs
 from medssl.errors import UserError, print_plain_error, user_error
 from medssl.files import write_text, writing
 
@@ -69,10 +72,19 @@ def _check_evaluates(parser: ConfigParser, name: str, text: str) -> None:
         raise UserError(f"--{name} {text} begins with {text[0]}, so MONAI evaluates it, and fails: {cause}.") from error
 
 
-def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
+def begin_run(
+    output_dir: str | Path, name: str = runs.CONFIG, numbers: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Keep the running config as ``name`` in ``output_dir``: after all checks, for a refused run changes no other's.
 
+    What an expression gave stands there in its place, where that is plain.
+
     Call it from an expression of a MONAI bundle config.
+
+    Args:
+        output_dir: folder of the run.
+        name: of the file.
+        numbers: id → what its expression will give, such as those of a recipe.
 
     Raises:
         UserError: when it cannot be written.
@@ -80,13 +92,19 @@ def begin_run(output_dir: str | Path, name: str = "config.yaml") -> None:
     _say_what_matters()
     if os.environ.get("RANK", "0") != "0":  # the first process of a distributed run writes it for all
         return
-    built = running_parser().ref_resolver.resolved_content
-    # What an expression gave, where that is plain: the record holds the numbers of a recipe, not where they are from.
-    config = {name: built[name] if _is_plain(built.get(name)) else value for name, value in running_config().items()}
+    built = {**numbers, **running_parser().ref_resolver.resolved_content}
+    config = {
+        id_: built[id_] if _is_code(value) and _is_plain(built.get(id_)) else value
+        for id_, value in running_config().items()
+    }
     # Through JSON, for the command line may have put tuples where YAML knows lists only.
     plain = json.loads(json.dumps(config, default=str))
     with writing(Path(output_dir) / name) as path:
         write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def _is_code(value: Any) -> bool:
+    return str(value).startswith(CODE)
 
 
 def _is_plain(value: Any) -> bool:
@@ -131,8 +149,8 @@ def check_ids(config: dict) -> None:
     """
     used = set(re.findall(r"[@%]([A-Za-z_]\w*)", str(config))) | STANDARD_IDS
     for name, value in config.items():
-        # Parts (dictionaries, expressions) may be left over where one config replaces what used them.
-        plain = not isinstance(value, dict) and not str(value).startswith("$")
+        # Parts (dictionaries, expressions) may be left over where one config replaces what used them; auto does nothing.
+        plain = not isinstance(value, dict) and not str(value).startswith("$") and value != "auto"
         if plain and name not in used:
             guesses = get_close_matches(name, used & set(config), n=1)
             guess = (
