@@ -19,6 +19,7 @@ from environment import environment
 from three_hospitals import medssl
 
 from medssl.data import Datalist, label_counts
+from medssl.runs import BACKBONES, kept_file
 from medssl.studies import BundleRun
 from medssl.studies.affinity import Affinity, agreement, run_affinity
 from medssl.studies.affinity.agreement import GUIDES
@@ -47,23 +48,22 @@ HEAD = (
 )
 
 
-def trainings(datalist: Path, output: Path, options: argparse.Namespace) -> list[list[Training]]:
+def trainings(data: Path, output: Path, options: argparse.Namespace) -> list[list[Training]]:
     """For each task its pre-training, and the fine-tunings that begin with what it kept."""
-    shared = {"datalist": datalist, "workers": 0, "learning_rate": 0.001, "batch_size": BATCH, "resume": True}
+    numbers = {"architecture": BACKBONE, "learning_rate": 0.001, "batch_size": BATCH}
+    shared = {"data": data, "workers": 0, "resume": True, **numbers}
     chains = []
     for task in TASKS:
         folder, middle = output / task, options.epochs // 2
-        values = {**shared, "epochs": options.epochs, "keep_every": middle, "output_dir": folder, "probe_every": 0}
-        pretrain = BundleRun("cxr_pretrain", ("train",), (f"pretext/{task}", f"backbones/{BACKBONE}"), values)
-        chain = [Training(f"Pre-training on {task}", [pretrain])]
+        kept = {"epochs": options.epochs, "keep_every": middle, "probe_every": 0, "output_dir": folder}
+        chain = [Training(f"Pre-training on {task}", [BundleRun("pretrain", {**shared, "tasks": task, **kept})])]
         for epoch in (*([0] if task == TASKS[0] else []), middle, options.epochs):
             for seed in range(options.seeds):
-                start = folder / "backbones" / f"epoch_{epoch:04d}.pt"
+                start = folder / BACKBONES / kept_file(epoch)
                 run = {"seed": seed, "pretrained": start, "output_dir": finetuned(output, task, epoch, seed)}
-                values = {**shared, **run, "epochs": options.finetune_epochs}
-                train = BundleRun("cxr_finetune", ("train",), (f"backbones/{BACKBONE}",), values)
-                evaluate = BundleRun("cxr_finetune", ("train", "evaluate"), (f"backbones/{BACKBONE}",), values)
-                chain.append(Training(f"Fine-tuning from epoch {epoch} of {task}, seed {seed}", [train, evaluate]))
+                train = BundleRun("finetune", {**shared, **run, "epochs": options.finetune_epochs})
+                what = f"Fine-tuning from epoch {epoch} of {task}, seed {seed}"
+                chain.append(Training(what, [train, train.evaluation()]))
         chains.append(chain)
     return chains
 
@@ -80,9 +80,9 @@ def spread(output: Path, affinity: Affinity, seeds: int) -> str:
     return ", ".join(f"{content['splits']['test']['mAUROC']:.3f}" for content in metrics)
 
 
-def known(datalist: Path, split: str) -> str:
+def known(datalist: Datalist, split: str) -> str:
     """How many images of a split are labelled, and for what."""
-    items = Datalist.read(datalist).items(split)
+    items = datalist.items(split)
     positive, negative = label_counts(np.array([item["label"] for item in items]))
     counts = [f"{name} {p}/{n}" for name, p, n in zip(LABELS, positive, negative, strict=True)]
     return f"{split} {len(items)} images ({', '.join(counts)})"
@@ -160,11 +160,11 @@ def main() -> None:
         *["--size", options.size, "--fractions", 0.5, 0.2, 0.3],
         *["--labelled-per-class", options.labelled_per_class, "--full-test"],
     )
-    datalist = data / "datalist.json"
-    chains = trainings(datalist, output, options)
+    datalist = Datalist.read(data)
+    chains = trainings(data, output, options)
     run_trainings(chains, lambda what, run: print(f"\n{what}\n  {run.command()}", flush=True))
     folders = [training.folder for chain in chains for training in chain]
-    affinities = run_affinity(folders, datalist, output / "study", batches=options.batches)
+    affinities = run_affinity(folders, data, output / "study", batches=options.batches)
     settings = {
         name: getattr(options, name)
         for name in ("size", "labelled_per_class", "epochs", "finetune_epochs", "seeds", "batches")
@@ -173,7 +173,7 @@ def main() -> None:
         **environment(),
         "settings": settings,
         "known": [known(datalist, split) for split in ("training", "validation", "test")],
-        "images": len(Datalist.read(datalist).items("pretrain")),
+        "images": len(datalist.items("pretrain")),
         "minutes": round(sum(training.seconds for chain in chains for training in chain) / 60, 1),
         "affinities": [asdict(each) for each in affinities],
     }

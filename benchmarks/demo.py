@@ -11,8 +11,8 @@ from typing import Any
 
 from environment import environment
 
-from medssl.studies.comparison import PRETRAINED, RANDINI, format_cell
-from medssl.studies.demo import BACKBONE, RECIPES, run_demo
+from medssl.studies.demo import ARCHITECTURE, RECIPES, run_demo
+from medssl.studies.pretraining_gain import PRETRAINED, RANDINI, format_cell
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = (RANDINI, PRETRAINED, "difference")
@@ -26,7 +26,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         f"# RandIni against {report['task']} on {report['kind']} phantoms",
         "",
         f"{report['machine']}; {versions}. {report['minutes']} minutes of training and evaluation.",
-        f"{recipe['count']} images of {size}, {recipe['labelled_per_class']} labelled for each class, {BACKBONE}, "
+        f"{recipe['count']} images of {size}, {recipe['labelled_per_class']} labelled for each class, {ARCHITECTURE}, "
         f"{recipe['pretrain']['epochs']} epochs of pre-training, {recipe['finetune']['epochs']} of fine-tuning. AUROC "
         "on the test split (patients not seen before, all labels known), mean ± standard deviation over "
         f"{seeds} seeds; the difference is paired by seed.",

@@ -33,7 +33,6 @@ BACKBONE = "resnet10_quarter"
 class Recipe:
     """What is searched on one kind of phantom."""
 
-    bundle: str
     kind: Literal["chest", "head"]
     count: int
     size: tuple[int, ...]
@@ -48,9 +47,8 @@ class Recipe:
         options = {"architecture": BACKBONE, "workers": 0, "learning_rate": 0.001, **self.shared}
         return MTASSL(
             runs / output,
-            runs / "data" / "datalist.json",
-            self.bundle,
-            {name: f"pretext/{name}" for name in self.candidates},
+            runs / "data",
+            {name: {} for name in self.candidates},
             {**options, "probe_every": 0, **self.pretrain},
             {**options, **self.finetune},
             parallel=parallel,
@@ -76,7 +74,6 @@ class Recipe:
 
 RECIPES = {
     "chest": Recipe(
-        bundle="cxr",
         kind="chest",
         count=800,
         size=(64, 64),
@@ -87,7 +84,6 @@ RECIPES = {
         finetune={"epochs": 10},
     ),
     "head": Recipe(
-        bundle="ct",
         kind="head",
         count=300,
         size=(32, 32, 16),

@@ -60,19 +60,19 @@ def bundle(run: BundleRun) -> None:
     run.run()
 
 
-def train(datalist: Path, output: Path, task: str, epochs: int) -> dict[str, Path]:
+def train(data: Path, output: Path, task: str, epochs: int) -> dict[str, Path]:
     """Pre-train, then fine-tune and evaluate from random weights and from the backbone; the runs by name."""
-    shared = {"datalist": datalist, "workers": 0, "learning_rate": 0.001, "epochs": epochs}
-    mix_ins = (f"pretext/{task}", "backbones/resnet18")
-    bundle(BundleRun("cxr_pretrain", ("train",), mix_ins, {**shared, "output_dir": output / "pretrain"}))
-    arms = {"RandIni": {}, f"pre-trained on {task}": {"pretrained": output / "pretrain" / "backbone.pt"}}
-    runs = {}
-    for (name, values), folder in zip(arms.items(), ("randini", "pretrained"), strict=True):
-        runs[name] = output / folder
-        options = {**shared, **values, "output_dir": runs[name]}
-        for configs in (("train",), ("train", "evaluate")):
-            bundle(BundleRun("cxr_finetune", configs, ("backbones/resnet18",), options))
-    return runs
+    shared = {"data": data, "architecture": "resnet18", "learning_rate": 0.001, "epochs": epochs, "workers": 0}
+    bundle(BundleRun("pretrain", {**shared, "output_dir": output / "pretrain", "tasks": task}))
+    arms = {
+        "RandIni": {"output_dir": output / "randini"},
+        f"pre-trained on {task}": {"output_dir": output / "pretrained", "pretrained": output / "pretrain"},
+    }
+    for values in arms.values():
+        run = BundleRun("finetune", {**shared, **values})
+        bundle(run)
+        bundle(run.evaluation())
+    return {name: values["output_dir"] for name, values in arms.items()}
 
 
 def cell(triple: list[float] | None) -> str:
@@ -114,11 +114,11 @@ def main() -> None:
     medssl(
         "prepare", data, "--images", *[options.images] * len(tables), "--csv", *tables, "--size", options.size, *more
     )
-    runs = train(data / "datalist.json", options.output, options.task, options.epochs)
+    runs = train(data, options.output, options.task, options.epochs)
     medssl("report", *runs.values(), options.output / "pretrain", "--output", options.output / "report")
     figures = {name: json.loads((run / "metrics.json").read_text())["splits"]["test"] for name, run in runs.items()}
     settings = {"size": options.size, "task": options.task, "epochs": options.epochs, "hospitals": HOSPITALS}
-    labels = Datalist.read(data / "datalist.json").labels
+    labels = Datalist.read(data).labels
     lines = [
         "# Three hospitals, three sets of findings, one model\n",
         f"ChestX-ray14 images at {options.size} × {options.size}, dealt to three hospitals by patient; "
