@@ -1,17 +1,27 @@
-"""A newcomer is one file and one line of a registry: a task and a backbone that nothing else knows go all the way."""
+"""A newcomer is one file and one line of a registry: a task, a backbone, a figure and a form of table that nothing else
+knows go all the way.
+"""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medssl.data.tables import FORMS, read_table, table
+from medssl.data.tables.form import Form
+from medssl.evaluation import Predictions, figures
+from medssl.evaluation.figures import _Statistics
 from medssl.evaluation.grad_cam import grad_cam
+from medssl.files import write_json
 from medssl.networks import ARCHITECTURES, Backbone, build_backbone, build_classifier, fast_layout, save_backbone
 from medssl.networks.backbone import Architecture
 from medssl.pretext import TASKS, Pictures, PretextOutput, PretextTask, build_pretext_model, copies_of
+from medssl.report.story import SplitFigures, results
+from medssl.runs import METRICS, Run
 from medssl.studies import gallery
 from medssl.training import check_batches, needs_synced_statistics
 
@@ -104,3 +114,40 @@ def test_a_network_to_differ_from_is_compared_over_the_mini_batch(tmp_path: Path
     assert not needs_synced_statistics(build_pretext_model(backbone, (32, 32), "rotation"), 64)
     model = build_pretext_model(backbone, (32, 32), "rotation", first=tmp_path)
     assert needs_synced_statistics(model, 64)
+
+
+def test_a_new_figure_is_in_the_file_the_page_and_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = _Statistics.__call__
+
+    def with_youden(self: _Statistics, weights: np.ndarray) -> dict[str, np.ndarray]:
+        values = known(self, weights)
+        return {**values, "youden_index": values["sensitivity"] + values["specificity"] - 1}
+
+    monkeypatch.setattr(_Statistics, "__call__", with_youden)
+    scores, labels = np.array([[0.9], [0.4], [0.2], [0.1]]), np.array([[1.0], [1.0], [0.0], [np.nan]])
+    found = figures(Predictions([*"1234"], [*"abcd"], ["Mass"], scores, labels), [0.5], resamples=20)
+    assert found["classes"]["Mass"]["youden_index"][0] == 0.5  # one of two found, the one negative cleared
+
+    write_json(tmp_path / METRICS, {"split": "test", "splits": {"test": found}})
+    told = SplitFigures.read(Run.read(tmp_path))
+    assert told is not None
+    assert told.triples()["Youden index Mass"][0] == 0.5  # type: ignore[index] -- as the metadata of an export have it
+    (part,) = (part for part in results(told) if hasattr(part, "header"))  # which page and model card show
+    place = part.header.index("Youden index")
+    assert part.rows[1][place].startswith("0.500")
+
+
+def test_a_new_form_of_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = Form(
+        name="the registry of Springfield",
+        recognises=lambda cells: "Scan-Nr" in cells,
+        columns={"image": "Scan-Nr", "patient": "Who"},
+        labels=("Oedema", "Mass"),
+        modality="DX",
+    )
+    monkeypatch.setattr(table, "FORMS", (form, *FORMS))
+    csv = tmp_path / "springfield.csv"
+    csv.write_text("Scan-Nr,Who,Ward,Oedema,Mass\n17.png,bart,B,1,\n18.png,lisa,C,0,1\n")
+    read = read_table(csv)
+    assert read.labels == ["Oedema", "Mass"]
+    assert read.rows[["image", "patient"]].to_numpy().tolist() == [["17.png", "bart"], ["18.png", "lisa"]]
