@@ -390,5 +390,5 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence_and_nothing_is_touched
 
 def test_onnx_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medssl.release.conversions.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="ONNX needs onnx and onnxscript: pip install onnx onnxscript"):
+    with pytest.raises(ValueError, match="ONNX needs onnx and onnxscript"):
         export_run(finished_run(tmp_path / "run"), tmp_path / "bundle", onnx=True)
