@@ -149,7 +149,7 @@ def check_ids(config: dict) -> None:
     """
     used = set(re.findall(r"[@%]([A-Za-z_]\w*)", str(config))) | STANDARD_IDS
     for name, value in config.items():
-        # Parts (dictionaries, expressions) may be left over where one config replaces what used them; auto does nothing.
+        # Parts (dictionaries, expressions) may be left over where another config replaces what used them.
         plain = not isinstance(value, dict) and not str(value).startswith("$") and value != "auto"
         if plain and name not in used:
             guesses = get_close_matches(name, used & set(config), n=1)
