@@ -23,8 +23,8 @@ def fits_schema(bundle: Bundle) -> Iterator[str]:
     """Say where the metadata depart from the schema or, where they do not, contradict themselves."""
     try:
         from jsonschema import Draft202012Validator
-    except ImportError as error:
-        raise UserError("jsonschema is needed to check metadata.json: pip install 'medssl[release]'.") from error
+    except ImportError as missing:
+        raise UserError("jsonschema is needed to check metadata.json: pip install 'medssl[release]'.") from missing
     schema = json.loads(schema_file().read_text(encoding="utf-8"))
     errors = list(Draft202012Validator(schema).iter_errors(bundle.metadata))
     for error in errors:
