@@ -361,12 +361,12 @@ def _add_phantoms(commands: Commands) -> None:
     option("--seed", type=int, help="of the drawing (default: 0)")
 
 
-def _phantoms(directory: Path, kind: str, count: int, size: Sequence[int] = (), **given: Any) -> None:
+def _phantoms(directory: Path, count: int, size: Sequence[int] = (), **given: Any) -> None:
     from .phantoms import write_phantoms
 
     shape = size[0] if len(size) == 1 else tuple(size) or None
-    table = write_phantoms(directory, kind, count, size=shape, **given)
-    print(f"{count} {kind} phantoms: {directory / 'images'}, labels: {table}")
+    table = write_phantoms(directory, count=count, size=shape, **given)
+    print(f"{count} {given['kind']} phantoms: {directory / 'images'}, labels: {table}")
 
 
 def _add_puzzles(commands: Commands) -> None:
