@@ -77,7 +77,8 @@ def _main_facts(run: Run, special: Mapping[str, str]) -> Table:
         facts["images"] = f"{image_word(run.modality, run.spatial_dims)}s"
     if run.data:
         facts["data"] = shown_path(run.data)
-    facts |= {words: _without_folders(run.description.get(key) or run.text(key)) for key, words in OF_VIEW.items()}
+    seen = run.description or {key: value for key in OF_VIEW if (value := run.text(key)) != "auto"}
+    facts |= {words: _without_folders(seen.get(key) or "") for key, words in OF_VIEW.items()}
     facts |= {words: run.text(key) for key, words in MAIN_SETTINGS.items()}
     return Table("What it is", ("", ""), [(words, value) for words, value in facts.items() if value], words=2)
 
