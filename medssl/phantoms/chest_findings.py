@@ -12,21 +12,6 @@ import numpy as np
 from .chest_anatomy import LEFT, RIGHT, Chest, ChestAnatomy
 from .drawing import ball_depth, smooth_noise, soft_ellipse, soft_step
 
-# Names and spelling of ChestX-ray14.
-CHEST_FINDINGS = (
-    "Infiltration",
-    "Effusion",
-    "Atelectasis",
-    "Nodule",
-    "Consolidation",
-    "Pneumothorax",
-    "Cardiomegaly",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Mass",
-    "Emphysema",
-)
-
 
 def reshape(anatomy: ChestAnatomy, findings: Sequence[str], generator: np.random.Generator) -> ChestAnatomy:
     """Return the anatomy as the findings have changed it: heart size, height and flatness of the diaphragm."""
@@ -51,9 +36,9 @@ def reshape(anatomy: ChestAnatomy, findings: Sequence[str], generator: np.random
 
 def paint(chest: Chest, name: str, generator: np.random.Generator, strength: float = 1.0) -> None:
     """Paint one finding of `CHEST_FINDINGS` into `chest`, in place; `strength` (0..1) scales its contrast."""
-    if name in PAINTERS:
+    if painter := PAINTERS[name]:
         fill, extra = chest.fill.copy(), chest.extra.copy()
-        PAINTERS[name](chest, generator)
+        painter(chest, generator)
         chest.fill = fill + strength * (chest.fill - fill)
         chest.extra = extra + strength * (chest.extra - extra)
 
@@ -201,15 +186,17 @@ def _emphysema(chest: Chest, generator: np.random.Generator) -> None:
         chest.extra += -0.09 * inside - 0.7 * chest.vessels * inside + 0.04 * wall
 
 
-PAINTERS: dict[str, Callable[[Chest, np.random.Generator], None]] = {
+PAINTERS: dict[str, Callable[[Chest, np.random.Generator], None] | None] = {
     "Infiltration": _infiltration,
     "Effusion": _effusion,
     "Atelectasis": _atelectasis,
     "Nodule": _nodule,
     "Consolidation": _consolidation,
     "Pneumothorax": _pneumothorax,
+    "Cardiomegaly": None,  # an anatomy of its own, see `reshape`
     "Fibrosis": _fibrosis,
     "Pleural_Thickening": _pleural_thickening,
     "Mass": _mass,
     "Emphysema": _emphysema,
 }
+CHEST_FINDINGS = tuple(PAINTERS)  # names, spelling and order of ChestX-ray14
