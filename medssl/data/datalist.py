@@ -1,11 +1,13 @@
 """The datalist with the store beside it: which images there are, and how they were prepared."""
 
 from functools import cached_property
-
-from medssl.transforms import View
+from typing import TYPE_CHECKING
 
 from .datalist_file import SPLITS, DatalistFile, write_datalist
 from .store import StoreSettings, read_settings
+
+if TYPE_CHECKING:
+    from medssl.transforms import View
 
 __all__ = ["SPLITS", "Datalist", "write_datalist"]
 
@@ -26,12 +28,14 @@ class Datalist(DatalistFile):
         """
         return read_settings(self.path.parent)
 
-    def view(self) -> View:
+    def view(self) -> "View":
         """What a network sees of the images where nobody says otherwise, as `medssl prepare` proposed it.
 
         Raises:
             MissingFileError, UserError: see `settings`.
         """
+        from medssl.transforms import View  # torch and MONAI, which `prepare` need not wait for to find a mistake
+
         settings = self.settings
         if "view" in settings:
             return View.from_dict(settings["view"], f"The store of {self.path}")

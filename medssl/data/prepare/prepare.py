@@ -31,7 +31,7 @@ from .modality import OTHER_MODALITY, settle_modality
 from .outcomes import take_outcomes, write_report
 from .rows import ABOUT, Rows
 from .summary import Summary
-from .view import Window, check_view, finer_or_coarser, propose_view, spacing_of_headers, stored_spacing
+from .view import Window, check_view, other_spacing, propose_view, spacing_of_headers, stored_spacing
 
 DATALIST, REPORT, SALT, UNPACKED, LOCK = "datalist.json", "report.csv", "patient_salt.txt", "unpacked", ".lock"
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -122,10 +122,8 @@ def prepare(
 
         wanted = sorted(set(rows["unit"][rows.used]))
         units = [inventory.units[unit] for unit in wanted]
-        kept = None
         if spatial_dims == 3 and spacing is None:
-            kept = stored_spacing(output)
-            settings["spacing"] = kept or spacing_of_headers(units, workers)
+            settings["spacing"] = stored_spacing(output) or spacing_of_headers(units, modality, workers)
         names = names_of_units(inventory, sources)
         listed = {names[unit] for unit in rows["unit"][rows.listed] if unit >= 0}
         found = fill_store(units, [names[unit] for unit in wanted], settings, output, salt, workers, listed)
@@ -152,7 +150,7 @@ def prepare(
             raise UserError(_why_nothing(rows, gathered, output / REPORT, spatial_dims))
 
         images = [outcomes[unit][place] for unit, place in rows.table.loc[rows.used, ["unit", "outcome"]].to_numpy()]
-        notes += finer_or_coarser(settings, images) if kept else []
+        notes += other_spacing(settings, images) if spatial_dims == 3 and spacing is None else []
         view = propose_view(settings, modality, images, crop, window)
         write_settings(output, {**settings, "modality": modality, "view": view.to_dict()})
         _write(output / DATALIST, rows, gathered)

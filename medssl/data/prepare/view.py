@@ -4,6 +4,7 @@ The spacing of volumes is the median of theirs, by their headers, before any is 
 what was stored. Whoever knows better says so: `--spacing`, `--crop`, `--window`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 
 from medssl.errors import UserError
 from medssl.readers import Unit
-from medssl.readers.headers import header_sides
+from medssl.readers.headers import volume_headers
+from medssl.readers.modalities import STATES_NOTHING, are_of_one_kind
 
 from ..store import StoreSettings, read_settings
 from .examine import Outcome
@@ -57,12 +59,15 @@ def stored_spacing(output: Path) -> list[float] | None:
         return None
 
 
-def spacing_of_headers(units: Sequence[Unit], workers: int | None) -> list[float]:
-    """The spacing for inputs of which nothing is read yet."""
+def spacing_of_headers(units: Sequence[Unit], modality: str, workers: int | None) -> list[float]:
+    """The spacing for inputs of which nothing is read yet: of a modality, by default of that which most state."""
     some = units[:: max(1, -(-len(units) // MOST_HEADERS))]
     with ThreadPoolExecutor(workers) as pool:
-        found = [sides for each in pool.map(header_sides, some) for sides in each]
-    return typical_spacing(np.array(found)) if found else [1.0, 1.0, 5.0]
+        headers = [header for found in pool.map(volume_headers, some) for header in found]
+    stated = Counter(sorted(header.modality for header in headers if header.modality not in STATES_NOTHING))
+    modality = modality.upper() or max(stated, key=lambda name: stated[name], default="")
+    sides = [header.sides for header in headers if are_of_one_kind(header.modality, modality)]
+    return typical_spacing(np.array(sides)) if sides else [1.0, 1.0, 5.0]
 
 
 def typical_spacing(sides: np.ndarray) -> list[float]:
@@ -75,14 +80,14 @@ def typical_spacing(sides: np.ndarray) -> list[float]:
     return [float(f"{side:.3g}") for side in spacing]
 
 
-def finer_or_coarser(settings: StoreSettings, images: Sequence[Outcome]) -> list[str]:
+def other_spacing(settings: StoreSettings, images: Sequence[Outcome]) -> list[str]:
     """A note where the volumes suggest another spacing than their store was made with."""
     kept, suggested = np.array(settings["spacing"]), typical_spacing(_sides(images))
     if (kept < 0).any() or (np.maximum(kept / suggested, suggested / kept) <= AS_GOOD).all():
         return []
     return [
-        f"The store keeps its spacing of {' '.join(f'{side:g}' for side in kept)} mm; its volumes suggest another, and "
-        f"--spacing {' '.join(f'{side:g}' for side in suggested)} makes it anew."
+        f"The store has a spacing of {' '.join(f'{side:g}' for side in kept)} mm, and its volumes suggest another: "
+        f"--spacing {' '.join(f'{side:g}' for side in suggested)} would make it anew."
     ]
 
 
