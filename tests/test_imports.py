@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks": set(),
     "losses": set(),
     "pretext": {"networks", "losses", "transforms"},
-    "training": {"transforms", "data", "networks", "losses", "pretext"},
+    "training": {"transforms", "data", "networks", "losses", "pretext", "evaluation"},  # of its validations
     "evaluation": {"readers", "transforms", "data", "networks", "losses"},
     "report": {"data", "evaluation", "readers"},
     "release": {"report", "networks", "data", "evaluation", "readers", "transforms"},
