@@ -6,11 +6,12 @@ from .calibration import ReliabilityCurve, expected_calibration_error, reliabili
 from .closing_line import closing_line
 from .figures import figures
 from .grad_cam import GradCAMPanels
-from .handlers import EvaluationFiles, PredictionsMetric
+from .handlers import EvaluationFiles
 from .paired_comparison import compare_runs
 from .partial_metrics import PartialAUROC, mean_partial_auroc, partial_auroc
 from .prediction_rows import PredictionRows
 from .predictions import Predictions, read_predictions, write_predictions
+from .predictions_metric import PredictionsMetric
 from .probes import OnlineProbe, knn_probe
 from .similarity import StreamingCKA, compare_backbones, draw_similarity, similarity_matrix, write_similarity
 from .thresholds import youden_thresholds

@@ -1,12 +1,8 @@
-"""What an evaluator keeps of a split: its predictions, gathered once, their key metric, and both as files.
-
-Attach all of it in every process of a distributed run: what each of them saw is gathered, and the first writes.
-"""
+"""What an evaluation leaves of a split: its predictions and its figures, as files."""
 
 import json
-import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,16 +10,12 @@ from typing import Any, cast
 import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine, Events
-from ignite.metrics import Metric
-from monai.utils import CommonKeys
-from torch import Tensor
 
 from medssl import runs
 from medssl.errors import UserError
 from medssl.files import write_json, writing
 
 from .figures import figures
-from .partial_metrics import mean_partial_auroc
 from .predictions import Predictions, read_predictions, write_predictions
 from .thresholds import youden_thresholds
 
@@ -31,60 +23,6 @@ VALIDATION = "validation"
 """The split that thresholds are chosen on."""
 Baselines = Callable[[Iterable[Mapping[str, Any]]], Mapping[str, np.ndarray]]
 """From the batches of a loader to named results `[N, K]`, such as `medssl.evaluation.TrivialBaselines`."""
-
-
-class PredictionsMetric(Metric):
-    """The mAUROC of an evaluation, as its key metric; the predictions behind it stand in `engine.state.predictions`.
-
-    They are collected and gathered once; whatever is attached to the evaluator's `COMPLETED` finds them there. The
-    mAUROC is always finite, see `medssl.evaluation.mean_partial_auroc`. Batches need `file` and, where a patient has
-    several images, `patient`; the evaluator's output needs `pred` and, where something is known, `label`.
-
-    Args:
-        labels: names of the K classes.
-        base: folder that the images are named relative to; None leaves their names as the batches have them.
-    """
-
-    def __init__(self, labels: Sequence[str], base: str | Path | None = None) -> None:
-        self.labels = list(labels)
-        self.base = None if base is None else Path(base).resolve()
-        super().__init__()
-
-    def reset(self) -> None:
-        """Forget what was seen before."""
-        self._rows: list[tuple[list[str], list[str], np.ndarray, np.ndarray]] = []
-
-    def iteration_completed(self, engine: Engine) -> None:
-        """Collect what the step that ended saw."""
-        self.update((engine.state.batch, engine.state.output))
-
-    def update(self, output: tuple[Any, Any]) -> None:
-        """Collect a mini-batch and the evaluator's output for it."""
-        batch, said = output
-        scores = _numbers(said[CommonKeys.PRED])
-        labels = said.get(CommonKeys.LABEL)
-        known = np.full_like(scores, np.nan) if labels is None else _numbers(labels)
-        self._rows.append((list(batch["file"]), list(batch.get("patient", batch["file"])), scores, known))
-
-    def compute(self) -> float:
-        """The mAUROC of all that was seen, in all processes together."""
-        rows = self._rows
-        if idist.get_world_size() > 1:
-            rows = [row for part in cast(list, idist.all_gather(rows)) for row in part]
-        images = [self._name(file) for row in rows for file in row[0]]
-        patients = [patient for row in rows for patient in row[1]]
-        none = np.zeros((0, len(self.labels)))
-        scores, labels = (np.concatenate([none, *(row[part] for row in rows)]) for part in (2, 3))
-        self.predictions = Predictions(images, patients, self.labels, scores, labels)
-        return mean_partial_auroc(scores, labels)
-
-    def completed(self, engine: Engine, name: str) -> None:
-        """Leave the mAUROC in the engine's metrics, and the predictions beside them."""
-        super().completed(engine, name)
-        cast(Any, engine.state).predictions = self.predictions
-
-    def _name(self, file: str) -> str:
-        return file if self.base is None else Path(os.path.relpath(file, self.base)).as_posix()
 
 
 class EvaluationFiles:
@@ -95,7 +33,7 @@ class EvaluationFiles:
     `medssl.evaluation.figures`), and those of every split evaluated so far under ``splits``. The thresholds of the
     classes are chosen on the validation split, whose predictions must be there before another split is evaluated.
 
-    The evaluator needs a `PredictionsMetric`.
+    The evaluator needs a `PredictionsMetric`. Attach this in every process of a distributed run: the first writes.
 
     Args:
         output_dir: folder of the run.
@@ -178,11 +116,6 @@ class EvaluationFiles:
         found = figures(baseline, [None] * len(predictions.names), self.resamples)
         mean, ends = found["mAUROC"], found["mAUROC_interval"] or [None, None]
         return {"mAUROC": None if mean is None else [mean, *ends], "per_class": found["per_class"]}
-
-
-def _numbers(tensor: Tensor) -> np.ndarray:
-    numbers: np.ndarray = tensor.double().cpu().numpy()
-    return numbers
 
 
 def _read_splits(path: Path) -> dict[str, Any]:

@@ -23,11 +23,14 @@ READERS = {
 FOR_INFERENCE = (
     "medssl.transforms.accounted",
     "medssl.evaluation.prediction_rows",
-    "medssl.release.scripts.outputs",
-    "medssl.release.scripts.mistakes",
+    "medssl.release.scripts.begin",
     "medssl.readers.pydicom_first",
 )
-FOR_EVALUATION = ("medssl.data.datalist_file", "medssl.release.scripts.figures")
+FOR_EVALUATION = (
+    "medssl.data.datalist_file",
+    "medssl.evaluation.predictions_metric",
+    "medssl.release.scripts.evaluation_files",
+)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""What a user of an exported bundle can get wrong, answered in one sentence instead of a traceback."""
+"""How an exported bundle begins: its outputs have names, and mistakes are answered in one sentence, not a traceback."""
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -20,3 +21,10 @@ def explain_mistakes(weights: str | Path) -> None:
             f"There are no weights {weights}: run from the bundle's folder, or name it with --bundle_root. Weights "
             "that large_files.yml names come with: python -m monai.bundle download_large_files"
         )
+
+
+def output_names(metadata: str | Path) -> list[str]:
+    """The names of the network's K outputs, as ``metadata.json`` gives them."""
+    content = json.loads(Path(metadata).read_text(encoding="utf-8"))
+    channels = content["network_data_format"]["outputs"]["pred"]["channel_def"]
+    return [channels[str(number)] for number in range(len(channels))]
