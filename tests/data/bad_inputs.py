@@ -529,6 +529,57 @@ def spoil_pixels(path: Path) -> None:
     dataset.save_as(path)
 
 
+MISTAKES: list[tuple[str, str]] = [
+    ("--images images --csv t.csv t.csv", "give each CSV its folder"),
+    ("--images images --csv t.csv", "1 patient(s) cannot fill 3 splits"),
+    ("--images none --csv t.csv", "no folder none"),
+    ("--images images --csv none.csv", "no CSV none.csv"),
+    ("--images images --csv t.csv --labels B", "'B'"),
+    ("--images images --csv t.csv --dims 3", "a.png is there, but by its name and first bytes no volume"),
+    ("--images images --csv unnamed.csv", "no column 'image'"),
+    ("--images images --csv nobody.csv", "no column 'patient'"),
+    ("--images images --csv header.csv", "no rows"),
+    ("--images images --csv empty.csv", "cannot be read as a CSV"),
+    ("--images images --csv torn.csv", "cannot be read as a CSV"),
+    ("--images images --csv gone.csv", "No image can be used"),
+    ("--images images --csv side.csv", "1 × other view): see"),
+    ("--sources s.yaml --blank negative", "write them into the file"),
+    ("--sources s.yaml --images images", "names every source"),
+    ("--unlabeled images --size 4", "--size"),
+    ("--unlabeled images --views oblique", "--views"),
+    ("--unlabeled images --folds 1", "--folds"),
+    ("--unlabeled images --fractions 70 10 20", "sum to 1, not 70.0 10.0 20.0"),
+    ("--unlabeled images --crop 64 64 32", "--crop"),
+    ("--unlabeled images --window lung", "--window"),
+    ("--unlabeled images --dims 3 --spacing 1 0 1", "--spacing"),
+    ("--unlabeled images --dims 3 --crop 64 0 32", "--crop"),
+    ("--unlabeled images --dims 3 --window lungs", "window is 'lungs'"),
+    ("--unlabeled images --dims 3 --window 240 -160", "the lower first"),
+    ("--unlabeled images --dims 3 --window -160", "window is -160"),
+    ("--unlabeled images --dims 3 --window 1 2 3", "two numbers"),
+]
+"""Options of `prepare` that cannot be right, in a folder of `write_mistakes`, and what the one sentence must say."""
+
+
+def write_mistakes(folder: Path) -> None:
+    """One image, and tables of it that are wrong, each in its way."""
+    (folder / "images").mkdir()
+    grey().save(folder / "images" / "a.png")
+    tables = {
+        "t.csv": "image,patient,A\na.png,1,1\n",
+        "unnamed.csv": "pixels,patient,A\na.png,1,1\n",
+        "nobody.csv": "image,A\na.png,1\n",
+        "header.csv": "image,patient,A\n",
+        "empty.csv": "",
+        "torn.csv": 'image,patient,A\na.png,1,1,1,1\na.png,"',
+        "gone.csv": "image,patient,A\nb.png,1,1\n",
+        "side.csv": "image,patient,A,view\na.png,1,1,lateral\n",
+        "s.yaml": "sources: [{images: images}]",
+    }
+    for name, text in tables.items():
+        (folder / name).write_text(text)
+
+
 if __name__ == "__main__":
     for part, write in (("radiographs", write_bad_radiographs), ("volumes", write_bad_volumes)):
         with contextlib.suppress(BrokenPipeError):

@@ -19,7 +19,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import rich
-from bad_inputs import Said, grey, save_radiograph, save_series, write_bad_radiographs, write_bad_volumes
+from bad_inputs import (
+    MISTAKES,
+    Said,
+    grey,
+    save_radiograph,
+    save_series,
+    write_bad_radiographs,
+    write_bad_volumes,
+    write_mistakes,
+)
 from filelock import FileLock
 from PIL import Image
 
@@ -380,67 +389,22 @@ def test_no_patient_can_be_found_in_what_is_written(tmp_path: Path, capfd: pytes
     assert not (tmp_path / "third" / "patient_salt.txt").exists()
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ("pixels,patient,A\na.png,1,1\n", "no column 'image'"),
-        ("image,A\na.png,1\n", "no column 'patient'"),
-        ("image,patient,A\n", "no rows"),
-        ("", "cannot be read as a CSV"),
-        ('image,patient,A\na.png,1,1,1,1\na.png,"', "cannot be read as a CSV"),
-        ("image,patient,A\nb.png,1,1\n", "No image can be used"),
-        ("image,patient,A\na.png,1,1\n", r"1 patient\(s\) cannot fill 3 splits"),
-    ],
-)
-def test_hopeless_tables_are_refused(tmp_path: Path, table: str, message: str) -> None:
-    draw(tmp_path / "images" / "a.png")
-    (tmp_path / "site.csv").write_text(table)
-    with pytest.raises(ValueError, match=message):
-        prepare([Source(tmp_path / "images", tmp_path / "site.csv")], tmp_path / "out")
-    assert not (tmp_path / "out" / "datalist.json").exists()
-
-
-def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
-    draw(tmp_path / "images" / "a.png")
-    table = write(tmp_path / "site.csv", "image,patient,A\na.png,1,1\n")
-    good = [Source(tmp_path / "images", table)]
-    for values, message in (
-        ({"labels": ["B"]}, "'B'"),
-        ({"spatial_dims": 4}, "spatial_dims"),
-        ({"size": (4, 4)}, "--size"),
-        ({"spatial_dims": 3, "spacing": (1, 0, 1)}, "--spacing"),
-        ({"folds": 1}, "--folds"),
-        ({"views": ["oblique"]}, "--views"),
-        ({"fractions": (0.5, 0.1, 0.1)}, "--fractions"),
-        ({"spatial_dims": 3}, r"No image can be used .* a\.png is there, .* --dims \(now 3\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            prepare(good, tmp_path / "out", **values)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="cannot be made"):
-        prepare(good, table / "below a file")
-    with pytest.raises(ValueError, match="holds the images"):
-        prepare(good, tmp_path / "images")
-    for source in (Source(tmp_path / "none", table), Source(tmp_path / "images", tmp_path / "none.csv")):
-        with pytest.raises(FileNotFoundError, match="none"):
-            prepare([source], tmp_path / "out")
-
-
-def test_the_command_line_explains_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    draw(tmp_path / "images" / "a.png")
-    table = write(tmp_path / "site.csv", "image,patient,A\na.png,1,1\n")
-    for arguments, message in (
-        (["--images", tmp_path / "images", "--csv", table, table], "give each CSV its folder"),
-        (["--images", tmp_path / "images", "--csv", table], "cannot fill 3 splits"),
-        (["--images", tmp_path / "none", "--csv", table], "no folder"),
-        (["--sources", tmp_path / "s.yaml", "--blank", "negative"], "write them into the file"),
-        (["--unlabeled", tmp_path / "images", "--fractions", 70, 10, 20], "sum to 1, not 70.0 10.0 20.0"),
-    ):
-        assert command("prepare", tmp_path / "out", *arguments) == 1
+def test_what_cannot_be_right_is_told_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mistakes(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for options, message in [*MISTAKES, ("--unlabeled images", "cannot be made")]:
+        output = "t.csv/below a file" if message == "cannot be made" else "out"
+        assert command("prepare", output, *options.split(" ")) == 1, options
         said = capsys.readouterr().err
-        assert message in said
+        assert message in said, options
         assert "Traceback" not in said
+        assert not (tmp_path / "out" / "datalist.json").exists()
+    assert command("prepare", "images", "--unlabeled", "images") == 1
+    assert "holds the images" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        command("prepare", tmp_path / "out", "--dims", 5)
+        command("prepare", "out", "--dims", 5)
 
 
 def test_one_process_prepares_into_a_folder_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -493,9 +457,6 @@ def test_views_are_taken_as_asked_for(tmp_path: Path) -> None:
     assert [item.get("view", "") for item in json.loads(summary.datalist.read_text())["training"]] == list(
         views.values()
     )
-    only = write(tmp_path / "t.csv", "image,patient,A,view\nside.png,1,1,lateral\n")
-    with pytest.raises(ValueError, match=r"1 × other view.* --views all"):
-        prepare([Source(tmp_path / "images", only)], tmp_path / "out")
 
 
 def test_a_store_holds_one_kind_of_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

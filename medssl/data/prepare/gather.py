@@ -138,8 +138,9 @@ def gather(
 
 
 def _look_through(sources: Sequence[Source], spatial_dims: int, skip: Path) -> Inventory:
-    inventory = Inventory([source.images.resolve() for source in sources if source.images])  # an npz has been unpacked
-    for place, folder in enumerate(inventory.folders):
+    folders = [source.images for source in sources if source.images]  # all have one, for an npz has been unpacked
+    inventory = Inventory([folder.resolve() for folder in folders])
+    for place, folder in enumerate(folders):
         found, others = find_units(folder, spatial_dims, skip)
         for unit in found:
             if unit.path not in inventory.number:

@@ -1,7 +1,5 @@
 """Reading a CSV as cells of text, whatever program wrote it, and finding what lies beside it."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import gzip

@@ -3,8 +3,6 @@
 It is fully labelled: a finding that is not listed is absent.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """CheXpert's ``train.csv``, ``valid.csv`` and test labels (Irvin et al. 2019): patient and study stand in the path."""
 
-from __future__ import annotations
-
 import re
 
 import pandas as pd

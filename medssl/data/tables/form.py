@@ -1,7 +1,5 @@
 """What there is to know of a data set's table, as values: a `Form`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The forms of tables that are recognised, and what their data sets' paths tell of images that no table names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

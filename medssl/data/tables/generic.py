@@ -1,7 +1,5 @@
 """The form of everybody else's table: a row for each image, a column for each label; see `ROLES` for the others."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from .form import Form

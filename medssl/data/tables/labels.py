@@ -1,7 +1,5 @@
 """From the cells of a table to labels: a column each, a list of findings, or one class of several."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -175,7 +173,7 @@ class _Finding:
     mistake: str = ""
 
     @classmethod
-    def read(cls, text: str, listed: Listed) -> _Finding:
+    def read(cls, text: str, listed: Listed) -> "_Finding":
         if is_unknown(text):
             return cls(known=False)
         try:

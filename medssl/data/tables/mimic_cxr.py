@@ -5,8 +5,6 @@
 A table with ``dicom_id`` is read as it stands.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -5,8 +5,6 @@ not listed is absent, unless the report says ``unchanged`` (which findings there
 study suboptimal; studies to ``exclude`` are set aside.
 """
 
-from __future__ import annotations
-
 import ast
 
 import pandas as pd

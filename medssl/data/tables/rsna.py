@@ -2,8 +2,6 @@
 ``stage_2_detailed_class_info.csv``, with one of three classes. ``patientId`` is the name of the image.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A site's CSV as one table of images, patients and labels, whichever form it has."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

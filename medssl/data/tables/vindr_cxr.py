@@ -6,8 +6,6 @@ set name no radiologist: they agreed. What more than half of an image's readers 
 where they are even it is unknown. The tables name no patients.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the cells of a table say: yes, no and unknown, splits, ages, sexes and views, in the words that people use."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import unicodedata
