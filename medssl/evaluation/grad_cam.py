@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,13 +28,13 @@ def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: 
     The network is left as it is: a copy is asked, for MONAI's hooks stay in a network and its gradients with them.
 
     Args:
-        network: as ``medssl.networks.build_classifier`` makes it.
-        architecture: its name, a key of ``ARCHITECTURES``.
-        image: ``[1, *spatial]``, as the network was trained on.
+        network: as `medssl.networks.build_classifier` makes it.
+        architecture: its name, a key of `ARCHITECTURES`.
+        image: `[1, *spatial]`, as the network was trained on.
         class_index: of the logit.
 
     Returns:
-        ``[*spatial]``, 0 to 1 where it is largest; 0 everywhere when nothing in the image raises the logit.
+        `[*spatial]`, 0 to 1 where it is largest; 0 everywhere when nothing in the image raises the logit.
 
     Raises:
         UserError: for an unknown architecture.
@@ -49,14 +48,6 @@ def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: 
     return cam / cam.max() if cam.max() > 0 else cam
 
 
-@dataclass
-class _Candidate:
-    """The image of the highest probability so far, of one class and outcome."""
-
-    probability: float
-    image: Tensor
-
-
 class GradCAMPanels:
     """Draw, for each class, the known positive and the known negative image of the highest probability with their maps.
 
@@ -65,8 +56,8 @@ class GradCAMPanels:
 
     Args:
         path: of the PNG.
-        network: that the evaluator runs, as ``medssl.networks.build_classifier`` makes it.
-        architecture: its name, a key of ``ARCHITECTURES``.
+        network: that the evaluator runs, as `medssl.networks.build_classifier` makes it.
+        architecture: its name, a key of `ARCHITECTURES`.
         labels: names of the K classes.
         spatial_dims: 2 or 3; volumes are shown by the axial slice in which the map is largest.
 
@@ -83,7 +74,7 @@ class GradCAMPanels:
         self.architecture = architecture
         self.labels = list(labels)
         self.spatial_dims = spatial_dims
-        self._best: dict[tuple[int, int], _Candidate] = {}
+        self._best: dict[tuple[int, int], tuple[float, Tensor]] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator, after its postprocessing."""
@@ -103,10 +94,10 @@ class GradCAMPanels:
             of_outcome = probabilities.masked_fill(labels != outcome, float("-inf"))  # NaN, unknown, equals neither
             values, rows = (column.tolist() for column in of_outcome.max(dim=0))
             for index, (value, row) in enumerate(zip(values, rows, strict=True)):
-                before = self._best.get((index, outcome))
-                if value > (before.probability if before else float("-inf")):
+                best, _ = self._best.get((index, outcome), (float("-inf"), None))
+                if value > best:
                     image = output[CommonKeys.IMAGE][row].detach().clone()  # a view would keep the whole batch
-                    self._best[index, outcome] = _Candidate(value, image)
+                    self._best[index, outcome] = value, image
 
     def write(self, engine: Engine) -> None:
         """Compute the maps, draw and write the picture; none where no label is known.
@@ -130,22 +121,22 @@ class GradCAMPanels:
     def _draw(self, axes: Sequence[Axes], index: int, outcome: int, word: str) -> None:
         for axis in axes:
             axis.set_axis_off()
-        candidate = self._best.get((index, outcome))
-        if candidate is None:
+        if (index, outcome) not in self._best:
             axes[0].set_title(f"{self.labels[index]}\nno known {word} image", loc="left")
             return
-        cam = grad_cam(self.network, self.architecture, candidate.image, index)
-        image, overlay = flat_view(candidate.image[0].float().cpu(), cam.cpu(), self.spatial_dims)
+        probability, candidate = self._best[index, outcome]
+        cam = grad_cam(self.network, self.architecture, candidate, index)
+        image, overlay = flat_view(candidate[0].float().cpu(), cam.cpu(), self.spatial_dims)
         low, high = np.percentile(image, (0.5, 99.5))  # a bright marker would darken everything else
         for axis in axes:
             axis.imshow(image, cmap="gray", vmin=low, vmax=high)
         axes[1].imshow(overlay, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * overlay)
-        axes[0].set_title(f"{self.labels[index]}\n{word}, predicted {candidate.probability:.2f}", loc="left")
+        axes[0].set_title(f"{self.labels[index]}\n{word}, predicted {probability:.2f}", loc="left")
         axes[1].set_title("Grad-CAM" if overlay.any() else "Grad-CAM:\nnothing raises it", loc="left")
 
 
 def flat_view(image: Tensor, cam: Tensor, spatial_dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """What to show of an image and its map, both ``[*spatial]``, as ``[rows, columns]``.
+    """What to show of an image and its map, both `[*spatial]`, as `[rows, columns]`.
 
     Of volumes (RAS) it is the axial slice in which the map is largest, the patient's front above, the right side left.
     """

@@ -28,13 +28,13 @@ def knn_probe(train_features: Tensor, train_labels: Tensor, features: Tensor, ne
     """The share of positive cases among the nearest images, weighted by exp(cosine / 0.07) (Wu et al. 2018, Sec. 3.4).
 
     Args:
-        train_features: ``[M, D]``.
-        train_labels: ``[M, K]`` of 1, 0, NaN; the neighbours of a class are images for which it is known.
-        features: ``[N, D]``.
+        train_features: `[M, D]`.
+        train_labels: `[M, K]` of 1, 0, NaN; the neighbours of a class are images for which it is known.
+        features: `[N, D]`.
         neighbours: fewer where fewer are known.
 
     Returns:
-        Scores ``[N, K]``; 0.5 for a class of which no image or one outcome only is known.
+        Scores `[N, K]`; 0.5 for a class of which no image or one outcome only is known.
     """
     known_features, labels, queries = (np.asarray(part.cpu()) for part in (train_features, train_labels, features))
     scores = np.full((len(queries), labels.shape[1]), 0.5)
@@ -55,16 +55,16 @@ def _weights(distances: np.ndarray) -> np.ndarray:
 class OnlineProbe:
     """Put the mAUROC of a linear and of a nearest-neighbour probe on the validation images into the trainer's metrics.
 
-    They are named ``probe/linear_mAUROC`` and ``probe/knn_mAUROC`` and stand there in the epochs in which they were
+    They are named `probe/linear_mAUROC` and `probe/knn_mAUROC` and stand there in the epochs in which they were
     computed. The backbone is looked at in evaluation mode, and no random number of the run is drawn, so a run ends as
     it does without probes. Where no class has both outcomes in both splits there is nothing to probe; the log says so.
 
     Args:
         backbone: in training.
-        training: items of the datalist with ``image`` and ``label``, to fit the probes on.
+        training: items of the datalist with `image` and `label`, to fit the probes on.
         validation: items to judge them on.
         labels: names of the K classes.
-        transform: from an item to one with an image ``[C, *spatial]``; nothing random.
+        transform: from an item to one with an image `[C, *spatial]`; nothing random.
         interval: epochs between two probes; the last epoch has one; 0 for none at all.
         batch_size: images at once.
         workers: processes that load images.
@@ -86,9 +86,12 @@ class OnlineProbe:
         most: int = 5000,
     ) -> None:
         self.backbone = backbone
-        self.training = _labelled(training, most)
-        self.validation = _labelled(validation, most)
+        self.training, self.validation = (
+            evenly([item for item in items if not np.isnan(item["label"]).all()], most)
+            for items in (training, validation)
+        )
         self.labels = list(labels)
+        self.usable = self._usable()
         self.transform = transform
         self.interval = interval
         self.batch_size = batch_size
@@ -103,7 +106,7 @@ class OnlineProbe:
 
     def announce(self, engine: Engine) -> None:
         """Say what there is to probe."""
-        names = [name for name, usable in zip(self.labels, self._usable(), strict=True) if usable]
+        names = [name for name, usable in zip(self.labels, self.usable, strict=True) if usable]
         if names:
             count = f"{len(self.training)} training and {len(self.validation)} validation images"
             logger.info("Probing %s every %d epochs on %s.", ", ".join(names), self.interval, count)
@@ -115,50 +118,50 @@ class OnlineProbe:
         for name in METRICS.values():
             engine.state.metrics.pop(name, None)
         due = engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs
-        if due and self._usable().any():
+        if due and self.usable.any():
             engine.state.metrics.update(self.probe())
 
     def probe(self) -> dict[str, float]:
         """The mAUROC of both probes, over the classes with both outcomes in both splits."""
-        train_labels, labels = _labels(self.training), _labels(self.validation)
+        train_labels, labels = labels_of(self.training), labels_of(self.validation)
         train_features, features = self._features(self.training), self._features(self.validation)
         scores = {
             "linear": linear_probe(train_features.numpy(), train_labels, features.numpy()),
             "knn": knn_probe(train_features, torch.as_tensor(train_labels), features),
         }
-        usable = self._usable()
         return {
-            METRICS[name]: float(partial_auroc(values[:, usable], labels[:, usable]).mean())
+            METRICS[name]: float(partial_auroc(values[:, self.usable], labels[:, self.usable]).mean())
             for name, values in scores.items()
         }
 
     def _usable(self) -> np.ndarray:
-        outcomes = [
-            (labels == outcome).any(axis=0)
-            for labels in (_labels(self.training), _labels(self.validation))
-            for outcome in (0, 1)
-            if len(labels)
-        ]
-        return np.all(outcomes, axis=0) if len(outcomes) == 4 else np.zeros(len(self.labels), dtype=bool)
+        """Whether a class has both outcomes in both splits, `[K]`."""
+        usable = np.ones(len(self.labels), dtype=bool)
+        for items in (self.training, self.validation):
+            labels = labels_of(items)
+            usable &= (labels == 0).any(axis=0) & (labels == 1).any(axis=0)
+        return usable
 
     def _features(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
         # Loaders draw their seed from torch's global generator, the training's; it gets back what they drew.
         with torch.random.fork_rng(devices=[]):
-            loader = DataLoader(Dataset(items, self.transform), batch_size=self.batch_size, num_workers=self.workers)
-            return compute_features(self.backbone, self._extract, loader, self.amp).cpu()
-
-    def _extract(self, images: Tensor) -> Tensor:
-        return self.backbone.pool(self.backbone(images))
+            dataset = Dataset(items, self.transform)
+            return pooled_features(self.backbone, dataset, self.batch_size, self.workers, self.amp).cpu()
 
 
-def _labelled(items: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    return evenly([item for item in items if not np.isnan(item["label"]).all()], most)
+def pooled_features(
+    backbone: Backbone, dataset: Dataset, batch_size: int, workers: int = 0, amp: bool = False
+) -> Tensor:
+    """The pooled features `[N, D]` of the images of a dataset, on the backbone's device."""
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers)
+    return compute_features(backbone, lambda images: backbone.pool(backbone(images)), loader, amp)
+
+
+def labels_of(items: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The labels of items, `[N, K]`."""
+    return np.array([item["label"] for item in items], dtype=np.float64)
 
 
 def evenly(items: Sequence[Item], most: int) -> list[Item]:
     """At most so many of the items, evenly spread over them."""
     return [items[place] for place in np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]
-
-
-def _labels(items: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    return np.array([item["label"] for item in items])

@@ -89,17 +89,13 @@ def summarise(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[s
         Rows with `name`, then `RandIni`, `pre-trained` and `difference` (paired by seed), each a list of mean
         and standard deviation (n − 1; None of a single seed), None where a class is undefined.
     """
-    classes = list(figures[RANDINI][0]["per_class"])
+    values = {arm: [{"mAUROC": run["mAUROC"], **run["per_class"]} for run in runs] for arm, runs in figures.items()}
     rows = []
-    for name in ["mAUROC", *classes]:
-        values = {arm: np.array([_value(run, name) for run in runs], dtype=float) for arm, runs in figures.items()}
-        values["difference"] = values[PRETRAINED] - values[RANDINI]
-        rows.append({"name": name, **{column: _mean_and_deviation(value) for column, value in values.items()}})
+    for name in values[RANDINI][0]:
+        columns = {arm: np.array([run[name] for run in runs], dtype=float) for arm, runs in values.items()}
+        columns["difference"] = columns[PRETRAINED] - columns[RANDINI]
+        rows.append({"name": name, **{column: _mean_and_deviation(value) for column, value in columns.items()}})
     return rows
-
-
-def _value(run: Mapping[str, Any], name: str) -> float | None:
-    return run["mAUROC"] if name == "mAUROC" else run["per_class"][name]
 
 
 def _mean_and_deviation(values: np.ndarray) -> list[float | None] | None:
@@ -110,17 +106,13 @@ def _mean_and_deviation(values: np.ndarray) -> list[float | None] | None:
 
 def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     """The summary as a table for the screen."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("AUROC on the test split")
-    for column in (RANDINI, PRETRAINED, "difference"):
+    columns = (RANDINI, PRETRAINED, "difference")
+    table = Table("AUROC on the test split", title=title, title_justify="left")
+    for column in columns:
         table.add_column(column, justify="right")
     for row in rows:
-        style = "bold" if row["name"] == "mAUROC" else None
-        table.add_row(
-            row["name"],
-            *(format_cell(row[column], column) for column in (RANDINI, PRETRAINED, "difference")),
-            style=style,
-        )
+        cells = [format_cell(row[column], column) for column in columns]
+        table.add_row(row["name"], *cells, style="bold" if row["name"] == "mAUROC" else None)
     return table
 
 

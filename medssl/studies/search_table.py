@@ -14,6 +14,12 @@ from medssl.files import whole_file
 
 from .greedy_search import Row
 
+FORMATS = {
+    "similarity": ".4f",
+    **dict.fromkeys(("average", "maximum", "score"), ".3f"),
+    **dict.fromkeys(("over_average", "over_maximum"), "+.3f"),
+}
+"""Number of a row → how it is shown."""
 QUIET, SINGLE, AGGREGATED = "#8a8a8a", "#0072b2", "#d55e00"
 
 
@@ -33,12 +39,7 @@ def search_table(rows: Sequence[Row], title: str) -> Table:
             str(row.iteration) if begins else "",
             " + ".join(row.pool) if begins or row.task is None else "",
             row.task or "",
-            _number(row.similarity, ".4f"),
-            _number(row.average, ".3f"),
-            _number(row.maximum, ".3f"),
-            _number(row.score, ".3f"),
-            _number(row.over_average, "+.3f"),
-            _number(row.over_maximum, "+.3f"),
+            *(_number(getattr(row, name), form) for name, form in FORMATS.items()),
             style="bold" if row.taken else None,
         )
     return table
@@ -51,10 +52,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
             "iteration": [row.iteration for row in rows],
             "A1": [" + ".join(row.pool) for row in rows],
             "A2": [row.task for row in rows],
-            **{
-                name: pd.Series([getattr(row, name) for row in rows], dtype=float)
-                for name in ("similarity", "average", "maximum", "score", "over_average", "over_maximum")
-            },
+            **{name: pd.Series([getattr(row, name) for row in rows], dtype=float) for name in FORMATS},
             "taken": [int(row.taken) for row in rows],
         }
     )

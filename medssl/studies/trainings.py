@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from typing import IO
 
 import torch
 
@@ -78,44 +79,26 @@ def run_trainings(chains: Sequence[Sequence[Training]], announce: Announce, para
         UserError: when a run in a process of its own failed, with what it said; the others are ended.
     """
     processes = max(run.processes for chain in chains for training in chain for run in training.runs)
+    waiting = iter(chains)
 
-    def run_chain(chain: Sequence[Training], run: Callable[[Training, BundleRun], None]) -> None:
-        for training in chain:
-            if not training.ended:
-                with training.until_ended():
-                    for each in training.runs:
-                        announce(training.what, each)
-                        run(training, each)
+    def work(run: Callable[[Training, BundleRun], None]) -> None:
+        """Take one chain after the other of those that nobody has taken yet."""
+        for training in (training for chain in waiting for training in chain if not training.ended):
+            with training.until_ended():
+                for each in training.runs:
+                    announce(training.what, each)
+                    run(training, each)
 
     if parallel == processes == 1:
-        for chain in chains:
-            run_chain(chain, lambda _, run: run.run())
+        work(lambda training, run: run.run())
         return
-
-    shares: SimpleQueue[dict[str, str]] = SimpleQueue()
-    for place in range(parallel):
-        shares.put(share_of_machine(place, parallel, processes))
-    # All processes read from one pipe and end with it: when this one closes it, or is gone.
+    # All processes read from one pipe, and end when its other end closes: with this block, or with this process.
     tether, hold = os.pipe()
-
-    def in_its_share(chain: Sequence[Training]) -> None:
-        share = shares.get()  # there are as many as threads
-        try:
-            run_chain(chain, lambda training, run: _run_process(training, run, share, tether))
-        finally:
-            shares.put(share)
-
-    try:
-        with ThreadPoolExecutor(parallel) as threads:
-            futures = [threads.submit(in_its_share, chain) for chain in chains]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            finally:
-                threads.shutdown(wait=False, cancel_futures=True)
-                os.close(hold)
-    finally:
-        os.close(tether)
+    with open(tether) as end, ThreadPoolExecutor(parallel) as threads, open(hold, "w"):
+        shares = [share_of_machine(place, parallel, processes) for place in range(parallel)]
+        futures = [threads.submit(work, partial(_run_process, share=share, tether=end)) for share in shares]
+        for future in as_completed(futures):
+            future.result()
 
 
 def share_of_machine(place: int, parallel: int, processes: int) -> dict[str, str]:
@@ -128,7 +111,7 @@ def share_of_machine(place: int, parallel: int, processes: int) -> dict[str, str
     return share
 
 
-def _run_process(training: Training, run: BundleRun, share: Mapping[str, str], tether: int) -> None:
+def _run_process(training: Training, run: BundleRun, share: Mapping[str, str], tether: IO[str]) -> None:
     log = training.folder / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = log.stat().st_size if log.exists() else 0

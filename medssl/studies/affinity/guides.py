@@ -1,6 +1,6 @@
 """The two guides at each kept epoch of a pre-training: proxy and gradient task affinity."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from monai.data import DataLoader, Dataset
 from monai.utils import CommonKeys
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from medssl.data import Datalist, label_counts
 from medssl.errors import UserError
 from medssl.evaluation import Predictions, compare_runs
+from medssl.evaluation.probes import labels_of, pooled_features
 from medssl.losses import label_loss
-from medssl.networks import Backbone, compute_features
 from medssl.training import check_batches, fit_linear_layer, gradient_affinity
 
 from .kept_backbones import PretrainingRun
@@ -80,14 +80,9 @@ class Images:
                 raise UserError(f"{datalist.path}: no image of {name} has a known label, so nothing can be measured.")
         return cls(datalist.labels, datalist.exclusive, *both)
 
-    @property
-    def labels(self) -> np.ndarray:
-        """Those of the training images, `[N, K]`."""
-        return _labels(self.training)
-
     def loss(self) -> nn.Module:
-        """The downstream loss, as the fine-tuning bundles have it."""
-        positive, negative = map(torch.as_tensor, label_counts(self.labels))
+        """The downstream loss, as the fine-tuning bundle has it."""
+        positive, negative = map(torch.as_tensor, label_counts(labels_of(self.training)))
         return label_loss(positive, negative, self.exclusive)
 
 
@@ -126,21 +121,16 @@ def _probe(
     """The linear classification protocol: features once, then a linear layer, the same seed for every epoch."""
     backbone = run.backbone(epoch).to(device)
     training, judged = (
-        _features(backbone, Dataset(items, run.view.stored()), run.batch_size, workers)
+        pooled_features(backbone, Dataset(items, run.view.stored()), run.batch_size, workers)
         for items in (images.training, images.judged)
     )
-    labels = torch.as_tensor(images.labels, dtype=torch.float32, device=device)
+    labels = torch.as_tensor(labels_of(images.training), dtype=torch.float32, device=device)
     head = fit_linear_layer(training, labels, images.loss(), run.seed, batch_size=run.batch_size)
     with torch.no_grad():
         logits = head(judged).double()
     scores = (logits.softmax(dim=1) if images.exclusive else logits.sigmoid()).cpu().numpy()
     files, patients = ([str(item[key]) for item in images.judged] for key in ("file", "patient"))
-    return head, Predictions(files, patients, images.names, scores, _labels(images.judged))
-
-
-def _features(backbone: Backbone, dataset: Dataset, batch_size: int, workers: int) -> Tensor:
-    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers)
-    return compute_features(backbone, lambda batch: backbone.pool(backbone(batch)), loader)
+    return head, Predictions(files, patients, images.names, scores, labels_of(images.judged))
 
 
 def _gradient(
@@ -165,16 +155,10 @@ def _gradient(
             num_workers=workers,
         )
         check_batches(model, loader)
-        cosines = gradient_affinity(model.to(device), head, images.loss(), _endless(loader, device, batches))
+        endless = chain.from_iterable(repeat(loader))
+        labelled = (
+            (batch[CommonKeys.IMAGE].to(device), batch[CommonKeys.LABEL].to(device))
+            for batch in islice(endless, batches)
+        )
+        cosines = gradient_affinity(model.to(device), head, images.loss(), labelled)
     return [cosines.mean().item(), cosines.std().item() / batches**0.5]
-
-
-def _endless(loader: DataLoader, device: torch.device, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first batches, beginning anew as often as needed."""
-    batch: Mapping[str, Tensor]
-    for batch in islice(chain.from_iterable(repeat(loader)), batches):
-        yield batch[CommonKeys.IMAGE].to(device), batch[CommonKeys.LABEL].to(device)
-
-
-def _labels(items: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    return np.array([item["label"] for item in items], dtype=np.float64)

@@ -1,14 +1,16 @@
 """A pre-training run that kept backbones along its epochs, and the parts to look at them with."""
 
 import copy
+import hashlib
 import warnings
+from functools import cached_property
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 
 from medssl.errors import UserError, user_error
-from medssl.networks import Backbone, load_backbone, read_description
+from medssl.networks import Backbone, load_backbone, load_state_dict, read_description
 from medssl.pretext import PretextModel
 from medssl.runs import BACKBONES, CONFIG, PRETEXT_MODELS, Run, kept_file
 from medssl.transforms import View
@@ -46,6 +48,16 @@ class PretrainingRun:
         self._config = {**folder.config, "view": self.view, "image_size": list(self.view.image_size)}
         self.seed = int(self._part("seed"))
         self.batch_size = int(self._part("batch_size"))
+
+    @cached_property
+    def random_weights(self) -> str:
+        """A checksum of the weights that it began with, which pre-trainings of one seed share."""
+        state = load_state_dict(self.kept[0])
+        return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
+
+    def start(self, epoch: int) -> tuple[str, int]:
+        """What a fine-tuning from an epoch begins with: the same for all pre-trainings with the same random weights."""
+        return (self.name, epoch) if epoch else (self.random_weights, 0)
 
     def backbone(self, epoch: int) -> Backbone:
         """The backbone of a kept epoch, its copies folded."""

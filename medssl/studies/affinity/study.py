@@ -56,8 +56,9 @@ def run_affinity(
     results = finetuned_results(pretrainings, [folder for folder in folders if not folder.is_pretraining])
     images = Images.read(data, split)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    measured = [each for run in pretrainings for each in measure(run, images, device, batches, workers)]
-    affinities = with_results(measured, results)
+    affinities: list[Affinity] = []
+    for run in pretrainings:
+        affinities += with_results(run, measure(run, images, device, batches, workers), results)
     write_results(output, affinities)
     _show(affinities, [finetune_command(*each, data) for each in missing_finetunings(results, pretrainings)])
     print(f"\nThe table: {output / 'affinity.csv'}, the picture: {output / 'affinity.png'}")
