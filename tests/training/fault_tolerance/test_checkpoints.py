@@ -299,9 +299,7 @@ def test_a_full_disk_is_called_so_and_leaves_the_checkpoints(tmp_path: Path) -> 
     if not Path("/dev/full").exists():
         pytest.skip("needs Linux")
     (run.checkpoint.directory / name).symlink_to("/dev/full")
-    with pytest.raises(
-        ValueError, match=r"last\.pt could not be written \(No space left on device\)\. Free some"
-    ):
+    with pytest.raises(ValueError, match=r"last\.pt could not be written \(No space left on device\)\. Free some"):
         run.to(3)
     assert {path: path.read_bytes() for path in before} == before
     assert sorted(os.listdir(run.checkpoint.directory)) == ["last.pt", "previous.pt"]
