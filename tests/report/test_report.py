@@ -357,6 +357,16 @@ def test_what_is_no_run_is_refused_in_a_sentence(datalist: Path, tmp_path: Path)
     assert not (tmp_path / "page").exists()
 
 
+def test_a_run_of_the_first_edition_is_told_too(datalist: Path, tmp_path: Path) -> None:
+    run = finetuned(tmp_path / "run", datalist, network_def={"_target_": "net", "spatial_dims": 2})
+    text = (run / "config.yaml").read_text().replace(f"data: {datalist}", f"bundle_root: {datalist.parent}")
+    write_text(run / "config.yaml", text + f"datalist: $@bundle_root + '/{datalist.name}'\nimage_size: [64, 64]\n")
+    page, _ = report([run], tmp_path / "page")
+    facts = {row[0]: row[1] for table in page.tables for row in table if len(row) == 2}
+    assert (facts["data"], facts["epochs, at most"]) == ("three_hospitals.json", "20")
+    assert page.table("training positive")["images"]["training positive"] == str(SPLITS["training"])
+
+
 def test_a_new_figure_of_the_classes_shows_by_itself(datalist: Path, tmp_path: Path) -> None:
     run = finetuned(tmp_path / "run", datalist)
     found = json.loads((run / "metrics.json").read_text())
