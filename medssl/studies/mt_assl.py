@@ -147,10 +147,9 @@ class MTASSL:
         return sum(map(sum, self._seconds())) / 60
 
     def _run(self, bundle: str, pool: Pool, options: Mapping[str, Any]) -> BundleRun:
-        shared = {"data": self.data, "output_dir": self.output / bundle / _name(pool)}
-        return BundleRun(
-            bundle, {**shared, **options, **shared, "seed": self.seed, "resume": True}, processes=self.processes
-        )
+        folder = self.output / bundle / _name(pool)
+        shared = {"data": self.data, "output_dir": folder, "seed": self.seed, "resume": True}
+        return BundleRun(bundle, {**shared, **options, **shared}, processes=self.processes)
 
     def _backbone(self, pool: Pool) -> Path:
         return self.pretraining(pool).folder / BACKBONE
