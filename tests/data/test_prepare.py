@@ -35,6 +35,7 @@ from PIL import Image
 from medssl.cli import main
 from medssl.data import Datalist, Source, read_sources
 from medssl.data.prepare import Summary, prepare
+from medssl.errors import UserError
 
 SHARED = Path(os.environ.get("MEDSSL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder of real images at {SHARED}")
@@ -188,6 +189,18 @@ def test_given_splits_are_kept_and_no_patient_leaks_into_pretraining(tmp_path: P
     }
     assert summary.set_aside == {"patient in test": 2, "no label": 1}
     assert [item["source"] for item in Datalist.read(summary.datalist).items("pretrain")] == ["A", "site", "more"]
+    torn = [("t", "p", "training"), ("v", "p", "test"), ("x", "q", "")]
+    tables = [
+        Source(
+            tmp_path / "images",
+            write(tmp_path / f"{image}.csv", f"image,patient,Edema\n{image}.png,{patient},1\n"),
+            split=split,
+        )
+        for image, patient, split in torn
+    ]
+    with pytest.raises(UserError, match=r"1 patient.* cannot fill"):
+        prepare(tables, tmp_path / "torn", size=(16, 16))
+    assert report_of(tmp_path / "torn")["reason"].tolist().count("patient in two splits") == 2
     held_out = prepare(
         [Source(tmp_path / "images", site, split="test")], tmp_path / "out", labels=["Edema"], size=(16, 16)
     )
@@ -559,28 +572,22 @@ def test_importing_the_room_needs_neither_torch_nor_monai() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize(("policy", "value"), [("unknown", np.nan), ("positive", 1), ("negative", 0)])
-def test_chexpert_tree_with_uncertain_labels(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], policy: str, value: float
-) -> None:
-    columns = "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Edema,Fracture"
-    cells = [(number, number % 2) for number in range(8)]
-    paths = [f"patient{number:05}/study1/view{view}_frontal.jpg" for number, view in cells]
+def test_chexpert_tree_with_uncertain_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [f"patient{number:05}/study1/view{number % 2}_frontal.jpg" for number in range(8)]
     draw(*(tmp_path / "data" / "train" / path for path in paths))
-    rows = [
-        f"CheXpert-v1.0-small/train/{path},Female,50,Frontal,AP,,{number % 2}.0,-1.0"
-        for number, path in enumerate(paths)
-    ]
-    table = write(tmp_path / "train.csv", "\n".join([columns, *rows]) + "\n")
-    arguments = ["--images", tmp_path / "data", "--csv", table, "--uncertain", policy, "--size", 16, 24]
+    cells = [f"Female,50,Frontal,AP,,{number % 2}.0,-1.0" for number in range(8)]
+    rows = [f"CheXpert-v1.0-small/train/{path},{said}" for path, said in zip(paths, cells, strict=True)]
+    head = "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Edema,Fracture"
+    table = write(tmp_path / "train.csv", "\n".join([head, *rows, ""]))
+    arguments = ["--images", tmp_path / "data", "--csv", table, "--uncertain", "positive", "--size", 16, 24]
     assert command("prepare", tmp_path / "out", *arguments) == 0
-    assert f"8 uncertain entries (-1) of Fracture: {policy}" in " ".join(capsys.readouterr().out.split())
-    datalist = tmp_path / "out" / "datalist.json"
-    assert Datalist.read(datalist).labels == ["No Finding", "Edema", "Fracture"]
-    items = [item for split in SPLITS[:3] for item in Datalist.read(datalist).items(split)]
-    assert len(items) == 8
-    assert len({item["patient"] for item in items}) == 8
-    np.testing.assert_equal([item["label"][2] for item in items], [value] * 8)
+    assert "8 uncertain entries (-1) of Fracture: positive" in " ".join(capsys.readouterr().out.split())
+    datalist = Datalist.read(tmp_path / "out")
+    assert datalist.labels == ["No Finding", "Edema", "Fracture"]
+    assert datalist.settings["size"] == [16, 24]
+    items = [item for split in SPLITS[:3] for item in datalist.items(split)]
+    assert len({item["patient"] for item in items}) == len(items) == 8
+    assert [item["label"][2] for item in items] == [1] * 8
     assert sorted(item["label"][1] for item in items) == [0] * 4 + [1] * 4
 
 
@@ -592,35 +599,27 @@ def test_chexpert_tree_with_uncertain_labels(
 def test_medmnist_through_the_command_line(
     tmp_path: Path, name: str, dims: int, labels: list[str], size: list[int]
 ) -> None:
-    parts = {"train": slice(0, 20), "val": slice(20, 30), "test": slice(30, 40)}
-    with np.load(SHARED / "medmnist" / f"{name}.npz") as file:
-        whole = {kind: file[f"val_{kind}"] for kind in ("images", "labels")}
-    np.savez(
-        tmp_path / name, **{f"{split}_{kind}": whole[kind][part] for split, part in parts.items() for kind in whole}
-    )
-    arguments = ["--npz", tmp_path / f"{name}.npz", "--dims", dims, "--size", 28, "--spacing", -1, -1, -1]
-    assert command("prepare", tmp_path / "out", *arguments) == 0
-    datalist = tmp_path / "out" / "datalist.json"
-    assert Datalist.read(datalist).labels == labels
-    assert not Datalist.read(datalist).exclusive
     from medssl.transforms import LoadStored
 
-    report = report_of(tmp_path / "out").set_index("file")
-    assert (report["status"] == "used").all()
-    for split, word in (("training", "train"), ("validation", "val"), ("test", "test")):
-        items = {item["image"]: item for item in Datalist.read(datalist).items(split)}
-        assert len(items) == parts[word].stop - parts[word].start
-        for number, image in enumerate(whole["images"][parts[word]]):
-            (file,) = [
-                file
-                for file in report.index
-                if file.startswith(f"{word}_") and int(Path(file).stem.split("_")[1]) == number
-            ]
-            item = items[str(tmp_path / "out" / report.loc[file, "stored"])]
-            loaded = LoadStored(size)(item["image"])[0].numpy()
-            np.testing.assert_allclose(loaded, image, atol=0.01)
-            known = whole["labels"][parts[word]][number, 0]
-            assert item["label"].tolist() == [known]
+    parts = {"training": "train", "validation": "val", "test": "test"}
+    with np.load(SHARED / "medmnist" / f"{name}.npz") as file:
+        images, known = file["val_images"][:30], file["val_labels"][:30]
+    places = {split: range(10 * number, 10 * number + 10) for number, split in enumerate(parts)}
+    arrays = {f"{parts[split]}_images": images[place] for split, place in places.items()}
+    np.savez(tmp_path / name, **arrays, **{f"{parts[split]}_labels": known[place] for split, place in places.items()})
+    arguments = ["--npz", tmp_path / f"{name}.npz", "--dims", dims, "--size", 28, "--spacing", -1, -1, -1]
+    assert command("prepare", tmp_path / "out", *arguments) == 0
+    datalist = Datalist.read(tmp_path / "out")
+    assert (datalist.labels, datalist.exclusive) == (labels, False)
+    files = {row.file: tmp_path / "out" / row.stored for row in report_of(tmp_path / "out").itertuples()}
+    for split, place in places.items():
+        items = {item["image"]: item["label"].tolist() for item in datalist.items(split)}
+        stored = {file: path for file, path in files.items() if file.startswith(f"{parts[split]}_")}
+        assert len(items) == len(stored) == 10
+        for file, path in stored.items():
+            number = place[int(Path(file).stem.split("_")[1])]
+            np.testing.assert_allclose(LoadStored(size)(path)[0].numpy(), images[number], atol=0.01)
+            assert items[str(path)] == known[number].tolist()
 
 
 @needs_shared

@@ -17,24 +17,35 @@ GIVEN = (*LABELLED_SPLITS, TRAIN_OR_VALIDATION)
 UNSEEN = "pre-training must not see it"
 
 
+def set_aside_misplaced(rows: Rows) -> Rows:
+    """Set aside what was put where it cannot be: into a test without a known label, or with a patient of two splits."""
+    held = rows.in_splits("validation", "test") & ~rows.known
+    rows = rows.set_aside(held, "no label", "it was put into validation or test, and none of its labels is known")
+    given = rows.in_splits(*GIVEN) & rows.known
+    splits = rows.table[given].groupby("patient")["split"].unique()
+    torn = {patient: " and ".join(sorted(names)) for patient, names in splits.items() if _are_apart(set(names))}
+    details = [f"its patient was put into {torn.get(patient)}: put each into one split" for patient in rows["patient"]]
+    return rows.set_aside(given & rows["patient"].isin(torn).to_numpy(), "patient in two splits", details)
+
+
+def _are_apart(splits: set[str]) -> bool:
+    return len(splits - {TRAIN_OR_VALIDATION}) > 1 or splits >= {TRAIN_OR_VALIDATION, "test"}
+
+
 def assign_splits(rows: Rows, fractions: Sequence[float], seed: int) -> Rows:
     """Rows of which every used one has its split.
 
     Rows without a known label become unlabelled; rows with one go where they were put, or where `split_patients` puts
-    their patient: into any split, or, where a table leaves only that open, into training or validation. Who was put
-    into two splits is set aside.
+    their patient: into any split, or, where a table leaves only that open, into training or validation.
 
     Args:
-        rows: with the names of their patients.
+        rows: with the names of their patients, and none that is misplaced.
         fractions: shares of training, validation and test.
         seed: of the split.
 
     Raises:
         UserError: the fractions are no shares, or there are fewer patients than splits.
     """
-    held = rows.in_splits("validation", "test") & ~rows.known
-    rows = rows.set_aside(held, "no label", "it was put into validation or test, and none of its labels is known")
-    rows = _without_torn_patients(rows)
     rows = rows.put(rows.used & ~rows.known, split="unlabeled")
     rows = _follow(rows, LABELLED_SPLITS, ("", TRAIN_OR_VALIDATION))
     rows = _follow(rows, (TRAIN_OR_VALIDATION,), ("",))
@@ -76,18 +87,6 @@ def _numbered(rows: Rows, where: np.ndarray) -> list[str]:
     """Patients by the order in which they appear: under each salt hashes have another order, and splits would too."""
     codes, _ = pd.factorize(rows["patient"][where])
     return [str(code) for code in codes]
-
-
-def _without_torn_patients(rows: Rows) -> Rows:
-    given = rows.in_splits(*GIVEN) & rows.known
-    splits = rows.table[given].groupby("patient")["split"].unique()
-    torn = {patient: " and ".join(sorted(names)) for patient, names in splits.items() if _are_apart(set(names))}
-    details = [f"its patient was put into {torn.get(patient)}: put each into one split" for patient in rows["patient"]]
-    return rows.set_aside(given & rows["patient"].isin(torn).to_numpy(), "patient in two splits", details)
-
-
-def _are_apart(splits: set[str]) -> bool:
-    return len(splits - {TRAIN_OR_VALIDATION}) > 1 or splits >= {TRAIN_OR_VALIDATION, "test"}
 
 
 def _follow(rows: Rows, given: Sequence[str], followers: Sequence[str]) -> Rows:

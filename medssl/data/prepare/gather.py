@@ -1,6 +1,6 @@
 """Gather what the sources hold: their inputs, their tables' rows, and which row means which input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -59,22 +59,16 @@ class Gathered:
     """What the sources hold.
 
     Attributes:
-        labels: names of the K labels.
-        exclusive: see `medssl.data.tables.Table`.
-        notes: sentences the user should read.
+        table: what those of all sources say together.
         rows: one for each row of the tables, then one for each input that none names.
         inventory: the inputs.
         modalities: of each source what it or its table says; "" where it says nothing.
-        added: rule of a table (such as ``blank``) → label → number of values that it made known.
     """
 
-    labels: list[str]
-    exclusive: bool
-    notes: list[str]
+    table: Table
     rows: Rows
     inventory: Inventory
     modalities: Sequence[str]
-    added: Mapping[str, Mapping[str, int]]
 
 
 def share_sites(sources: Sequence[Source]) -> list[Source]:
@@ -132,9 +126,7 @@ def gather(
     nothing = np.full((len(unlisted), len(table.labels)), np.nan, dtype=np.float32)
     rows = Rows.of(pd.concat([rows.table, unlisted]), np.concatenate([rows.values, nothing]))
     modalities = [source.modality or (tables[source.name].modality if source.csv else "") for source in sources]
-    return Gathered(
-        table.labels, table.exclusive, list(table.notes), join_repeated(rows), inventory, modalities, table.added
-    )
+    return Gathered(table, join_repeated(rows), inventory, modalities)
 
 
 def _look_through(sources: Sequence[Source], spatial_dims: int, skip: Path) -> Inventory:

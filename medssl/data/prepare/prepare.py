@@ -22,7 +22,7 @@ from ..npz import unpack_source
 from ..sources import Source, name_sources
 from ..splits import check_fractions
 from ..store import check_settings, write_settings
-from .assign import assign_splits, fill_validation, forget_labels, into_folds, keep_patients_apart
+from .assign import assign_splits, fill_validation, forget_labels, into_folds, keep_patients_apart, set_aside_misplaced
 from .duplicates import join_copies
 from .fill import fill_store
 from .gather import ALL_VIEWS, KINDS, NO_IMAGE, OTHER_VIEW, VIEWS, Gathered, gather, names_of_units, share_sites
@@ -118,7 +118,7 @@ def prepare(
         sources = share_sites(sources)
         salt = salt or _salt(output / SALT)
         gathered = gather(sources, spatial_dims, labels, output, views)
-        rows, inventory, notes = gathered.rows, gathered.inventory, list(gathered.notes)
+        rows, inventory, notes = gathered.rows, gathered.inventory, list(gathered.table.notes)
 
         wanted = sorted(set(rows["unit"][rows.used]))
         units = [inventory.units[unit] for unit in wanted]
@@ -135,13 +135,14 @@ def prepare(
         rows = join_copies(rows)
         rows, modality, said = settle_modality(rows, modality, gathered.modalities, spatial_dims, output)
         notes += said
+        rows = set_aside_misplaced(rows)
         try:
             rows = assign_splits(rows, fractions or FRACTIONS, seed)
             rows, said = fill_validation(rows, fractions, seed)
             notes += said
             if labelled_per_class is not None:
                 splits = ("training", "test") if partial_test else ("training",)
-                rows, said = forget_labels(rows, gathered.labels, labelled_per_class, splits, seed)
+                rows, said = forget_labels(rows, gathered.table.labels, labelled_per_class, splits, seed)
                 notes += said
             rows = keep_patients_apart(rows)
         finally:  # when too little is left to split, the report says why
@@ -161,13 +162,13 @@ def prepare(
         summary = Summary(
             datalist=output / DATALIST,
             report=output / REPORT,
-            labels=gathered.labels,
+            labels=gathered.table.labels,
             rows=rows,
             sizes=np.array([image.shape for image in images]),
             spacings=np.array([image.spacing for image in images]),
             set_aside=dict(Counter(filter(None, report["reason"]))),
             view=view,
-            added=gathered.added,
+            added=gathered.table.added,
             notes=notes,
         )
         summary.write()
@@ -234,7 +235,7 @@ def _write(path: Path, rows: Rows, gathered: Gathered) -> None:
             item = {"image": row["stored"], "patient": row["patient"], "source": row["source"], **_known(about)}
             items.append(item if split == "unlabeled" else {**item, "label": values})
         splits[split] = items
-    write_datalist(path, gathered.labels, splits, gathered.exclusive)
+    write_datalist(path, gathered.table.labels, splits, gathered.table.exclusive)
 
 
 def _known(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.data.prepare.assign import assign_splits, forget_labels, keep_patients_apart
+from medssl.data.prepare.assign import assign_splits, forget_labels, keep_patients_apart, set_aside_misplaced
 from medssl.data.prepare.rows import Rows
 
 
@@ -30,7 +30,7 @@ def test_random_tables_tear_no_patient() -> None:
         values = draws.choice([1, 0, np.nan, np.nan], (60, 2))
         before = table(*[(f"p{draws.integers(25)}", str(draws.choice(words))) for _ in range(60)], values=values)
         given = before["split"]
-        rows = keep_patients_apart(assign_splits(before, (0.6, 0.2, 0.2), seed))
+        rows = keep_patients_apart(assign_splits(set_aside_misplaced(before), (0.6, 0.2, 0.2), seed))
         used = rows.table[rows.used]
         splits = used.groupby("patient")["split"].agg(set)
         assert all(len(names) == 1 or names == {"training", "unlabeled"} for names in splits)

@@ -116,6 +116,19 @@ def test_what_is_given_rules(tmp_path: Path) -> None:
     assert own.notes == prepared(tmp_path, images).notes  # each file's own is no spacing to compare with
 
 
+def test_a_store_of_the_first_edition_keeps_its_spacing(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    trunks(tmp_path / "images", 2)
+    settings = tmp_path / "out" / "store" / "store.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"spatial_dims": 3, "spacing": [1.0, 1.0, 5.0], "modality": "CT"}')
+    summary = prepared(tmp_path, tmp_path / "images")
+    assert summary.view.spacing == (1, 1, 5)
+    assert any("--spacing 1 1 3" in note for note in summary.notes)
+    settings.write_text("damaged")
+    assert prepared(tmp_path, tmp_path / "images").view.spacing == (1, 1, 3)
+
+
 def test_the_spacing_is_that_of_the_stores_modality(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / "images" / f"ct{number}").mkdir(parents=True)
