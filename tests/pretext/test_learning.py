@@ -30,7 +30,7 @@ def phantoms() -> dict[Shape, tuple[Tensor, Tensor]]:
     [
         ("rotation", CHEST, 30, 16, {"accuracy": 0.9}),
         ("src", CHEST, 40, 16, {"accuracy": 5 / 24}),
-        ("mcpc", CHEST, 50, 16, {"accuracy": 8 / (16 * 5)}),
+        ("mcpc", CHEST, 50, 16, {"accuracy": 6 / (16 * 5)}),
         ("rvrm", CHEST, 100, 32, {"error": 1 / 12 / 4}),  # a quarter of the variance of λ
         ("mim", CHEST, 40, 16, {"hidden_error": 0.6}),
         ("inpainting", CHEST, 40, 16, {"error": 0.6}),
