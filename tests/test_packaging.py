@@ -157,3 +157,11 @@ def test_whoever_cites_finds_what_the_form_asks_for() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert citation["license"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"]
+
+
+def test_the_workflow_tests_the_versions_of_python_that_are_promised() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    promised = [name.rpartition(" ")[2] for name in project["classifiers"] if "Python :: 3." in name]
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))["jobs"]
+    assert jobs["tests"]["strategy"]["matrix"]["python-version"] == promised
+    assert project["requires-python"] == f">={promised[0]}"
