@@ -41,6 +41,7 @@ class Outcome:
         content: digest of the decoded image, the same for the same image in another file.
         shape: pixels of the file as rows and columns; voxels to the right, front and head.
         spacing: sides of a voxel in the file, in mm, likewise; empty for radiographs.
+        lowest: the lowest of its values.
         tissue: quartiles of a volume's values above `AIR`, which are those of soft tissue, fat and bone in HU.
         patient: hash of the PatientID in the DICOM header; empty where there is none.
         modality: as DICOM has it (``DX``, ``CT``, …); empty where the file states none.
@@ -53,6 +54,7 @@ class Outcome:
     content: str = ""
     shape: Sequence[int] = ()
     spacing: Sequence[float] = ()
+    lowest: float = 0
     tissue: Sequence[float] = ()
     patient: str = ""
     modality: str = ""
@@ -121,6 +123,7 @@ def _keep(study: Study, folder: Path, settings: StoreSettings, output: Path, sal
         content=content,
         shape=np.array(original.values.shape)[axes].tolist(),
         spacing=[] if original.affine is None else np.array(_sides(original.affine))[axes].tolist(),
+        lowest=round(float(original.values.min()), 1),
         tissue=[] if original.affine is None else _tissue(original.values),
         patient=hash_patient(salt, patient) if patient else "",
         modality=original.modality,

@@ -2,32 +2,30 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from medssl.readers.modalities import STATES_NOTHING, are_of_one_kind
 
+from .outcomes import Outcomes, images_of
 from .rows import Rows
 
 OTHER_MODALITY = "other modality"
 AIR = -200.0
 """HU; volumes that reach lower are taken for CT, since other modalities have no values for air and fat below 0."""
-MOST_READ = 10
-"""Volumes that are looked at where no file states a modality."""
 
 
 def settle_modality(
-    rows: Rows, wanted: str, of_sources: Sequence[str], spatial_dims: int, output: Path
+    rows: Rows, outcomes: Outcomes, wanted: str, of_sources: Sequence[str], spatial_dims: int
 ) -> tuple[Rows, str, list[str]]:
     """Choose the modality of a store, and set aside images of another kind.
 
     Args:
-        rows: with their outcomes.
+        rows: of the images.
+        outcomes: theirs.
         wanted: what the user says; "" takes that of most images that state one, or what the values of volumes show.
         of_sources: what each source or its table says of images whose files state nothing.
         spatial_dims: 2 or 3.
-        output: folder of the datalist.
 
     Returns:
         The rows; the modality, as DICOM calls it, "" where nobody knows it; and notes.
@@ -41,7 +39,7 @@ def settle_modality(
     modality = wanted.upper() or max(counts, key=lambda name: (kinds[name], counts[name]), default="")
     notes = []
     if not modality and spatial_dims == 3 and rows.used.any():
-        modality, note = _judged_by_values([output / stored for stored in rows["stored"][rows.used]])
+        modality, note = _judged_by_values([image.lowest for image in images_of(rows, outcomes)])
         return rows, modality, [note]
     others = [name for name in counts if not are_of_one_kind(name, modality)]
     other = known & stated.isin(others).to_numpy()
@@ -58,11 +56,8 @@ def settle_modality(
     return rows.set_aside(other, OTHER_MODALITY, detail), modality, notes
 
 
-def _judged_by_values(stored: Sequence[Path]) -> tuple[str, str]:
-    from medssl.transforms import StoredImage
-
-    some = stored[:: -(-len(stored) // MOST_READ)]
-    lowest = float(np.median([StoredImage(path).read().min() for path in some]))
+def _judged_by_values(lowest_values: Sequence[float]) -> tuple[str, str]:
+    lowest = np.median(lowest_values)
     if lowest < AIR:
         return "CT", f"No file states its modality: taken for CT, for the values reach down to {lowest:.0f}."
     return "", (

@@ -50,6 +50,11 @@ def take_outcomes(rows: Rows, outcomes: Outcomes) -> Rows:
     return rows.put(looked_at, **cells)
 
 
+def images_of(rows: Rows, outcomes: Outcomes) -> list[Outcome]:
+    """What became of each used row's image."""
+    return [outcomes[unit][place] for unit, place in rows.table.loc[rows.used, ["unit", "outcome"]].to_numpy()]
+
+
 def write_report(
     path: Path, rows: Rows, inventory: Inventory, names: Sequence[str], outcomes: Outcomes
 ) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from .fill import fill_store
 from .gather import ALL_VIEWS, KINDS, NO_IMAGE, OTHER_VIEW, VIEWS, Gathered, gather, names_of_units, share_sites
 from .identities import name_patients
 from .modality import OTHER_MODALITY, settle_modality
-from .outcomes import take_outcomes, write_report
+from .outcomes import images_of, take_outcomes, write_report
 from .rows import ABOUT, Rows
 from .summary import Summary
 from .view import Window, check_view, other_spacing, propose_view, spacing_of_headers, stored_spacing
@@ -133,7 +133,7 @@ def prepare(
         rows, said = name_patients(rows, inventory, sources, salt)
         notes += said
         rows = join_copies(rows)
-        rows, modality, said = settle_modality(rows, modality, gathered.modalities, spatial_dims, output)
+        rows, modality, said = settle_modality(rows, outcomes, modality, gathered.modalities, spatial_dims)
         notes += said
         rows = set_aside_misplaced(rows)
         try:
@@ -150,7 +150,7 @@ def prepare(
         if not rows.used.any():
             raise UserError(_why_nothing(rows, gathered, output / REPORT, spatial_dims))
 
-        images = [outcomes[unit][place] for unit, place in rows.table.loc[rows.used, ["unit", "outcome"]].to_numpy()]
+        images = images_of(rows, outcomes)
         notes += other_spacing(settings, images) if spatial_dims == 3 and spacing is None else []
         view = propose_view(settings, modality, images, crop, window)
         write_settings(output, {**settings, "modality": modality, "view": view.to_dict()})

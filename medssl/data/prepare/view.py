@@ -45,10 +45,10 @@ def check_view(spatial_dims: int, crop: Sequence[int] | None, window: Window | N
         raise UserError("crop and window (--crop, --window) are for volumes (--dims 3): of radiographs say the --size.")
     if crop and (len(crop) != 3 or min(crop) < 1):
         raise UserError(f"crop (--crop) must be three sides of a box in voxels, such as 128 128 32, not {list(crop)}.")
-    if window and window != NO_WINDOW:
+    if crop or window:
         from medssl.transforms import View
 
-        View(3, (8, 8, 8), window)
+        View(3, tuple(crop or (8, 8, 8)), None if window == NO_WINDOW else window)  # raises for what means nothing
 
 
 def stored_spacing(output: Path) -> list[float] | None:
