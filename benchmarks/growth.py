@@ -96,12 +96,18 @@ def evaluate(images: int, folder: Path) -> Callable[[], int]:
 
 def bootstrap(images: int, folder: Path) -> Callable[[], int]:
     """Intervals of the AUROC over replicates."""
-    from medssl.evaluation import bootstrap_auroc
+    from medssl.evaluation.bootstrap import bootstrap, interval
+    from medssl.evaluation.partial_metrics import rank_classes, weighted_areas
 
     scores, labels = draw_scores(images)
 
     def run() -> int:
-        bootstrap_auroc(scores, labels, resamples=RESAMPLES)
+        ranked = rank_classes(scores, labels)
+
+        def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+            return {"auroc": np.stack([weighted_areas(each, weights)[0] for each in ranked], axis=1)}
+
+        interval(bootstrap(statistics, [str(image) for image in range(images)], RESAMPLES)["auroc"])
         return len(scores)
 
     return run

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from medssl.networks import Backbone, compute_features
 
+BASELINES = {"pixels": "logistic regression on few pixels", "untrained": "probe of the untrained backbone"}
+"""What `TrivialBaselines` gives, in words."""
+
 
 def thumbnails(images: Tensor, side: int = 8) -> Tensor:
     """Each image as few pixels: the means over a grid of ``side`` cells along each axis.
@@ -63,20 +66,14 @@ class TrivialBaselines:
         network: a backbone with random weights; with those of another seed the result differs a little.
         training_loader: gives the training images once, as batches of ``image`` and ``label``.
         device: to run the backbone on.
-        side: cells of a thumbnail along each axis.
     """
 
     def __init__(
-        self,
-        network: Backbone,
-        training_loader: Iterable[Mapping[str, Any]],
-        device: torch.device | str,
-        side: int = 8,
+        self, network: Backbone, training_loader: Iterable[Mapping[str, Any]], device: torch.device | str
     ) -> None:
         self.network = network
         self.training_loader = training_loader
         self.device = device
-        self.side = side
 
     def __call__(self, loader: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Fit to the training images, and judge those of ``loader``, which gives batches of the same kind.
@@ -105,4 +102,4 @@ class TrivialBaselines:
         return {"pixels": pixels, "untrained": untrained}, torch.cat(labels).double().numpy()
 
     def _extract(self, images: Tensor) -> Tensor:
-        return torch.cat([thumbnails(images, self.side), self.network.pool(self.network(images))], dim=1)
+        return torch.cat([thumbnails(images), self.network.pool(self.network(images))], dim=1)

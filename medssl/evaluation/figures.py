@@ -9,9 +9,8 @@ from medssl.errors import UserError
 
 from .bootstrap import bootstrap, interval
 from .calibration import expected_calibration_error
-from .partial_metrics import mean_of_defined
+from .partial_metrics import mean_of_defined, rank_classes, weighted_areas
 from .predictions import Predictions
-from .ranking import rank_class, weighted_areas
 
 Triple = list[float | None]
 """A value and the two ends of its interval, which are None where there is none."""
@@ -83,11 +82,12 @@ class _Statistics:
     def __init__(self, predictions: Predictions, thresholds: Sequence[float | None], exclusive: bool) -> None:
         scores, labels = predictions.scores, predictions.labels
         self.scores, self.labels = scores, labels
-        self.ranked = [rank_class(*columns) for columns in zip(scores.T, labels.T, strict=True)]
-        self.limits = np.array([np.nan if threshold is None else threshold for threshold in thresholds])
+        self.ranked = rank_classes(scores, labels)
+        limits = np.array([np.nan if threshold is None else threshold for threshold in thresholds])
+        self.decided = ~np.isnan(limits)
         self.positive, self.negative = (labels == 1).astype(np.float64), (labels == 0).astype(np.float64)
-        self.found = self.positive * (scores >= self.limits)
-        self.cleared = self.negative * (scores < self.limits)
+        self.found = self.positive * (scores >= limits)
+        self.cleared = self.negative * (scores < limits)
         self.exclusive = exclusive
         if exclusive:
             _check_exclusive(predictions)
@@ -101,8 +101,8 @@ class _Statistics:
             "mAUROC": mean_of_defined(auroc),
             "auroc": auroc,
             "average_precision": average_precision,
-            "sensitivity": _share(weights @ self.found, positive * self._decided),
-            "specificity": _share(weights @ self.cleared, negative * self._decided),
+            "sensitivity": _share(weights @ self.found, positive * self.decided),
+            "specificity": _share(weights @ self.cleared, negative * self.decided),
             "ece": expected_calibration_error(self.scores, self.labels, weights),
         }
         if self.exclusive:
@@ -110,10 +110,6 @@ class _Statistics:
             figures["accuracy"] = _share(right.sum(axis=1), positive.sum(axis=1))
             figures["balanced_accuracy"] = mean_of_defined(_share(right, positive))
         return figures
-
-    @property
-    def _decided(self) -> np.ndarray:
-        return ~np.isnan(self.limits)
 
 
 def _check_exclusive(predictions: Predictions) -> None:

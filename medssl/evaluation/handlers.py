@@ -1,8 +1,8 @@
-"""What an evaluation leaves of a split: its predictions and its figures, as files."""
+"""What an evaluation leaves of a split: its predictions and its figures, as files, and a line on the screen."""
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +15,10 @@ from medssl import runs
 from medssl.errors import UserError
 from medssl.files import write_json, writing
 
+from .baselines import BASELINES
+from .calibration import youden_thresholds
 from .figures import figures
 from .predictions import Predictions, read_predictions, write_predictions
-from .thresholds import youden_thresholds
 
 VALIDATION = "validation"
 """The split that thresholds are chosen on."""
@@ -123,3 +124,29 @@ def _read_splits(path: Path) -> dict[str, Any]:
         return {**json.loads(path.read_text(encoding="utf-8")).get("splits", {})} if path.exists() else {}
     except (ValueError, TypeError, AttributeError) as error:  # no JSON, or none of ours
         raise UserError(f"{path} is damaged: remove it, and evaluate again.") from error
+
+
+def closing_line(run: str | Path, split: str) -> str:
+    """The mAUROC of a split with its interval, beside both baselines, and the files of the run.
+
+    Args:
+        run: folder of a fine-tuning run that was evaluated on ``split``.
+        split: its name.
+    """
+    run = Path(run)
+    figures = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))["splits"][split]
+    mean = _triple([figures["mAUROC"], *(figures["mAUROC_interval"] or (None, None))])
+    beside = [
+        f"{BASELINES[name]} {_triple(baseline['mAUROC'])}" for name, baseline in figures.get("baselines", {}).items()
+    ]
+    names = (runs.METRICS, runs.predictions_file(split), runs.grad_cam_file(split))
+    files = ", ".join(name for name in names if (run / name).is_file())
+    comparison = f" (beside it: {', '.join(beside)})" if beside else ""
+    return f"mAUROC on {split}: {mean}{comparison}\n{run}: {files}. As a page: medssl report {run}"
+
+
+def _triple(values: Sequence[float | None] | None) -> str:
+    if values is None or values[0] is None:
+        return "undefined"
+    value, low, high = values
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

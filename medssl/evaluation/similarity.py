@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import matplotlib
@@ -64,7 +65,7 @@ class StreamingCKA:
         self._images += len(features[0])
         for total, part in zip(self._sums, shifted, strict=True):
             total += part.sum(dim=0)
-        for i, j in _pairs(len(shifted)):
+        for i, j in combinations_with_replacement(range(len(shifted)), 2):
             product = shifted[i].T @ shifted[j]
             self._products[i, j] = self._products[i, j] + product if (i, j) in self._products else product
 
@@ -85,10 +86,6 @@ class StreamingCKA:
             for i, j in norms:
                 matrix[i, j] = matrix[j, i] = np.divide(norms[i, j] ** 2, norms[i, i] * norms[j, j])
         return matrix
-
-
-def _pairs(count: int) -> list[tuple[int, int]]:
-    return [(i, j) for i in range(count) for j in range(i, count)]
 
 
 def compare_backbones(
@@ -146,7 +143,6 @@ def similarity_matrix(
     split: str = "pretrain",
     batch_size: int = 64,
     workers: int = 0,
-    device: str | torch.device | None = None,
     most: int = 5000,
     progress: bool = True,
 ) -> tuple[list[str], np.ndarray]:
@@ -155,7 +151,7 @@ def similarity_matrix(
     The images are seen as in evaluation: whole radiographs, the middle box of volumes. The paper does not say on which
     images it compares; here they are those of the pre-training, so that a choice of tasks by it has seen no image to be
     judged on. The fewer images there are, the more alike all networks seem (see `medssl.losses.linear_cka`): take
-    several times as many as there are features.
+    several times as many as there are features. A GPU is used where there is one.
 
     Args:
         backbones: path of each backbone's weights, by the name to show; its description stands beside it.
@@ -163,7 +159,6 @@ def similarity_matrix(
         split: of the datalist.
         batch_size: images at once.
         workers: processes that load images.
-        device: where to compute; a GPU where there is one.
         most: images at most, evenly spread over the split.
         progress: whether to show a progress bar.
 
@@ -176,7 +171,7 @@ def similarity_matrix(
     """
     datalist = Datalist.read(data)
     view = _common_view(backbones, datalist)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = [load_backbone(path).to(device).eval() for path in backbones.values()]
     items = evenly(datalist.items(split), most)
     loader = DataLoader(Dataset(items, view.stored()), batch_size=batch_size, num_workers=workers)

@@ -13,7 +13,7 @@ import numpy as np
 
 from medssl.data import Datalist
 from medssl.errors import UserError
-from medssl.evaluation.closing_line import BASELINES
+from medssl.evaluation.baselines import BASELINES
 from medssl.evaluation.predictions import Predictions, read_predictions
 from medssl.runs import METRICS, Run, predictions_file
 

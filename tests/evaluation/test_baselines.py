@@ -93,12 +93,12 @@ def test_the_untrained_backbone_is_probed_on_its_pooled_features() -> None:
             return feature_map.flatten(2).mean(2)
 
     training, judged = Loader(60, 0, 16, 2), Loader(40, 1, 16, 2)
-    scores = TrivialBaselines(Mean(), training, "cpu", side=4)(judged)  # type: ignore[arg-type]
+    scores = TrivialBaselines(Mean(), training, "cpu")(judged)  # type: ignore[arg-type]
 
     def probe(loader: Loader, side: int) -> np.ndarray:
         cells = loader.images.reshape(-1, side, 16 // side, side, 16 // side).mean((2, 4))
         return cells.flatten(1).numpy()
 
-    for name, side in (("pixels", 4), ("untrained", 1)):
+    for name, side in (("pixels", 8), ("untrained", 1)):
         expected = linear_probe(probe(training, side), training.labels.numpy(), probe(judged, side))
         np.testing.assert_allclose(scores[name], expected, rtol=1e-3)

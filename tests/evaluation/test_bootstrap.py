@@ -5,9 +5,26 @@ import pytest
 from scipy.stats import binom, norm
 from sklearn.metrics import roc_auc_score
 
-from medssl.evaluation import bootstrap, bootstrap_auroc, patient_weights
+from medssl.evaluation import Predictions, figures
+from medssl.evaluation.bootstrap import bootstrap
 
 PATIENTS = ["p7", "p1", "p7", "p3", "p1", "p7", "p2"]
+
+
+def patient_weights(patients: list[str], resamples: int, seed: int = 0) -> np.ndarray:
+    """How often each image counts in each replicate, `[R, N]`."""
+    return bootstrap(lambda weights: {"weights": weights.astype(int)}, patients, resamples, seed)["weights"]
+
+
+def auroc_intervals(
+    scores: np.ndarray, labels: np.ndarray, patients: list[str], resamples: int, level: float = 0.95, seed: int = 0
+) -> np.ndarray:
+    """Both ends `[2, K + 1]` of the interval of each class's AUROC and of their mean; NaN where undefined."""
+    images, names = [str(number) for number in range(len(scores))], [f"class {k}" for k in range(scores.shape[1])]
+    predictions = Predictions(images, patients, names, scores, labels)
+    found = figures(predictions, [None] * len(names), resamples, level, seed)
+    ends = [(found["classes"][name]["auroc"] or [None])[1:] or [None, None] for name in names]
+    return np.array([*ends, found["mAUROC_interval"] or [None, None]], dtype=float).T
 
 
 def test_images_of_a_patient_go_together_and_as_many_patients_are_drawn_as_there_are() -> None:
@@ -60,11 +77,10 @@ def test_intervals_are_those_of_a_slow_loop(images: int) -> None:
     labels[generator.random((images, 4)) < 0.5] = np.nan
     labels[:, 2] = np.where(np.isnan(labels[:, 2]), np.nan, 1)  # one outcome only
     patients = [f"p{number}" for number in generator.integers(images // 2, size=images)]
-    found = bootstrap_auroc(scores, labels, patients, resamples=100, level=0.9, seed=1)
+    found = auroc_intervals(scores, labels, patients, resamples=100, level=0.9, seed=1)
     low, high = slow_interval(scores, labels, patients, patient_weights(patients, 100, 1))
-    np.testing.assert_allclose([*found.low, found.mean_low], low, rtol=1e-12)
-    np.testing.assert_allclose([*found.high, found.mean_high], high, rtol=1e-12)
-    assert np.isnan(found.low).tolist() == [False, False, True, False]
+    np.testing.assert_allclose(found, [low, high], rtol=1e-12)
+    assert np.isnan(found[0]).tolist() == [False, False, True, False, False]
 
 
 def simulated_study(generator: np.random.Generator, patients: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -86,27 +102,22 @@ def test_intervals_cover_at_the_nominal_rate_and_would_not_if_patients_were_igno
     of_class, of_mean, ignoring_patients = [], [], []
     for number in range(simulations):
         scores, labels, patients = simulated_study(generator, patients=120)
-        found = bootstrap_auroc(scores, labels, patients, resamples=300)
-        of_class.append(found.low[0] <= truth <= found.high[0])
-        of_mean.append(found.mean_low <= truth <= found.mean_high)
+        low, high = auroc_intervals(scores, labels, patients, resamples=300)
+        of_class.append(low[0] <= truth <= high[0])
+        of_mean.append(low[-1] <= truth <= high[-1])
         if number < 100:
-            found = bootstrap_auroc(scores, labels, resamples=300)
-            ignoring_patients.append(found.low[0] <= truth <= found.high[0])
+            low, high = auroc_intervals(scores, labels, [str(image) for image in range(len(scores))], resamples=300)
+            ignoring_patients.append(low[0] <= truth <= high[0])
     least, most = binom.ppf([0.002, 0.998], simulations, 0.95)
     assert least <= sum(of_class) <= most
     assert least <= sum(of_mean) <= most
     assert sum(ignoring_patients) < 88
 
 
-def test_patients_are_named_for_every_image_or_not_at_all() -> None:
-    with pytest.raises(ValueError, match="There are 3 images, but 2 patients"):
-        bootstrap_auroc(np.zeros((3, 1)), [[1], [0], [1]], ["a", "b"])
-
-
 def test_no_resamples_and_no_images_have_no_interval() -> None:
-    scores, labels = np.array([[0.1], [0.9]]), [[0], [1]]
-    for found in (bootstrap_auroc(scores, labels, resamples=0), bootstrap_auroc(np.zeros((0, 1)), np.zeros((0, 1)))):
-        assert np.isnan([*found.low, *found.high, found.mean_low, found.mean_high]).all()
+    scores, labels = np.array([[0.1], [0.9]]), np.array([[0.0], [1.0]])
+    for count, resamples in ((2, 0), (0, 10)):
+        assert np.isnan(auroc_intervals(scores[:count], labels[:count], ["a", "b"][:count], resamples)).all()
 
 
 def test_memory_does_not_grow_with_the_number_of_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,5 +128,5 @@ def test_memory_does_not_grow_with_the_number_of_replicates(monkeypatch: pytest.
         sizes.append(len(weights))
         return {"sum": weights.sum(axis=1)}
 
-    assert bootstrap.bootstrap(statistics, PATIENTS, resamples=10)["sum"].shape == (10,)
+    assert bootstrap(statistics, PATIENTS, resamples=10)["sum"].shape == (10,)
     assert sizes == [0, 3, 3, 3, 1]

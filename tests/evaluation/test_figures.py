@@ -13,7 +13,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from medssl.evaluation import Predictions, expected_calibration_error, figures, patient_weights
+from medssl.evaluation import Predictions, expected_calibration_error, figures
+from medssl.evaluation.bootstrap import bootstrap
 
 NAMES = ["Edema", "Mass", "Hernia"]
 THRESHOLDS = [0.3, 0.55, None]
@@ -53,7 +54,7 @@ def partial_predictions(images: int = 80) -> Predictions:
 def replicates_of(predictions: Predictions, measure: Callable[[np.ndarray], float], resamples: int) -> list:
     """The measure of the image numbers of the sample itself, and its percentile interval."""
     values = []
-    for counts in patient_weights(predictions.patients, resamples, seed=0):
+    for counts in bootstrap(lambda weights: {"of": weights.astype(int)}, predictions.patients, resamples)["of"]:
         values.append(measure(np.repeat(np.arange(len(counts)), counts)))
     return [measure(np.arange(len(predictions.images))), *np.nanquantile(values, [0.025, 0.975])]
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 
-from medssl.evaluation import Predictions, compare_runs, patient_weights
+from medssl.evaluation import Predictions, compare_runs
+from medssl.evaluation.bootstrap import bootstrap
 
 
 def run_of(labels: np.ndarray, skill: float, seed: int, unknown: np.ndarray) -> Predictions:
@@ -67,7 +68,7 @@ def test_interval_and_p_are_those_of_a_slow_loop() -> None:
     first, second = two_runs(0.8, 1.0, images=60)
     found = compare_runs(first, second, resamples=60, level=0.9, seed=2)
     differences = []
-    for counts in patient_weights(first.patients, 60, 2):
+    for counts in bootstrap(lambda weights: {"of": weights.astype(int)}, first.patients, 60, 2)["of"]:
         rows = np.repeat(np.arange(60), counts)
         values = []
         for run in (first, second):

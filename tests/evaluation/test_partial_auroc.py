@@ -1,15 +1,16 @@
-"""The AUROC over known labels against scikit-learn, entry by entry and batch by batch."""
+"""The AUROC over known labels and that of replicates against scikit-learn."""
 
 import warnings
 
 import numpy as np
 import pytest
-import torch
-from sklearn.metrics import roc_auc_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from medssl.evaluation import PartialAUROC, partial_auroc
-
-NAMES = ["Mass", "Nodule", "Effusion", "Fibrosis"]
+from medssl.evaluation import mean_partial_auroc, partial_auroc
+from medssl.evaluation.partial_metrics import rank_classes, weighted_areas
 
 
 def partial_study(seed: int, images: int, classes: int, ties: bool, unknown: float) -> tuple[np.ndarray, np.ndarray]:
@@ -76,33 +77,52 @@ def test_what_is_no_partial_study_is_refused(scores: np.ndarray, labels: np.ndar
         partial_auroc(scores, labels)
 
 
-def fed(metric: PartialAUROC, scores: np.ndarray, labels: np.ndarray, batch_size: int) -> PartialAUROC:
-    for start in range(0, len(scores), batch_size):
-        batch = slice(start, start + batch_size)
-        metric(torch.tensor(scores[batch], dtype=torch.float32), torch.tensor(labels[batch], dtype=torch.float32))
-    return metric
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
-def test_batches_add_up_to_the_whole(batch_size: int) -> None:
+def test_the_mean_is_over_the_classes_that_are_defined() -> None:
     scores, labels = partial_study(1, 100, 4, ties=False, unknown=0.5)
-    labels[:, 2] = 1  # not defined, so it is left out of the mean
-    metric = fed(PartialAUROC(NAMES), scores, labels, batch_size)
-    assert metric.aggregate() == pytest.approx(np.nanmean(sklearn_auroc(scores, labels)), rel=1e-6)
-    metric.reset()
-    other = partial_study(2, 30, 4, ties=False, unknown=0.2)
-    assert fed(metric, *other, batch_size).aggregate() == pytest.approx(np.mean(sklearn_auroc(*other)), rel=1e-6)
-
-
-def test_lists_of_single_images_count_as_a_batch_does() -> None:
-    # What MONAI's handlers hand over where an evaluator decollates.
-    scores, labels = partial_study(3, 40, 4, ties=False, unknown=0.5)
-    metric = PartialAUROC(NAMES)
-    metric(list(torch.tensor(scores, dtype=torch.float32)), list(torch.tensor(labels, dtype=torch.float32)))
-    assert metric.aggregate() == pytest.approx(np.nanmean(sklearn_auroc(scores, labels)), rel=1e-6)
+    labels[:, 2] = 1
+    assert mean_partial_auroc(scores, labels) == pytest.approx(np.nanmean(sklearn_auroc(scores, labels)), rel=1e-12)
 
 
 def test_the_mean_stays_finite_where_nothing_is_defined_and_says_so() -> None:
-    metric = fed(PartialAUROC(NAMES), np.zeros((5, 4)), np.ones((5, 4)), 2)
     with pytest.warns(UserWarning, match="No class has known positive and known negative cases"):
-        assert metric.aggregate() == 0.5
+        assert mean_partial_auroc(np.zeros((5, 4)), np.ones((5, 4))) == 0.5
+
+
+SCORES = st.one_of(st.integers(0, 4).map(float), st.floats(-1e6, 1e6))  # many ties, or few
+LABELS = st.sampled_from([1.0, 0.0, float("nan")])
+
+
+@st.composite
+def weighted_studies(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    images, classes, replicates = draw(st.integers(0, 30)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    scores = draw(arrays(float, (images, classes), elements=SCORES))
+    labels = draw(arrays(float, (images, classes), elements=LABELS))
+    weights = draw(arrays(float, (replicates, images), elements=st.integers(0, 4).map(float)))
+    return scores, labels, weights
+
+
+def by_scikit_learn(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    seen = ~np.isnan(labels) & (weights > 0)
+    if len(set(labels[seen])) < 2:
+        return float("nan"), float("nan")
+    known = labels[seen], scores[seen]
+    return tuple(measure(*known, sample_weight=weights[seen]) for measure in (roc_auc_score, average_precision_score))
+
+
+@settings(max_examples=50, deadline=None)
+@given(weighted_studies())
+def test_replicates_are_those_of_scikit_learn(study: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    scores, labels, weights = study
+    for column, ranked in enumerate(rank_classes(scores, labels)):
+        found = weighted_areas(ranked, weights)
+        expected = [by_scikit_learn(scores[:, column], labels[:, column], weight) for weight in weights]
+        np.testing.assert_allclose(np.transpose(found), expected, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(weighted_studies())
+def test_the_auroc_is_that_of_scikit_learn(study: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    scores, labels, _ = study
+    once = np.ones(len(scores))
+    expected = [by_scikit_learn(*columns, once)[0] for columns in zip(scores.T, labels.T, strict=True)]
+    np.testing.assert_allclose(partial_auroc(scores, labels), expected, rtol=1e-9, atol=1e-12)
