@@ -10,19 +10,19 @@ the same random weights; half-way and at the end each is fine-tuned with several
 import argparse
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from environment import environment
 from three_hospitals import medssl
 
 from medssl.data import Datalist, label_counts
 from medssl.runs import BACKBONES, kept_file
 from medssl.studies import BundleRun
-from medssl.studies.affinity import Affinity, agreement, run_affinity
-from medssl.studies.affinity.agreement import GUIDES
+from medssl.studies.affinity import agreement, run_affinity
+from medssl.studies.affinity.guides import GUIDES
 from medssl.studies.affinity.results import cells
 from medssl.studies.trainings import Training, run_trainings
 
@@ -73,9 +73,9 @@ def finetuned(output: Path, task: str, epoch: int, seed: int) -> Path:
     return output / f"finetune_{task}_epoch{epoch}_seed{seed}"
 
 
-def spread(output: Path, affinity: Affinity, seeds: int) -> str:
+def spread(output: Path, run: str, epoch: int, seeds: int) -> str:
     """The fine-tuned results of each seed, on the test split."""
-    folders = [finetuned(output, affinity.run, affinity.epoch, seed) for seed in range(seeds)]
+    folders = [finetuned(output, run, epoch, seed) for seed in range(seeds)]
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in folders if folder.exists()]
     return ", ".join(f"{content['splits']['test']['mAUROC']:.3f}" for content in metrics)
 
@@ -88,7 +88,7 @@ def known(datalist: Datalist, split: str) -> str:
     return f"{split} {len(items)} images ({', '.join(counts)})"
 
 
-def as_markdown(report: dict[str, Any], affinities: list[Affinity], output: Path) -> str:
+def as_markdown(report: dict[str, Any], affinities: pd.DataFrame, output: Path) -> str:
     settings, seeds = report["settings"], report["settings"]["seeds"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines = [
@@ -105,15 +105,16 @@ def as_markdown(report: dict[str, Any], affinities: list[Affinity], output: Path
         f"| {' | '.join(HEAD)} | each seed |",
         "|---" * (len(HEAD) + 1) + "|",
     ]
-    for each in affinities:
-        seeded = spread(output, each, seeds)
+    for each in affinities.itertuples():
+        seeded = spread(output, each.run, each.epoch, seeds)
         lines.append(f"| {' | '.join([each.run, *cells(each), seeded])} |")
     lines += [
         "",
         "| guide | fine-tuned epochs | Kendall's τ with the gain | p | gain of its first choice | largest gain |",
     ]
     lines.append("|---" * 6 + "|")
-    for name, points in (("", affinities), (", last epochs only", _last(affinities))):
+    last = affinities[affinities["epoch"] == affinities["epoch"].max()]
+    for name, points in (("", affinities), (", last epochs only", last)):
         for guide, words in GUIDES.items():
             found = agreement(points, guide)
             figures = (found.tau, found.p, found.chosen, found.best)
@@ -123,21 +124,16 @@ def as_markdown(report: dict[str, Any], affinities: list[Affinity], output: Path
     return "\n".join(lines) + "\n"
 
 
-def said(affinities: list[Affinity]) -> str:
+def said(affinities: pd.DataFrame) -> str:
     """What the figures come to, in words."""
     found = {words: agreement(affinities, guide) for guide, words in GUIDES.items()}
     taus = [f"the {words} agrees by τ {each.tau:+.2f}" for words, each in found.items() if each.tau is not None]
-    measured = [each.proxy for each in affinities if each.epoch]
-    clear = sum(low is not None and high is not None and (low > 0 or high < 0) for _, low, high in measured)
+    measured = affinities[affinities["epoch"] > 0]
+    clear = ((measured["proxy_low"] > 0) | (measured["proxy_high"] < 0)).sum()
     return (
         f"What it says: with the order of the gains {', '.join(taus)}. {clear} of {len(measured)} proxy affinities "
         "have an interval that leaves out 0, so single values of a validation split of this size tell little."
     )
-
-
-def _last(affinities: list[Affinity]) -> list[Affinity]:
-    last = max(each.epoch for each in affinities)
-    return [each for each in affinities if each.epoch == last]
 
 
 def main() -> None:
@@ -175,7 +171,7 @@ def main() -> None:
         "known": [known(datalist, split) for split in ("training", "validation", "test")],
         "images": len(datalist.items("pretrain")),
         "minutes": round(sum(training.seconds for chain in chains for training in chain) / 60, 1),
-        "affinities": [asdict(each) for each in affinities],
+        "affinities": json.loads(affinities.to_json(orient="records", double_precision=15)),
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "affinity.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,6 @@ from medssl.phantoms import write_phantoms
 from medssl.runs import Run
 from medssl.studies import BundleRun
 from medssl.studies.affinity import (
-    Affinity,
     PretrainingRun,
     agreement,
     finetuned_results,
@@ -42,7 +40,7 @@ class Runs(NamedTuple):
 
     datalist: Path
     folder: Path
-    affinities: list[Affinity]
+    affinities: pd.DataFrame
 
     def pretraining(self, task: str) -> PretrainingRun:
         return PretrainingRun(Run.read(self.folder / task))
@@ -89,23 +87,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def test_the_study_tells_what_was_measured_and_what_fine_tuning_came_to(runs: Runs) -> None:
     rows = runs.affinities
     kept = [("rotation", 0), ("rotation", 1), ("rotation", 2), ("rvrm", 0), ("rvrm", 1), ("src", 0), ("src", 1)]
-    assert [(row.run, row.epoch) for row in rows] == kept
-    lcp = {(row.run, row.epoch): row.lcp for row in rows}
-    for row in rows:
-        value, low, high = row.proxy
-        assert value == pytest.approx(row.lcp - lcp[row.run, 0])
+    assert list(zip(rows["run"], rows["epoch"], strict=True)) == kept
+    lcp = dict(zip(kept, rows["lcp_mAUROC"], strict=True))
+    for row in rows.itertuples():
+        assert row.proxy_affinity == pytest.approx(row.lcp_mAUROC - lcp[row.run, 0])
+        low, high = row.proxy_low, row.proxy_high
         assert (low, high) == (0, 0) if row.epoch == 0 else low < high
-        assert row.gradient is not None
-        assert 0 < abs(row.gradient[0]) < 1
-        assert row.gradient[1] > 0
+        assert 0 < abs(row.gradient_affinity) < 1
+        assert row.gradient_standard_error > 0
     result = json.loads((runs.folder / "last" / "metrics.json").read_text())["splits"]["test"]["mAUROC"]
     # RandIni of rotation and src is the same; RVRM, with three input channels, begins with other weights.
-    assert [row.finetuned for row in rows] == [0.5, 0.75, result, None, None, 0.5, None]
-    assert [row.gain for row in rows] == [0, 0.25, result - 0.5, None, None, 0, None]
+    np.testing.assert_array_equal(rows["finetuned_mAUROC"], [0.5, 0.75, result, np.nan, np.nan, 0.5, np.nan])
+    np.testing.assert_array_equal(rows["finetuned_gain"], [0, 0.25, result - 0.5, np.nan, np.nan, 0, np.nan])
     assert lcp["rotation", 0] == lcp["src", 0] != lcp["rvrm", 0]
-    table = pd.read_csv(runs.folder / "affinity" / "affinity.csv")
-    assert table["lcp_mAUROC"].tolist() == [row.lcp for row in rows]
-    assert table["finetuned_gain"].count() == 4
+    table = pd.read_csv(runs.folder / "affinity" / "affinity.csv", float_precision="round_trip")
+    pd.testing.assert_frame_equal(table, rows, check_exact=True)
     assert (runs.folder / "affinity" / "affinity.png").stat().st_size > 10_000
 
 
@@ -132,7 +128,7 @@ def test_the_linear_layer_is_judged_on_features_of_the_stored_images(runs: Runs)
     loss = PartialBCELoss((labels[0] == 1).sum(dim=0), (labels[0] == 0).sum(dim=0))
     scores = fit_linear_layer(features[0], labels[0], loss, seed=0, batch_size=20)(features[1]).detach()
     aurocs = [roc_auc_score(labels[1][:, k], scores[:, k]) for k in range(2)]
-    lcp = next(row.lcp for row in runs.affinities if (row.run, row.epoch) == ("rvrm", 1))
+    lcp = runs.affinities.set_index(["run", "epoch"])["lcp_mAUROC"]["rvrm", 1]
     assert lcp == pytest.approx(np.mean(aurocs), abs=0.02)  # one pair in fifty may change its order by rounding
 
 
@@ -140,10 +136,11 @@ def test_a_measurement_can_be_repeated_and_needs_no_heads_for_the_proxy(runs: Ru
     run, images = runs.pretraining("src"), Images.read(runs.datalist, "validation")
     torch.rand(7)
     again = measure(run, images, CPU, batches=2)
-    before = [row for row in runs.affinities if row.run == "src"]
-    assert [replace(row, finetuned=None, gain=None) for row in before] == again
+    before = runs.affinities.query("run == 'src'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(before[again.columns], again, check_exact=True)
     (runs.folder / "src" / "pretext_models").rename(runs.folder / "elsewhere")
-    assert measure(run, images, CPU, batches=2) == [replace(row, gradient=None) for row in again]
+    without_heads = again.assign(gradient_affinity=np.nan, gradient_standard_error=np.nan)
+    pd.testing.assert_frame_equal(measure(run, images, CPU, batches=2), without_heads, check_exact=True)
     (runs.folder / "elsewhere").rename(runs.folder / "src" / "pretext_models")
 
 
@@ -186,12 +183,10 @@ def test_mistakes_are_answered_in_one_sentence_before_anything_is_measured(
         run_affinity([rotation], unknown, tmp_path)
 
 
-def rows_of(proxies: list[float], gradients: list[float], gains: list[float]) -> list[Affinity]:
-    rows = [Affinity("a", 0, 0.5, [0.0, 0.0, 0.0], [9.0, 0.1], 0.5, 0.0)]  # RandIni is no point
-    rows += [Affinity("a", 1, 0.5, [9.0, 8.0, 10.0], [9.0, 0.1])]  # nor is what was not fine-tuned
-    for proxy, gradient, gain in zip(proxies, gradients, gains, strict=True):
-        rows.append(Affinity("b", 1, 0.5, [proxy, None, None], [gradient, 0.1], 0.5 + gain, gain))
-    return rows
+def rows_of(proxies: list[float], gradients: list[float], gains: list[float]) -> pd.DataFrame:
+    columns = ["epoch", "proxy_affinity", "gradient_affinity", "finetuned_gain"]
+    rows = [(0, 0.0, 9.0, 0.0), (1, 9.0, 9.0, np.nan)]  # neither RandIni is a point, nor what was not fine-tuned
+    return pd.DataFrame([*rows, *((1, *row) for row in zip(proxies, gradients, gains, strict=True))], columns=columns)
 
 
 def test_agreement_counts_pairs_and_names_what_the_guide_would_have_chosen() -> None:

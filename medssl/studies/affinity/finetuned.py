@@ -1,17 +1,18 @@
-"""What fine-tuning from the kept backbones came to, from the runs that did it."""
+"""What fine-tuning from the kept backbones came to, from the runs that did it, and whether a guide foretold it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
 
 from medssl.errors import UserError
 from medssl.networks import read_description
 from medssl.runs import BACKBONE, BACKBONES, METRICS, Run, kept_file
 
 from ..bundle_runs import BundleRun
-from .guides import Affinity
 from .kept_backbones import PretrainingRun
 
 SPLIT = "test"
@@ -53,15 +54,10 @@ def finetuned_results(pretrainings: Sequence[PretrainingRun], finetunings: Seque
     return {start: float(np.mean(values)) for start, values in found.items()}
 
 
-def with_results(run: PretrainingRun, measured: Sequence[Affinity], results: Results) -> list[Affinity]:
-    """What was measured of a run, with what fine-tuning came to and what it gained over RandIni."""
-    randini = results.get(run.start(0))
-    completed = []
-    for each in measured:
-        value = results.get(run.start(each.epoch))
-        gain = None if value is None or randini is None else value - randini
-        completed.append(replace(each, finetuned=value, gain=gain))
-    return completed
+def with_results(run: PretrainingRun, measured: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """What was measured of a run, with `finetuned_mAUROC` and its `finetuned_gain` over RandIni, NaN where unknown."""
+    value = measured["epoch"].map(lambda epoch: results.get(run.start(epoch), np.nan))
+    return measured.assign(finetuned_mAUROC=value, finetuned_gain=value - results.get(run.start(0), np.nan))
 
 
 def missing_finetunings(results: Results, pretrainings: Sequence[PretrainingRun]) -> list[tuple[PretrainingRun, int]]:
@@ -77,5 +73,41 @@ def missing_finetunings(results: Results, pretrainings: Sequence[PretrainingRun]
 def finetune_command(run: PretrainingRun, epoch: int, data: Path) -> str:
     """What a user types to fine-tune from a kept backbone: its seed and network, else the defaults."""
     output = run.path.with_name(f"finetune_{run.name}_epoch_{epoch:04d}")
-    options = {"data": data, "output_dir": output, "pretrained": run.kept[epoch], "seed": run.seed}
-    return BundleRun("finetune", {**options, "architecture": run.description["backbone"]}).command()
+    start = {"pretrained": run.kept[epoch], "seed": run.seed, "architecture": run.description["backbone"]}
+    return BundleRun("finetune", {"data": data, "output_dir": output, **start}).command()
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well a guide agrees with the gains of fine-tuning.
+
+    Attributes:
+        points: kept epochs that were fine-tuned, RandIni left out.
+        tau: Kendall's rank correlation: the share of pairs that both order alike minus the share they order otherwise;
+            None with fewer than two points or without any order.
+        p: the two-sided p-value of no association. It takes the points for independent, which epochs of one run
+            are not; with three points it is at least 0.33, with four 0.083, so few tasks prove nothing.
+        chosen: gain of the point that the guide ranks first.
+        best: the largest gain, which the guide would ideally have chosen.
+    """
+
+    points: int
+    tau: float | None = None
+    p: float | None = None
+    chosen: float | None = None
+    best: float | None = None
+
+
+def agreement(affinities: pd.DataFrame, guide: str) -> Agreement:
+    """Does a guide of `GUIDES` order the pre-trainings as their fine-tuned gains do? Of a table from `run_affinity`."""
+    values, gains = points(affinities, guide).to_numpy().T
+    if not len(values):
+        return Agreement(0)
+    ordered = len(np.unique(values)) > 1 and len(np.unique(gains)) > 1
+    tau, p = map(float, kendalltau(values, gains)) if ordered else (None, None)
+    return Agreement(len(values), tau, p, float(gains[values.argmax()]), float(gains.max()))
+
+
+def points(affinities: pd.DataFrame, guide: str) -> pd.DataFrame:
+    """The guide's value and the gain, where both are known after epoch 0."""
+    return affinities.loc[affinities["epoch"] > 0, [f"{guide}_affinity", "finetuned_gain"]].dropna()

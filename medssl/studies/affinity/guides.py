@@ -1,12 +1,12 @@
 """The two guides at each kept epoch of a pre-training: proxy and gradient task affinity."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from monai.data import DataLoader, Dataset
 from monai.utils import CommonKeys
@@ -22,30 +22,11 @@ from medssl.training import check_batches, fit_linear_layer, gradient_affinity
 
 from .kept_backbones import PretrainingRun
 
-
-@dataclass(frozen=True)
-class Affinity:
-    """What the guides say of one kept epoch of a run, and what fine-tuning from it came to.
-
-    Attributes:
-        run: name of the pre-training.
-        epoch: 0 for the random weights it began with (RandIni).
-        lcp: mAUROC of the linear layer on the frozen backbone (the linear classification protocol).
-        proxy: proxy task affinity (Dong et al. 2024, Definition 1), `lcp` minus that of RandIni, as [value, low,
-            high] with its 95 % interval by a paired bootstrap over patients.
-        gradient: gradient task affinity (Eq. 2), the mean cosine over the batches, as [value, standard error]; None
-            where the run kept no heads.
-        finetuned: mAUROC after fine-tuning from here, the mean over the runs that did; None where none did.
-        gain: `finetuned` minus that of RandIni; None where either is missing.
-    """
-
-    run: str
-    epoch: int
-    lcp: float
-    proxy: Sequence[float | None]
-    gradient: Sequence[float] | None
-    finetuned: float | None = None
-    gain: float | None = None
+GUIDES = {"proxy": "proxy task affinity", "gradient": "gradient task affinity"}
+MEASURED = (
+    *("run", "epoch", "lcp_mAUROC", "proxy_affinity", "proxy_low", "proxy_high"),
+    *("gradient_affinity", "gradient_standard_error"),
+)
 
 
 @dataclass(frozen=True)
@@ -72,13 +53,12 @@ class Images:
             UserError: when there are none.
         """
         datalist = Datalist.read(data)
-        both = [
-            [item for item in datalist.items(name) if not np.isnan(item["label"]).all()] for name in ("training", split)
-        ]
-        for name, items in zip(("training", split), both, strict=True):
-            if not items:
+        known = {}
+        for name in ("training", split):
+            known[name] = [item for item in datalist.items(name) if not np.isnan(item["label"]).all()]
+            if not known[name]:
                 raise UserError(f"{datalist.path}: no image of {name} has a known label, so nothing can be measured.")
-        return cls(datalist.labels, datalist.exclusive, *both)
+        return cls(datalist.labels, datalist.exclusive, known["training"], known[split])
 
     def loss(self) -> nn.Module:
         """The downstream loss, as the fine-tuning bundle has it."""
@@ -88,7 +68,7 @@ class Images:
 
 def measure(
     run: PretrainingRun, images: Images, device: torch.device, batches: int = 8, workers: int = 0
-) -> list[Affinity]:
+) -> pd.DataFrame:
     """Measure both guides at every kept epoch of a run.
 
     Args:
@@ -98,6 +78,13 @@ def measure(
         batches: mini-batches of the run's `batch_size` that the gradient affinity is averaged over, from the training
             images in random order, over and over; every epoch sees the same batches and the same puzzles.
         workers: processes that load images.
+
+    Returns:
+        A row for each kept epoch, with the columns `run`: name of the pre-training; `epoch`: 0 for the random weights
+        it began with (RandIni); `lcp_mAUROC`: of the linear layer on the frozen backbone (the linear classification
+        protocol); `proxy_affinity`, `proxy_low` and `proxy_high`: `lcp_mAUROC` minus that of RandIni (Dong et al. 2024,
+        Definition 1) with its 95 % interval by a paired bootstrap over patients; `gradient_affinity` and
+        `gradient_standard_error`: the mean cosine over the batches (Eq. 2), NaN where the run kept no heads.
 
     Raises:
         UserError: when no class has known positive and negative cases among the judged images.
@@ -111,8 +98,8 @@ def measure(
         if difference is None:
             raise UserError("No class has known positive and negative cases among the images to judge the guides by.")
         gradient = _gradient(run, epoch, head, images, device, batches, workers)
-        measured.append(Affinity(run.name, epoch, difference["second"], difference["difference"], gradient))
-    return measured
+        measured.append([run.name, epoch, difference["second"], *difference["difference"], *gradient])
+    return pd.DataFrame(measured, columns=MEASURED).astype(dict.fromkeys(MEASURED[2:], float))
 
 
 def _probe(
@@ -141,10 +128,10 @@ def _gradient(
     device: torch.device,
     batches: int,
     workers: int,
-) -> list[float] | None:
+) -> tuple[float, float]:
     model = run.pretext_model(epoch)
     if model is None:
-        return None
+        return np.nan, np.nan
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)  # of the order of the images and of the puzzles
         loader = DataLoader(
@@ -161,4 +148,4 @@ def _gradient(
             for batch in islice(endless, batches)
         )
         cosines = gradient_affinity(model.to(device), head, images.loss(), labelled)
-    return [cosines.mean().item(), cosines.std().item() / batches**0.5]
+    return cosines.mean().item(), cosines.std().item() / batches**0.5

@@ -1,12 +1,12 @@
 """The affinities as a table for the screen, as CSV and as a picture."""
 
-from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.box import SIMPLE
@@ -15,8 +15,8 @@ from rich.table import Table
 from medssl.files import whole_file
 from medssl.report.plots import COLOURS, QUIET, STYLE
 
-from .agreement import GUIDES, agreement, points
-from .guides import Affinity
+from .finetuned import agreement, points
+from .guides import GUIDES
 
 BANDS = {"proxy": "95 % interval over patients", "gradient": "± standard error over batches"}
 """What the bands of the picture are."""
@@ -26,58 +26,44 @@ CAUTION = (
 )
 
 
-def write_results(output: Path, affinities: Sequence[Affinity]) -> None:
+def write_results(output: Path, affinities: pd.DataFrame) -> None:
     """Write `affinity.csv` (a row for each kept epoch) and `affinity.png`."""
     with whole_file(output / "affinity.csv") as temporary:
-        pd.DataFrame(map(_row, affinities)).to_csv(temporary, index=False, lineterminator="\n")
+        affinities.to_csv(temporary, index=False, lineterminator="\n")
     with whole_file(output / "affinity.png") as temporary:
         draw_affinities(affinities).savefig(temporary, dpi=130)
 
 
-def _row(affinity: Affinity) -> dict[str, Any]:
-    proxy, low, high = affinity.proxy
-    gradient, error = affinity.gradient or (None, None)
-    return {
-        "run": affinity.run,
-        "epoch": affinity.epoch,
-        "lcp_mAUROC": affinity.lcp,
-        "proxy_affinity": proxy,
-        "proxy_low": low,
-        "proxy_high": high,
-        "gradient_affinity": gradient,
-        "gradient_standard_error": error,
-        "finetuned_mAUROC": affinity.finetuned,
-        "finetuned_gain": affinity.gain,
-    }
-
-
-def affinity_table(affinities: Sequence[Affinity]) -> Table:
+def affinity_table(affinities: pd.DataFrame) -> Table:
     """Every kept epoch with both guides and its fine-tuned result."""
     table = Table(title="Task affinity and what fine-tuning came to", title_justify="left", box=SIMPLE)
     table.add_column("pre-training")
     columns = ("epoch", "LCP\nmAUROC", "proxy\naffinity\n(95 % CI)", "gradient\naffinity\n± SE")
     for column in (*columns, "fine-tuned\nmAUROC", "gain over\nRandIni"):
         table.add_column(column, justify="right")
-    for each in affinities:
-        table.add_row(each.run, *(cell.replace(" (", "\n(").replace(" ±", "\n±") for cell in cells(each)))
+    for row in affinities.itertuples():
+        table.add_row(str(row.run), *(cell.replace(" (", "\n(").replace(" ±", "\n±") for cell in cells(row)))
     return table
 
 
-def cells(affinity: Affinity) -> list[str]:
-    """Epoch, LCP, both guides, fine-tuned result and gain as text; empty where unknown."""
-    proxy, low, high = affinity.proxy
-    interval = "" if low is None else f" ({low:+.3f} to {high:+.3f})"
+def cells(row: Any) -> list[str]:
+    """Epoch, LCP, both guides, fine-tuned result and gain of a row as text; empty where unknown."""
+    interval = _figures(" ({:+.3f} to {:+.3f})", row.proxy_low, row.proxy_high)
     return [
-        str(affinity.epoch),
-        f"{affinity.lcp:.3f}",
-        f"{proxy:+.3f}{interval}" if affinity.epoch else "0",
-        "" if affinity.gradient is None else "{:+.3f} ± {:.3f}".format(*affinity.gradient),
-        "" if affinity.finetuned is None else f"{affinity.finetuned:.3f}",
-        "" if affinity.gain is None else f"{affinity.gain:+.3f}",
+        str(row.epoch),
+        f"{row.lcp_mAUROC:.3f}",
+        f"{row.proxy_affinity:+.3f}{interval}" if row.epoch else "0",
+        _figures("{:+.3f} ± {:.3f}", row.gradient_affinity, row.gradient_standard_error),
+        _figures("{:.3f}", row.finetuned_mAUROC),
+        _figures("{:+.3f}", row.finetuned_gain),
     ]
 
 
-def agreement_lines(affinities: Sequence[Affinity]) -> list[str]:
+def _figures(form: str, *values: float) -> str:
+    return "" if np.isnan(values).any() else form.format(*values)
+
+
+def agreement_lines(affinities: pd.DataFrame) -> list[str]:
     """A sentence on each guide: does it order the pre-trainings as fine-tuning does, and what would it have chosen?"""
     lines = []
     for guide, words in GUIDES.items():
@@ -93,51 +79,28 @@ def agreement_lines(affinities: Sequence[Affinity]) -> list[str]:
 
 
 @matplotlib.rc_context(STYLE)
-def draw_affinities(affinities: Sequence[Affinity]) -> Figure:
+def draw_affinities(affinities: pd.DataFrame) -> Figure:
     """Both guides along the epochs, and below, where something was fine-tuned, the gain against each guide."""
-    names = dict.fromkeys(each.run for each in affinities)
-    runs = {name: [each for each in affinities if each.run == name] for name in names}
-    compared = any(each.epoch and each.gain is not None for each in affinities)
+    compared = bool(affinities.loc[affinities["epoch"] > 0, "finetuned_gain"].notna().any())
+    value, error = affinities["gradient_affinity"], affinities["gradient_standard_error"]
+    affinities = affinities.assign(gradient_low=value - error, gradient_high=value + error)
     figure = Figure(figsize=(7.5, 5.6 if compared else 3.0), layout="constrained")
-    rows = figure.subplots(1 + compared, 2, squeeze=False)
-    for column, (guide, words) in enumerate(GUIDES.items()):
-        _draw_course(rows[0, column], runs, guide)
-        rows[0, column].set(title=f"{words}, {BANDS[guide]}", xlabel="epoch of pre-training")
+    axes = figure.subplots(1 + compared, 2, squeeze=False)
+    for (guide, words), column in zip(GUIDES.items(), axes.T, strict=True):
+        for axis in column:
+            axis.axhline(0, color=QUIET, linewidth=0.8, linestyle=":")
+        for (name, rows), colour in zip(affinities.groupby("run", sort=False), cycle(COLOURS), strict=False):
+            known = rows.dropna(subset=f"{guide}_affinity")
+            column[0].plot(known["epoch"], known[f"{guide}_affinity"], ".-", color=colour, label=name)
+            ends = (known[f"{guide}_{end}"] for end in ("low", "high"))
+            column[0].fill_between(known["epoch"], *ends, color=colour, alpha=0.12, linewidth=0)
+            if compared:
+                column[1].plot(*points(rows, guide).to_numpy().T, "o", color=colour)
+        column[0].set(title=f"{words}, {BANDS[guide]}", xlabel="epoch of pre-training")
+        column[0].xaxis.set_major_locator(MaxNLocator(integer=True))
         if compared:
-            _draw_gains(rows[1, column], runs, guide)
             tau = agreement(affinities, guide).tau
             title = "gain of fine-tuning" + ("" if tau is None else f", Kendall's τ {tau:+.2f}")
-            rows[1, column].set(title=title, xlabel=words, ylabel="mAUROC over RandIni")
-    handles, labels = rows[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=4)
+            column[1].set(title=title, xlabel=words, ylabel="mAUROC over RandIni")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
-
-
-def _draw_course(axis: Axes, runs: Mapping[str, Sequence[Affinity]], guide: str) -> None:
-    axis.axhline(0, color=QUIET, linewidth=0.8, linestyle=":")
-    for number, (name, affinities) in enumerate(runs.items()):
-        known = [each for each in affinities if getattr(each, guide) is not None]
-        epochs = [each.epoch for each in known]
-        colour = COLOURS[number % len(COLOURS)]
-        axis.plot(epochs, [getattr(each, guide)[0] for each in known], ".-", color=colour, label=name)
-        low, high = zip(*map(_ends if guide == "proxy" else _errors, known), strict=True) if known else ((), ())
-        axis.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _ends(affinity: Affinity) -> tuple[float, float]:
-    value, low, high = affinity.proxy
-    return (value if low is None else low) or 0.0, (value if high is None else high) or 0.0
-
-
-def _errors(affinity: Affinity) -> tuple[float, float]:
-    assert affinity.gradient is not None
-    value, error = affinity.gradient
-    return value - error, value + error
-
-
-def _draw_gains(axis: Axes, runs: Mapping[str, Sequence[Affinity]], guide: str) -> None:
-    axis.axhline(0, color=QUIET, linewidth=0.8, linestyle=":")
-    for number, affinities in enumerate(runs.values()):
-        values, gains = points(affinities, guide)
-        axis.plot(values, gains, "o", color=COLOURS[number % len(COLOURS)])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 from rich.console import Console
 
@@ -10,7 +11,7 @@ from medssl.errors import UserError
 from medssl.runs import Run
 
 from .finetuned import finetune_command, finetuned_results, missing_finetunings, with_results
-from .guides import Affinity, Images, measure
+from .guides import Images, measure
 from .kept_backbones import PretrainingRun
 from .results import affinity_table, agreement_lines, write_results
 
@@ -23,7 +24,7 @@ def run_affinity(
     batches: int = 8,
     workers: int = 0,
     device: str | torch.device | None = None,
-) -> list[Affinity]:
+) -> pd.DataFrame:
     """Measure proxy and gradient task affinity along pre-trainings, and hold them beside fine-tuned results.
 
     Writes `affinity.csv` and `affinity.png`, and prints the table, how well each guide agrees with what fine-tuning
@@ -42,7 +43,8 @@ def run_affinity(
         device: to compute on; the GPU where there is one.
 
     Returns:
-        A row for each kept epoch of each pre-training.
+        A row for each kept epoch of each pre-training, with the columns of `measure`, and `finetuned_mAUROC`: after
+        fine-tuning from here, the mean over the runs that did; `finetuned_gain`: that minus RandIni's. NaN if unknown.
 
     Raises:
         UserError: when there is no pre-training among the runs, two have the same name, one kept no backbones, or a
@@ -56,9 +58,8 @@ def run_affinity(
     results = finetuned_results(pretrainings, [folder for folder in folders if not folder.is_pretraining])
     images = Images.read(data, split)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    affinities: list[Affinity] = []
-    for run in pretrainings:
-        affinities += with_results(run, measure(run, images, device, batches, workers), results)
+    measured = (with_results(run, measure(run, images, device, batches, workers), results) for run in pretrainings)
+    affinities = pd.concat(measured, ignore_index=True)
     write_results(output, affinities)
     _show(affinities, [finetune_command(*each, data) for each in missing_finetunings(results, pretrainings)])
     print(f"\nThe table: {output / 'affinity.csv'}, the picture: {output / 'affinity.png'}")
@@ -73,7 +74,7 @@ def _check_names(pretrainings: Sequence[PretrainingRun]) -> None:
         raise UserError(f"Two pre-trainings are called {twice[0]}: rename the folder of one, for the table names them.")
 
 
-def _show(affinities: Sequence[Affinity], commands: Sequence[str]) -> None:
+def _show(affinities: pd.DataFrame, commands: Sequence[str]) -> None:
     console = Console(markup=False, emoji=False)  # a user's names may hold brackets
     console.print(affinity_table(affinities))
     for line in agreement_lines(affinities):
