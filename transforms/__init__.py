@@ -1,20 +1,30 @@
-"""From a file to a tensor, and from a batch of images to a puzzle."""
+"""MONAI transforms: from a file to what a network sees, and augmentations. Nothing else is here.
+
+What works on an item has an array form and a dictionary form (`…d`). What changes images at random works on a whole
+batch, on its device (`BatchAugmentation`), and `RandPerImage` makes MONAI's two forms of it. Beside them stand the
+functions that they are made of, whose shapes begin with the batch.
+
+Random numbers follow one rule, here and in `medssl.pretext`. A transform of an item is MONAI's `Randomizable`, and
+draws from its own `R`. What works on a batch draws from torch's global generator of the batch's device: no function
+takes a generator. Where its numbers have to depend on a seed, the global generators are seeded around the call and put
+back, as `RandPerImage` does.
+"""
 
 from .accounted import Accounted
+from .batch_augmentation import BatchAugmentation, RandPerImage, RandPerImaged
 from .boxes import box_masks, draw_boxes
-from .contrastive_view import ContrastiveView
+from .contrastive_view import ContrastiveView, draw_resized_crops, resize_crops
 from .genesis import BezierIntensity, LocalShuffle, Painting
 from .image_tensor import image_tensor
-from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range, value_range
+from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 from .load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed
-from .per_image import RandPerImage, RandPerImaged
-from .resized_crop import draw_resized_crops, resize_crops
 from .stored import (
     LoadStored,
     LoadStoredd,
     MiddleStoredCrop,
     MiddleStoredCropd,
+    RandStoredCrops,
     RandStoredCropsd,
     StoredImage,
     write_stored,
@@ -24,6 +34,7 @@ from .view import WINDOWS, View
 __all__ = [
     "WINDOWS",
     "Accounted",
+    "BatchAugmentation",
     "BezierIntensity",
     "ContrastiveView",
     "LoadRadiograph",
@@ -38,6 +49,7 @@ __all__ = [
     "Painting",
     "RandPerImage",
     "RandPerImaged",
+    "RandStoredCrops",
     "RandStoredCropsd",
     "ResampleVolume",
     "ResampleVolumed",
@@ -55,6 +67,5 @@ __all__ = [
     "jitter_intensity",
     "resize_crops",
     "to_unit_range",
-    "value_range",
     "write_stored",
 ]

@@ -7,12 +7,7 @@ from torch import Tensor
 
 
 def draw_boxes(
-    batch_size: int,
-    boxes: int,
-    image_size: Sequence[int],
-    shares: Sequence[float],
-    device: torch.device,
-    generator: torch.Generator | None = None,
+    batch_size: int, boxes: int, image_size: Sequence[int], shares: Sequence[float], device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Boxes of random sides, each wholly inside its image.
 
@@ -22,14 +17,13 @@ def draw_boxes(
         image_size: spatial shape.
         shares: shortest and longest side of a box, as shares of the image's.
         device: of the result.
-        generator: instead of torch's global one.
 
     Returns:
         Starts and sides in voxels, both ``[B, boxes, spatial_dims]``; sides are rounded, and at least 1.
     """
     full = torch.tensor(image_size, device=device)
     shape = (2, batch_size, boxes, len(image_size))
-    random_side, random_start = torch.rand(shape, device=device, generator=generator)
+    random_side, random_start = torch.rand(shape, device=device)
     shortest, longest = (
         torch.tensor([max(1, round(share * side)) for side in image_size], device=device) for share in shares
     )

@@ -7,18 +7,19 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.errors import UserError
 
+from .batch_augmentation import BatchAugmentation
 from .intensity import blur, jitter_intensity, value_range
-from .resized_crop import draw_resized_crops, resize_crops
 
 REFERENCE_SIDE = 224
 """Blur widths are given for images of this side, and shrink with it."""
 
 
-class ContrastiveView:
+class ContrastiveView(BatchAugmentation):
     """One random view of each image of a batch: resized crop, mirroring, brightness and contrast, blur.
 
     Dong et al. turn the grey image into RGB, augment it there as for photographs and turn it back. On an image whose
@@ -67,15 +68,15 @@ class ContrastiveView:
         self.jitter, self.strength = jitter, strength
         self.blur, self.sigma = blur, tuple(sigma)
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A view of each image ``[B, C, *spatial]``, of the same shape; from ``generator`` or torch's global one."""
+    def __call__(self, images: Tensor) -> Tensor:
+        """A view of each image, see `BatchAugmentation`."""
         dims, device = images.ndim - 2, images.device
-        centres, sides = draw_resized_crops(len(images), dims, self.scale, self.ratio, device, generator)
-        random = torch.rand(6, len(images), device=device, generator=generator)
+        centres, sides = draw_resized_crops(len(images), dims, self.scale, self.ratio, device)
+        random = torch.rand(6, len(images), device=device)
         mirror_axes = ((1,) if dims == 2 else (0,)) if self.mirror_axes is None else self.mirror_axes
         if not all(0 <= axis < dims for axis in mirror_axes):
             raise UserError(f"mirror_axes must name spatial axes 0 to {dims - 1}, got {list(mirror_axes)}.")
-        coins = torch.rand(len(images), dims, device=device, generator=generator) < 0.5
+        coins = torch.rand(len(images), dims, device=device) < 0.5
         allowed = torch.tensor([axis in mirror_axes for axis in range(dims)], device=device)
         low, span = value_range(images)
         views = resize_crops(images, centres, sides, coins & allowed)
@@ -88,3 +89,49 @@ class ContrastiveView:
         narrow, wide = (width * max(images.shape[2:]) / REFERENCE_SIDE for width in self.sigma)
         width = torch.where(random[4] < self.blur, narrow + random[5] * (wide - narrow), 0)
         return blur(views, width, wide) * span + low
+
+
+def draw_resized_crops(
+    batch_size: int, spatial_dims: int, scale: Sequence[float], ratio: Sequence[float], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Crops of random size, proportion and place, each wholly inside the image.
+
+    Args:
+        batch_size: number of images.
+        spatial_dims: 2 or 3.
+        scale: lowest and highest share of the image's area (volume), drawn uniformly.
+        ratio: lowest and highest proportion of any two sides, relative to those of the image; 1/r and r. Crops that
+            are nearly as large as the image come closer to its own proportions.
+        device: of the result.
+
+    Returns:
+        Centre and side of each crop, both ``[B, spatial_dims]``, in units of the image's sides: the whole image has the
+        centre ½ and the side 1.
+    """
+    random = torch.rand(batch_size, 1 + 2 * spatial_dims, device=device)
+    area = scale[0] + random[:, :1] * (scale[1] - scale[0])
+    # Each side takes half of the logarithm, so that no proportion of two sides leaves ``ratio``.
+    low, high = math.log(ratio[0]) / 2, math.log(ratio[1]) / 2
+    stretch = low + random[:, 1 : 1 + spatial_dims] * (high - low)
+    stretch = stretch - stretch.mean(dim=1, keepdim=True)
+    # No side may exceed the image's; less stretch, not a smaller area, sees to that.
+    room = -area.log() / spatial_dims
+    stretch = stretch * (room / stretch.amax(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+    sides = (stretch - room).exp().clamp(max=1)
+    centres = sides / 2 + random[:, 1 + spatial_dims :] * (1 - sides)
+    return centres, sides
+
+
+def resize_crops(images: Tensor, centres: Tensor, sides: Tensor, mirrored: Tensor) -> Tensor:
+    """Cut out each image's crop, resized to the size of the image (bi- or trilinear) and mirrored where asked for.
+
+    Args:
+        images: ``[B, C, *spatial]``.
+        centres, sides: ``[B, spatial_dims]``, see `draw_resized_crops`.
+        mirrored: along which axes, ``[B, spatial_dims]`` (bool).
+    """
+    # affine_grid counts axes from the last and runs from −1 to 1.
+    signed = torch.where(mirrored, -sides, sides)
+    matrices = torch.cat([torch.diag_embed(signed.flip(1)), (2 * centres - 1).flip(1)[..., None]], dim=2)
+    grid = F.affine_grid(matrices.to(images.dtype), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,7 +1,6 @@
 """The distortions that Models Genesis undoes: grey value curves, local shuffling, painting.
 
-Zhou et al. 2019, Sec. 2.2. Each is a callable on a batch ``[B, C, *spatial]`` that changes a random share of its
-images, on their device.
+Zhou et al. 2019, Sec. 2.2. Each changes a random share of the images of a batch.
 """
 
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from medssl.errors import UserError
 
+from .batch_augmentation import BatchAugmentation
 from .boxes import box_masks, draw_boxes
 from .intensity import apply_tables, bezier_tables, per_image, to_unit_range, value_range
 from .shuffling import KEYS, draw_keys, draw_windows, last_windows, seen_voxels, shuffle_within
@@ -23,7 +23,7 @@ def check_probability(**probabilities: float) -> None:
             raise UserError(f"{name} must lie in 0..1, got {value}.")
 
 
-class BezierIntensity:
+class BezierIntensity(BatchAugmentation):
     """Send grey values through a random Bézier curve, rising or falling; each image keeps its own range.
 
     Args:
@@ -38,16 +38,16 @@ class BezierIntensity:
         check_probability(prob=prob, inverted=inverted)
         self.prob, self.inverted = prob, inverted
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images of the same shape; from ``generator`` or torch's global one."""
-        random = torch.rand(2, len(images), device=images.device, generator=generator)
-        control = torch.rand(len(images), 2, 2, device=images.device, generator=generator)
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `BatchAugmentation`."""
+        random = torch.rand(2, len(images), device=images.device)
+        control = torch.rand(len(images), 2, 2, device=images.device)
         unit, low, span = to_unit_range(images)
         curved = apply_tables(unit, bezier_tables(control, random[1] < self.inverted)) * span + low
         return torch.where(per_image(random[0] < self.prob, images), curved, images)
 
 
-class LocalShuffle:
+class LocalShuffle(BatchAugmentation):
     """Shuffle the voxels within windows of random size and place: texture is lost, shapes stay.
 
     The distribution is that of the published generator (Zhou et al. 2019, Sec. 2.2): windows of 1 to ⌊side / 10⌋ voxels
@@ -70,9 +70,9 @@ class LocalShuffle:
             raise UserError(f"LocalShuffle needs at least one window, got {windows}.")
         self.prob, self.largest, self.windows = prob, largest, windows
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images of the same shape; from ``generator`` or torch's global one."""
-        chosen = torch.rand(len(images), device=images.device, generator=generator) < self.prob
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `BatchAugmentation`."""
+        chosen = torch.rand(len(images), device=images.device) < self.prob
         numbers = chosen.nonzero()[:, 0]
         # A CPU is quicker one by one, for then most lies in its cache; a GPU would wait for dozens of small kernels of
         # every image. A batch of more than 2^31 voxels cannot be counted through.
@@ -80,19 +80,19 @@ class LocalShuffle:
         shuffled = images.clone()
         for first in range(0, len(numbers), together):
             some = numbers[first : first + together]
-            shuffled[some] = self._shuffle(images[some], generator)
+            shuffled[some] = self._shuffle(images[some])
         return shuffled
 
-    def _shuffle(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _shuffle(self, images: Tensor) -> Tensor:
         image_size, device = images.shape[2:], images.device
         longest = [min(side, max(2, int(side * self.largest))) for side in image_size]
-        starts, sides = draw_windows(len(images), self.windows, longest, image_size, device, generator)
+        starts, sides = draw_windows(len(images), self.windows, longest, image_size, device)
         last = last_windows(starts, sides, image_size)
         window, voxel = seen_voxels(last, starts, sides, image_size)
-        return shuffle_within(images, last, window, voxel, draw_keys(len(window), device, generator))
+        return shuffle_within(images, last, window, voxel, draw_keys(len(window), device))
 
 
-class Painting:
+class Painting(BatchAugmentation):
     """Overwrite boxes with noise (in-painting), or everything but some boxes (out-painting).
 
     The noise is uniform over the image's own range, in 65 536 steps.
@@ -122,13 +122,13 @@ class Painting:
         self.prob, self.inner, self.boxes = prob, inner, boxes
         self.inner_sides, self.outer_sides = tuple(inner_sides), tuple(outer_sides)
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images of the same shape; from ``generator`` or torch's global one."""
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `BatchAugmentation`."""
         image_size, device = images.shape[2:], images.device
-        random = torch.rand(2, len(images), device=device, generator=generator)
+        random = torch.rand(2, len(images), device=device)
         inner = random[1] < self.inner
         (in_starts, in_sides), (out_starts, out_sides) = (
-            draw_boxes(len(images), self.boxes, image_size, sides, device, generator)
+            draw_boxes(len(images), self.boxes, image_size, sides, device)
             for sides in (self.inner_sides, self.outer_sides)
         )
         starts = torch.where(inner[:, None, None], in_starts, out_starts)
@@ -137,6 +137,6 @@ class Painting:
         painted = painted & per_image(random[0] < self.prob, images)
         low, span = value_range(images)
         # `torch.rand` would take most of the time.
-        noise = draw_keys(images.numel(), device, generator).view(images.shape).float()
+        noise = draw_keys(images.numel(), device).view(images.shape).float()
         noise = noise.add_(KEYS / 2).mul_(span / (KEYS - 1)).add_(low)
         return torch.where(painted, noise.to(images.dtype), images)

@@ -1,6 +1,6 @@
 """Changing the grey values of a batch of images: brightness and contrast, blur, Bézier curves.
 
-Each change is a function of numbers that were drawn beforehand; who draws them is in ``views.py`` and ``genesis.py``.
+Each change is a function of numbers that were drawn beforehand, by ``contrastive_view`` and ``genesis``.
 """
 
 import torch

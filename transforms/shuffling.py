@@ -18,19 +18,14 @@ KEYS = 2**16
 
 
 def draw_windows(
-    batch_size: int,
-    windows: int,
-    longest: Sequence[int],
-    image_size: Sequence[int],
-    device: torch.device,
-    generator: torch.Generator | None = None,
+    batch_size: int, windows: int, longest: Sequence[int], image_size: Sequence[int], device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Windows of 1 to ``longest`` voxels along each axis, wholly inside their image, all equally likely.
 
     Returns:
         Starts and sides in voxels, both ``[B, windows, spatial_dims]`` (int64).
     """
-    random = torch.rand(2, batch_size, windows, len(image_size), device=device, generator=generator)
+    random = torch.rand(2, batch_size, windows, len(image_size), device=device)
     sides = 1 + (random[0] * torch.tensor(longest, device=device)).long()
     starts = (random[1] * (torch.tensor(image_size, device=device) - sides + 1)).long()
     return starts, sides
@@ -89,9 +84,9 @@ def key_type(windows: int) -> torch.dtype:
     return torch.int32 if windows * KEYS <= 2**31 else torch.int64
 
 
-def draw_keys(count: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+def draw_keys(count: int, device: torch.device) -> Tensor:
     """Random int16, all ``KEYS`` equally likely; drawn in fours, in a fifth of the time of ``torch.randint``."""
-    fours = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
+    fours = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(-(2**63), None)
     return fours.view(torch.int16)[:count]
 
 

@@ -17,13 +17,14 @@ import blosc2
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable, Transform
+from monai.transforms import Randomizable, Transform
+from monai.transforms.traits import MultiSampleTrait
 from torch import Tensor
 
 from medssl.errors import MissingFileError, UserError
 from medssl.readers.extreme_values import storage_step
 
-from .apply_to_keys import ApplyToKeys
+from .apply_to_keys import ApplyToKeys, RandApplyToKeys
 
 STORED_SUFFIX = ".b2nd"
 AIR = -1024.0
@@ -195,14 +196,39 @@ class MiddleStoredCropd(ApplyToKeys):
         super().__init__(keys, MiddleStoredCrop(size, fill), allow_missing_keys)
 
 
-class RandStoredCropsd(Randomizable, MapTransform):
-    """Load random boxes of a prepared image, without reading the rest of it.
+class RandStoredCrops(Randomizable, Transform):
+    """Load random boxes of a prepared image, without reading the rest of it, as a list of tensors [1, *size].
 
     Args:
-        keys: whose paths become tensors [1, *size]; all keys of an item share the places of the boxes.
         size: sides of a box.
-        samples: boxes of each image; an item becomes a list of as many items, which MONAI's loader joins to a batch.
+        samples: boxes of each image.
         fill: value outside the image, where it is smaller than the box.
+    """
+
+    def __init__(self, size: Sequence[int], samples: int = 1, fill: float = AIR) -> None:
+        self.size = [int(side) for side in size]
+        self.samples = samples
+        self.fill = fill
+        self._places = np.zeros((samples, len(self.size)))
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw where the boxes lie, as shares of the room that there is along each axis."""
+        self._places = self.R.random_sample(self._places.shape)
+
+    def __call__(self, path: str | Path, randomize: bool = True) -> list[Tensor]:
+        """Load from the file at ``path``; with ``randomize=False`` from the same places as last time."""
+        if randomize:
+            self.randomize()
+        image = _open(path, self.size)
+        room = np.maximum(np.subtract(image.shape, self.size), 0)
+        starts = np.floor(self._places * (room + 1)).astype(int)  # every place is equally likely
+        return [read_box(image, start, self.size, self.fill) for start in starts.tolist()]
+
+
+class RandStoredCropsd(RandApplyToKeys, MultiSampleTrait):
+    """Dictionary form of `RandStoredCrops`: an item becomes a list of items, which MONAI's loader joins to a batch.
+
+    All keys of an item share the places of the boxes.
     """
 
     def __init__(
@@ -213,24 +239,10 @@ class RandStoredCropsd(Randomizable, MapTransform):
         fill: float = AIR,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.size = [int(side) for side in size]
-        self.samples = samples
-        self.fill = fill
-        self._places = np.zeros((samples, len(self.size)))
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw where the boxes lie, as shares of the room that there is along each axis."""
-        self._places = self.R.random_sample((self.samples, len(self.size)))
+        super().__init__(keys, RandStoredCrops(size, samples, fill), allow_missing_keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
-        """Load ``samples`` boxes of one item."""
-        self.randomize()
-        items = [dict(data) for _ in range(self.samples)]
-        for key in self.key_iterator(dict(data)):
-            image = _open(data[key], self.size)
-            room = np.maximum(np.subtract(image.shape, self.size), 0)
-            starts = np.floor(self._places * (room + 1)).astype(int)  # every place is equally likely
-            for item, start in zip(items, starts.tolist(), strict=True):
-                item[key] = read_box(image, start, self.size, self.fill)
-        return items
+        """Load the boxes of one item."""
+        item = super().__call__(data)
+        numbers = range(self.transform.samples)
+        return [item | {key: item[key][number] for key in self.key_iterator(item)} for number in numbers]

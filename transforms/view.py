@@ -22,7 +22,7 @@ WINDOWS = {"lung": (-1350.0, 150.0), "soft_tissue": (-160.0, 240.0), "brain": (0
 """Windows of CT by name, in HU: those of centre and width −600 1500, 40 400, 40 80, 400 1800."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class View:
     """What a network sees of an image.
 
@@ -40,15 +40,25 @@ class View:
 
     spatial_dims: int
     image_size: tuple[int, ...]
-    window: tuple[float, float] | None = None
-    spacing: tuple[float, float, float] | None = None
-    modality: str = ""
+    window: tuple[float, float] | None
+    spacing: tuple[float, ...] | None
+    modality: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", _image_size(self.spatial_dims, self.image_size))
-        object.__setattr__(self, "window", _window(self.spatial_dims, self.window))
-        if self.spacing is not None:
-            object.__setattr__(self, "spacing", tuple(float(side) for side in self.spacing))
+    def __init__(
+        self,
+        spatial_dims: int,
+        image_size: Sequence[int],
+        window: Sequence[float] | str | None = None,
+        spacing: Sequence[float] | None = None,
+        modality: str = "",
+    ) -> None:
+        vars(self).update(
+            spatial_dims=spatial_dims,
+            image_size=_image_size(spatial_dims, image_size),
+            window=_window(spatial_dims, window),
+            spacing=None if spacing is None else tuple(map(float, spacing)),
+            modality=modality,
+        )
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any], source: str = "The description") -> Self:
@@ -65,7 +75,7 @@ class View:
             raise UserError(f"{source} does not say what the network sees: it has no image_size.")
         network = description.get("network") or {}
         axes = description.get("spatial_dims") or network.get("spatial_dims") or len(description["image_size"])
-        values = {field.name: description.get(field.name) for field in fields(cls)}
+        values: dict[str, Any] = {field.name: description.get(field.name) for field in fields(cls)}
         return cls(**{**values, "spatial_dims": int(axes), "modality": str(description.get("modality") or "")})
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,10 +121,9 @@ class View:
 
         It is the whole radiograph, or the box about the middle of a volume.
         """
-        if self.spatial_dims == 2:
-            load = LoadStoredd("image", self.image_size)
-        else:
-            load = MiddleStoredCropd("image", self.image_size, self.fill)  # type: ignore[assignment]
+        load: Any = LoadStoredd("image", self.image_size)
+        if self.spatial_dims == 3:
+            load = MiddleStoredCropd("image", self.image_size, self.fill)
         return Compose([load, *self._grey_values(), EnsureTyped("image", track_meta=False)])
 
     def random_crops(self, samples: int = 1) -> Compose:

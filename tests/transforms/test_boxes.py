@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medssl.pretext.puzzles import draw_grid_masks
+from medssl.pretext.mim import draw_grid_masks
 from medssl.transforms import box_masks, draw_boxes
 
 CPU = torch.device("cpu")
@@ -134,22 +134,16 @@ def test_box_masks_mark_every_voxel_of_every_box(image_size: tuple[int, ...], bo
 
 
 @pytest.mark.parametrize("image_size", [(12, 9), (8, 6, 5)])
-def test_masks_are_drawn_from_the_generator_or_else_from_the_global_one(image_size: tuple[int, ...]) -> None:
-    def draw(generator: torch.Generator | None) -> torch.Tensor:
-        masks = draw_grid_masks(5, image_size, 3, 4, CPU, generator).flatten()
-        return torch.cat(
-            [masks, *(numbers.flatten() for numbers in draw_boxes(5, 2, image_size, (0.2, 0.7), CPU, generator))]
-        )
-
-    state = torch.get_rng_state()
-    own = [draw(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(own[0], own[1])
-    assert not torch.equal(own[0], own[2])
-    torch.manual_seed(1)
-    shared = [draw(None), draw(None)]
-    assert torch.equal(shared[0], own[0])
-    assert not torch.equal(shared[0], shared[1])
+def test_masks_and_boxes_follow_the_global_generator(image_size: tuple[int, ...]) -> None:
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        for _ in range(2):
+            numbers = (draw_grid_masks(5, image_size, 3, 4, CPU), *draw_boxes(5, 2, image_size, (0.2, 0.7), CPU))
+            drawn.append(torch.cat([one.flatten() for one in numbers]))
+    assert torch.equal(drawn[0], drawn[2])
+    assert torch.equal(drawn[1], drawn[3])
+    assert not any(torch.equal(drawn[0], other) for other in (drawn[1], drawn[4]))
 
 
 def test_boundaries_of_cells_by_hand() -> None:

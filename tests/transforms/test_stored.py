@@ -6,7 +6,14 @@ import torch
 from monai.data import DataLoader, Dataset
 from monai.transforms import ResizeWithPadOrCrop
 
-from medssl.transforms import LoadStored, LoadStoredd, MiddleStoredCrop, MiddleStoredCropd, RandStoredCropsd
+from medssl.transforms import (
+    LoadStored,
+    LoadStoredd,
+    MiddleStoredCrop,
+    MiddleStoredCropd,
+    RandStoredCrops,
+    RandStoredCropsd,
+)
 from medssl.transforms.stored import StoredImage, read_box, write_stored
 
 DRAWS = np.random.default_rng(0)
@@ -108,6 +115,11 @@ def test_random_boxes_come_again_with_the_same_seed_and_share_their_places(tmp_p
         assert one["label"] == 1
     assert not torch.equal(first[0]["image"], first[1]["image"])
     assert not torch.equal(first[0]["image"], other[0]["image"])
+    array = RandStoredCrops([8, 8, 8], samples=3).set_random_state(1)
+    boxes = array(item["image"])
+    assert all(torch.equal(box, one["image"]) for box, one in zip(boxes, first, strict=True))
+    assert all(torch.equal(box, one) for box, one in zip(boxes, array(item["image"], randomize=False), strict=True))
+    assert not any(torch.equal(box, one) for box, one in zip(boxes, array(item["image"]), strict=True))
     loader = DataLoader(Dataset([item] * 2, RandStoredCropsd(["image", "other"], [8, 8, 8], samples=3)), batch_size=2)
     assert next(iter(loader))["image"].shape == (6, 1, 8, 8, 8)
 

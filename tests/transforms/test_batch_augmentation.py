@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset, MetaTensor
-from monai.transforms import Compose, RandFlip, RandFlipd
+from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
+from monai.transforms import Compose, RandFlip, RandFlipd, Transform
+from monai.transforms.traits import RandomizableTrait
+from monai.utils import TransformBackends
 from torch import Tensor
 
 from medssl.transforms import BezierIntensity, ContrastiveView, LocalShuffle, Painting, RandPerImage, RandPerImaged
@@ -16,9 +18,9 @@ AUGMENTATIONS = [ContrastiveView(), BezierIntensity(1.0), LocalShuffle(1.0, 1.0)
 each_augmentation = pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda one: type(one).__name__)
 
 
-def brighten(images: Tensor, generator: torch.Generator) -> Tensor:
+def brighten(images: Tensor) -> Tensor:
     """Adds one number to each image, so that a test can read off what was drawn."""
-    return images + 1 + torch.rand(len(images), *[1] * (images.ndim - 1), generator=generator)
+    return images + 1 + torch.rand(len(images), *[1] * (images.ndim - 1))
 
 
 @each_augmentation
@@ -31,13 +33,41 @@ def test_an_image_is_augmented_as_a_batch_of_one_with_a_seed_of_monais(
     for _ in range(3):
         image = torch.randn(shape)
         numbers.rand()  # whether to apply it at all
-        generator = torch.Generator().manual_seed(int(numbers.randint(2**31)))
-        before = image.clone()
+        seed = int(numbers.randint(2**31))
+        before, state = image.clone(), torch.get_rng_state()
         augmented = transform(image)
-        assert torch.equal(augmented.as_tensor(), augmentation(image[None], generator)[0])
+        assert torch.equal(torch.get_rng_state(), state)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            assert torch.equal(augmented.as_tensor(), augmentation(image[None])[0])
         assert not torch.equal(augmented.as_tensor(), image)
         assert torch.equal(transform(image, randomize=False), augmented)
         assert torch.equal(image, before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@each_augmentation
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_numbers_follow_the_seed_on_each_device_and_leave_both_generators_alone(augmentation: Any, device: str) -> None:
+    image, drawn = torch.randn(1, 24, 20).to(device), []
+    for seed, noise in ((3, 0), (3, 1), (4, 2)):
+        torch.manual_seed(noise)
+        states = torch.get_rng_state(), torch.cuda.get_rng_state()
+        drawn.append(RandPerImage(augmentation).set_random_state(seed)(image))
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert torch.equal(torch.cuda.get_rng_state(), states[1])
+    assert drawn[0].device.type == device
+    torch.testing.assert_close(drawn[0], drawn[1], rtol=1e-5, atol=1e-5)
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_augmentations_are_transforms_of_monai_whose_caches_stop_before_them() -> None:
+    for transform in (*AUGMENTATIONS, RandPerImage(brighten), RandPerImaged("image", brighten)):
+        assert isinstance(transform, Transform)
+        assert isinstance(transform, RandomizableTrait)
+        assert TransformBackends.TORCH in transform.backend
+    cached = CacheDataset([torch.zeros(1, 4, 4)], Compose([RandPerImage(brighten)]), progress=False)
+    assert not torch.equal(cached[0], cached[0])
 
 
 @each_augmentation
