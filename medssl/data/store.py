@@ -1,4 +1,4 @@
-"""The store: the folder of prepared images beside a datalist, and how they were prepared.
+"""The store: the folder of prepared images beside a datalist, how they were prepared, and both as `Datalist`.
 
 ``store/store.json`` says the latter; ``store/ab/cdef….b2nd`` are the images, named by what they show, so that the same
 image prepared twice is one file (see `medssl.transforms.write_stored` for the format).
@@ -6,11 +6,17 @@ image prepared twice is one file (see `medssl.transforms.write_stored` for the f
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from medssl.errors import MissingFileError, UserError
 from medssl.files import remove_half_written, write_json
+
+from .datalist_file import DatalistFile
+
+if TYPE_CHECKING:
+    from medssl.transforms import View
 
 STORE = "store"
 _SETTINGS = "store.json"
@@ -87,3 +93,39 @@ def remove_unnamed(output: Path, named: set[str]) -> None:
         if path.relative_to(output).as_posix() not in named:
             path.unlink()
     remove_half_written(output)
+
+
+class Datalist(DatalistFile):
+    """A datalist, read and checked once by `Datalist.read`, and the store of its prepared images.
+
+    That may be missing, as beside a datalist that somebody wrote by hand.
+    """
+
+    @cached_property
+    def settings(self) -> StoreSettings:
+        """How the images were prepared, as the store beside the datalist says.
+
+        Raises:
+            MissingFileError: there is no store, as beside a datalist that somebody wrote by hand.
+            UserError: what says it is damaged.
+        """
+        return read_settings(self.path.parent)
+
+    def view(self) -> "View":
+        """What a network sees of the images where nobody says otherwise, as `medssl prepare` proposed it.
+
+        Raises:
+            MissingFileError, UserError: see `settings`.
+        """
+        from medssl.transforms import View  # torch and MONAI, which `prepare` need not wait for to find a mistake
+
+        settings = self.settings
+        if "view" in settings:
+            return View.from_dict(settings["view"], f"The store of {self.path}")
+        # Stores of the first edition say nothing: what its bundles had for a default.
+        modality = settings.get("modality", "")
+        if settings["spatial_dims"] == 2:
+            return View(2, tuple(settings["size"]), modality=modality)
+        right, front, head = settings["spacing"]
+        window = (-200.0, 300.0) if modality in ("CT", "") else None
+        return View(3, (128, 128, 32), window, (right, front, head), modality)

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from medssl.errors import UserError
 from medssl.files import whole_file
 
-from ..datalist import SPLITS, write_datalist
+from ..datalist_file import SPLITS, write_datalist
 from ..npz import unpack_source
 from ..sources import Source, name_sources
 from ..splits import check_fractions

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from medssl.files import whole_file, write_json
 
-from ..datalist import SPLITS
+from ..datalist_file import SPLITS
 from ..partial_labels import label_counts
 from .pictures import draw_labels, draw_sizes
 from .rows import Rows

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.data import Datalist
-from medssl.data.datalist import SPLITS
+from medssl.data.datalist_file import SPLITS
 from medssl.errors import MissingFileError, UserError
 from medssl.runs import Run
 
