@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut
 
 from .dicom_numbers import number, numbers, text, unread, written
-from .grey_values import FUNCTIONS, LINEAR, LookUpTable, Window, apply_window, look_up, look_up_table, rescale
+from .grey_values import FUNCTIONS, LINEAR, Window, apply_window, look_up, look_up_table, rescale
 
 Range = tuple[float, float]
 Notes = tuple[str, ...]
@@ -47,9 +48,9 @@ def modality_step(dataset: Dataset, inputs: Range) -> tuple[Step, Notes]:
     """
     items, notes = _items(dataset, "ModalityLUTSequence")
     if items:
-        table, notes = _table(items[0], "modality LUT", "LUTDescriptor", "LUTData", inputs)
-        if table:
-            return _table_step("modality LUT", table), notes
+        step, notes = _table_step(items[0], "modality LUT", "LUT", inputs)
+        if step:
+            return step, notes
     if "RescaleSlope" not in dataset and "RescaleIntercept" not in dataset:
         return Step("", lambda values: values, inputs), notes
     slope, slope_notes = _factor(dataset, "RescaleSlope", 1)
@@ -69,11 +70,10 @@ def voi_choices(dataset: Dataset, inputs: Range) -> Iterator[Step | str]:
     items, notes = _items(dataset, "VOILUTSequence")
     yield from notes
     for place, item in enumerate(items, 1):
-        name = f"VOI LUT {place}"
-        table, notes = _table(item, name, "LUTDescriptor", "LUTData", inputs)
+        step, notes = _table_step(item, f"VOI LUT {place}", "LUT", inputs)
         yield from notes
-        if table:
-            yield _table_step(name, table)
+        if step:
+            yield step
     yield from _windows(dataset, inputs)
 
 
@@ -93,7 +93,8 @@ def _windows(dataset: Dataset, inputs: Range) -> Iterator[Step | str]:
         elif not (window := Window(centre, width, function)).is_possible:
             yield f"window {place} left out: a width of {width:g} is impossible"
         else:
-            yield _window_step(f"window {place} (centre {centre:g}, width {width:g})", window, inputs)
+            apply = partial(apply_window, window=window, low=inputs[0], high=inputs[1])
+            yield Step(f"window {place} (centre {centre:g}, width {width:g})", apply, inputs)
 
 
 def is_inverted(dataset: Dataset, photometric: str) -> tuple[bool, Notes]:
@@ -124,19 +125,11 @@ def padding_limits(dataset: Dataset, signed: bool) -> Range | None:
 
 def apply_palette(stored: np.ndarray, dataset: Dataset, inputs: Range) -> np.ndarray:
     """Indices [rows, columns] to colours [rows, columns, 3] (PS3.3 C.7.6.3.1.5)."""
-    prefixes = [f"{colour}PaletteColorLookupTable" for colour in COLOURS]
-    tables = [_table(dataset, name, f"{name}Descriptor", f"{name}Data", inputs)[0] for name in prefixes]
-    if any(table is None for table in tables):
+    tables = (_table_step(dataset, colour, f"{colour}PaletteColorLookupTable", inputs)[0] for colour in COLOURS)
+    steps = [step for step in tables if step]
+    if len(steps) < len(COLOURS):
         return apply_color_lut(stored, dataset)  # segmented ones
-    return np.stack([look_up(stored, table) for table in tables if table], axis=-1)
-
-
-def _window_step(name: str, window: Window, outputs: Range) -> Step:
-    return Step(name, lambda values: apply_window(values, window, *outputs), outputs)
-
-
-def _table_step(name: str, table: LookUpTable) -> Step:
-    return Step(name, lambda values: look_up(values, table), (0, 2**table.bits - 1))
+    return np.stack([step.apply(stored) for step in steps], axis=-1)
 
 
 def _factor(dataset: Dataset, tag: str, otherwise: float) -> tuple[float, Notes]:
@@ -165,16 +158,16 @@ def _items(dataset: Dataset, keyword: str) -> tuple[list[Dataset], Notes]:
         return [], (f"{keyword} cannot be read: left out",)
 
 
-def _table(item: Dataset, name: str, descriptor: str, data: str, inputs: Range) -> tuple[LookUpTable | None, Notes]:
-    words, little, vr = _raw(item, descriptor)
+def _table_step(item: Dataset, name: str, keyword: str, inputs: Range) -> tuple[Step | None, Notes]:
+    words, little, vr = _raw(item, f"{keyword}Descriptor")
     numbers_of_table = np.frombuffer(words[:6], f"{'<' if little else '>'}{'i2' if vr == 'SS' else 'u2'}").tolist()
-    entries, little, vr = _raw(item, data)
+    entries, little, vr = _raw(item, f"{keyword}Data")
     table = look_up_table(numbers_of_table, entries, little, vr != "OB", inputs) if len(words) >= 6 else None
     if table is None:
         return None, (f"{name} is incomplete: left out",)
     announced = numbers_of_table[0] & 0xFFFF or 1 << 16
-    short = len(table.entries) < announced
-    return table, (f"{name} has {len(table.entries)} entries of {announced}",) if short else ()
+    notes = (f"{name} has {len(table.entries)} entries of {announced}",) if len(table.entries) < announced else ()
+    return Step(name, partial(look_up, table=table), (0, 2**table.bits - 1)), notes
 
 
 def _raw(item: Dataset, keyword: str) -> tuple[bytes, bool, str]:

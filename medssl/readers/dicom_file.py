@@ -29,6 +29,7 @@ from medssl.errors import UnusableImageError
 
 from .codestreams import codestream_syntaxes, is_encapsulated
 from .dicom_numbers import whole_number, written
+from .reading import decoding
 
 HEAD = 4096  # bytes that are looked at to tell how a file is written
 PREAMBLE, MARK = 128, b"DICM"
@@ -104,13 +105,8 @@ def _read(path: Path, stop_before_pixels: bool, tags: Sequence[str | int] | None
             what = "is empty (0 bytes)" if size == 0 else "is no DICOM file, or its beginning is damaged"
             raise UnusableImageError("damaged", f"{path} {what}: copy it again, or take it away.")
         stream.seek(start)
-        try:
+        with decoding(f"{path} cannot be read as DICOM", "copy it again", "damaged"):
             return _parse(path, stream, stop_before_pixels, tags)
-        except UnusableImageError:
-            raise
-        except Exception as error:  # of a damaged file pydicom raises nearly anything
-            words = " ".join(str(error).split()) or type(error).__name__
-            raise UnusableImageError("damaged", f"{path} cannot be read as DICOM ({words}): copy it again.") from error
 
 
 def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequence[str | int] | None) -> Read:
@@ -121,12 +117,11 @@ def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequenc
     if not stated:
         lacks.append("transfer syntax" if meta else "file meta header")
     stream, plain = _data_set(stream, stated)
-    if not _peek(stream):
-        raise _cut_off(path)
+    is_empty = not _peek(stream)
     wanted: list[BaseTag | int] | None = [Tag(tag) for tag in tags] if tags else None
     header = filereader.read_dataset(stream, *_encoding(plain), stop_when=_at_pixels, specific_tags=wanted)
-    if not (header or wanted or _peek(stream)):  # an element that never ended took the others with it
-        raise _cut_off(path)
+    if is_empty or not (header or wanted or _peek(stream)):  # an element that never ended took the others with it
+        raise UnusableImageError("damaged", f"{path} ends in its header: it was cut off; copy it again.")
     header.update(commands)
     dataset = FileDataset(str(path), header, None, meta, *_encoding(plain))
     dataset.set_original_encoding(*_encoding(plain), header._character_set)
@@ -141,10 +136,6 @@ def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequenc
             dataset[pixels.tag] = _read_pixels(stream, pixels, stated)
     meta.TransferSyntaxUID = syntax
     return dataset, _notes(lacks, stated, syntax), is_whole
-
-
-def _cut_off(path: Path) -> UnusableImageError:
-    return UnusableImageError("damaged", f"{path} ends in its header: it was cut off; copy it again.")
 
 
 def _count_bytes(header: Dataset) -> int:
@@ -173,11 +164,8 @@ def _start(head: bytes, size: int) -> int | None:
 
 
 def _is_beginning(head: bytes, size: int) -> bool:
-    for syntax in PLAIN:
-        first = list(islice(_sensible(head, size, syntax), FEWEST_ELEMENTS))
-        if len(first) == FEWEST_ELEMENTS and first[0].tag >> 16 <= LAST_FIRST_GROUP:
-            return True
-    return False
+    beginnings = (list(islice(_sensible(head, size, syntax), FEWEST_ELEMENTS)) for syntax in PLAIN)
+    return any(len(first) == FEWEST_ELEMENTS and first[0].tag >> 16 <= LAST_FIRST_GROUP for first in beginnings)
 
 
 def _sensible(head: bytes, size: int, syntax: UID) -> Iterator[_Element]:
@@ -185,16 +173,13 @@ def _sensible(head: bytes, size: int, syntax: UID) -> Iterator[_Element]:
     last = -1
     for element in _elements(head, *_encoding(syntax)):
         is_length = element.tag & 0xFFFF == 0 and element.length == 4  # of a group, retired
-        is_known = is_length or element.tag >> 16 & 1 or _in_dictionary(element.tag)
+        is_private = element.tag >> 16 & 1
+        is_known = is_length or is_private or dictionary_has_tag(element.tag) or repeater_has_tag(element.tag)
         fits = element.length == UNDEFINED or element.start + element.length <= size
         if element.tag <= last or not is_known or not fits or (element.vr and element.vr not in STANDARD_VR):
             return
         yield element
         last = element.tag
-
-
-def _in_dictionary(tag: int) -> bool:
-    return dictionary_has_tag(tag) or repeater_has_tag(tag)
 
 
 def _elements(data: bytes, implicit: bool, little: bool) -> Iterator[_Element]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from medssl.errors import UnusableImageError, UserError
 from .codestreams import header_fault, is_encapsulated
 from .dicom_numbers import text, whole_number
 from .grey_values import stored_bits
+from .reading import decoding
 
 FLOATING = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 KEYWORDS = ("PixelData", *FLOATING)
@@ -40,49 +41,50 @@ OWN_BITS = (*uid.JPEG2000TransferSyntaxes, *uid.JPEGLSTransferSyntaxes, uid.HTJ2
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a file's pixels lie (PS3.3 C.7.6.3).
+    """How a file's pixels lie, as the elements of its header say (PS3.3 C.7.6.3), by their names in pydicom's decoders.
 
     Attributes:
-        keyword: one of `KEYWORDS`.
-        frames: how many.
-        rows: of a frame.
-        columns: of a frame.
-        samples: of a pixel; of colour 3.
-        photometric: ``MONOCHROME1``, ``MONOCHROME2``, ``PALETTE COLOR``, ``RGB``, ….
-        planar: 1 where all samples of one colour follow each other.
-        allocated: bits of a cell.
-        stored: bits of a value within it.
-        high_bit: the highest of them, counted from 0.
-        signed: 1 where that is a sign.
+        pixel_keyword: one of `KEYWORDS`.
+        photometric_interpretation: ``MONOCHROME1``, ``MONOCHROME2``, ``PALETTE COLOR``, ``RGB``, ….
+        planar_configuration: 1 where all samples of one colour follow each other.
+        bits_allocated: of a cell.
+        bits_stored: of a value within it, the highest of which is ``high_bit``, counted from 0.
+        pixel_representation: 1 where that one is a sign.
     """
 
-    keyword: str
-    frames: int
+    pixel_keyword: str
+    number_of_frames: int
     rows: int
     columns: int
-    samples: int
-    photometric: str
-    planar: int
-    allocated: int
-    stored: int
+    samples_per_pixel: int
+    photometric_interpretation: str
+    planar_configuration: int
+    bits_allocated: int
+    bits_stored: int
     high_bit: int
-    signed: int
+    pixel_representation: int
 
     @property
     def is_float(self) -> bool:
         """Whether the pixels are floating-point numbers."""
-        return self.keyword in FLOATING
+        return self.pixel_keyword in FLOATING
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether values have a sign."""
+        return self.pixel_representation == 1
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of a frame: rows, columns and, of colour, samples."""
-        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
+        shape = (self.rows, self.columns, self.samples_per_pixel)
+        return shape[:2] if self.samples_per_pixel == 1 else shape
 
     @property
     def count_bytes(self) -> int:
         """Bytes of all frames where they are not compressed."""
-        bits = self.frames * math.prod(self.shape) * self.allocated
-        return -(-(bits * 2 // 3 if self.photometric.endswith("_422") else bits) // 8)
+        bits = self.number_of_frames * math.prod(self.shape) * self.bits_allocated
+        return -(-(bits * 2 // 3 if self.photometric_interpretation.endswith("_422") else bits) // 8)
 
 
 def pixel_format(path: Path, dataset: FileDataset) -> tuple[PixelFormat, tuple[str, ...]]:
@@ -151,7 +153,7 @@ def read_frames(
     Raises:
         UnusableImageError: ``unreadable``: no decoder knows the syntax, or the pixels are damaged or cut off.
     """
-    syntax, value = dataset.file_meta.TransferSyntaxUID, dataset[form.keyword].value
+    syntax, value = dataset.file_meta.TransferSyntaxUID, dataset[form.pixel_keyword].value
     readable = _readable(syntax)
     if not readable:
         sentence = (
@@ -164,19 +166,14 @@ def read_frames(
         raise UnusableImageError("unreadable", sentence)
     value = value if is_encapsulated(value) else value[: form.count_bytes + form.count_bytes % 2]
     is_stream = syntax in uid.JPEGTransferSyntaxes  # of samples as they are, not of cells with gaps
-    high_bit = form.stored - 1 if is_stream else form.high_bit
-    try:
+    high_bit = form.bits_stored - 1 if is_stream else form.high_bit
+    with decoding(f"{path} cannot be decoded", "it is damaged; copy it again, or take it away"):
         for raw in _decoded(dataset, value, readable, form, indices):
             if form.is_float or syntax in OWN_BITS:
                 yield raw, False
             else:
-                stored = stored_bits(raw, form.stored, high_bit, bool(form.signed))
-                yield stored, high_bit == form.stored - 1 and not np.array_equal(stored, raw)
-    except Exception as error:  # each decoder raises its own kind
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise UnusableImageError(
-            "unreadable", f"{path} cannot be decoded ({words}): it is damaged; copy it again, or take it away."
-        ) from error
+                stored = stored_bits(raw, form.bits_stored, high_bit, form.is_signed)
+                yield stored, high_bit == form.bits_stored - 1 and not np.array_equal(stored, raw)
 
 
 def _readable(syntax: UID) -> tuple[UID, ...]:
@@ -191,28 +188,16 @@ def _readable(syntax: UID) -> tuple[UID, ...]:
 def _decoded(
     dataset: FileDataset, value: bytes, syntaxes: Sequence[UID], form: PixelFormat, indices: Sequence[int]
 ) -> Iterator[np.ndarray]:
-    if form.allocated not in (1, 8, 16, 32, 64) and not is_encapsulated(value):
+    if form.bits_allocated not in (1, 8, 16, 32, 64) and not is_encapsulated(value):
         yield from _unpacked(value, form, indices)
         return
-    options: dict[str, Any] = {
-        "rows": form.rows,
-        "columns": form.columns,
-        "number_of_frames": form.frames,
-        "samples_per_pixel": form.samples,
-        "photometric_interpretation": form.photometric,
-        "planar_configuration": form.planar,
-        "bits_allocated": form.allocated,
-        "bits_stored": form.stored,
-        "pixel_representation": form.signed,
-        "pixel_keyword": form.keyword,
-        "pixel_vr": dataset[form.keyword].VR,
-        "correct_unused_bits": False,
-    }
+    options: dict[str, Any] = asdict(form)
+    options |= {"pixel_vr": dataset[form.pixel_keyword].VR, "correct_unused_bits": False}
     if is_encapsulated(value):
         if "ExtendedOffsetTable" in dataset:
             options["extended_offsets"] = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-        for image in generate_frames(value, number_of_frames=form.frames):
-            if fault := header_fault(image, form.rows, form.columns, form.samples):
+        for image in generate_frames(value, number_of_frames=form.number_of_frames):
+            if fault := header_fault(image, form.rows, form.columns, form.samples_per_pixel):
                 raise UserError(fault)
     for syntax in syntaxes:
         frames = get_decoder(syntax).iter_array(value, indices=indices, **options)
@@ -229,9 +214,9 @@ def _decoded(
 
 def _unpacked(value: bytes, form: PixelFormat, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """Frames of cells of any number of bits, one after the other (PS3.5 8.1.1); pydicom reads 1, 8, 16, 32, 64."""
-    count = math.prod(form.shape) * form.allocated
+    count = math.prod(form.shape) * form.bits_allocated
     bits = np.unpackbits(np.frombuffer(value, np.uint8), bitorder="little")
     for index in indices:
-        cells = bits[index * count : (index + 1) * count].reshape(-1, form.allocated)
-        wide = np.packbits(np.pad(cells, ((0, 0), (0, 64 - form.allocated))), axis=-1, bitorder="little")
+        cells = bits[index * count : (index + 1) * count].reshape(-1, form.bits_allocated)
+        wide = np.packbits(np.pad(cells, ((0, 0), (0, 64 - form.bits_allocated))), axis=-1, bitorder="little")
         yield wide.view("<u8").reshape(form.shape)

@@ -156,9 +156,9 @@ def decode_slices(slices: Sequence[Slice], notes: list[str]) -> Iterator[np.ndar
     notes += form_notes
     table = None
     if slices[0].has_table:
-        table, table_notes = modality_step(dataset, stored_range(form.stored, bool(form.signed)))
+        table, table_notes = modality_step(dataset, stored_range(form.bits_stored, form.is_signed))
         notes += table_notes
-    padding = padding_limits(dataset, bool(form.signed))
+    padding = padding_limits(dataset, form.is_signed)
     frames = read_frames(file, dataset, form, [one.frame for one in slices])
     for one, (stored, _) in zip(slices, frames, strict=True):
         if stored.shape != one.shape:

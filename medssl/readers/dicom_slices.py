@@ -12,6 +12,7 @@ from medssl.errors import UnusableImageError
 
 from .dicom_file import read_header
 from .dicom_numbers import numbers, text, whole_number, written
+from .reading import decoding
 
 # What tells volumes of one series and one place apart, the most telling first; the names on the right of a pair are
 # those of enhanced multi-frame files.
@@ -84,15 +85,13 @@ def read_slices(file: Path) -> list[Slice]:
     if not file.is_file():  # reading a pipe would wait for ever
         raise UnusableImageError("damaged", "It is a pipe, a device or a link that leads nowhere, no file.")
     try:
-        header, notes, is_whole = read_header(file, HEADER_TAGS)
-        _refuse_other_kinds(header, is_whole)
-        notes += _state_modality(header)
-        return [_slice(file, number, frame, notes) for number, frame in enumerate(_frames(header))]
+        with decoding(f"{file} cannot be read as DICOM", "copy it again", "damaged"):
+            header, notes, is_whole = read_header(file, HEADER_TAGS)
+            _refuse_other_kinds(header, is_whole)
+            notes += _state_modality(header)
+            return [_slice(file, number, frame, notes) for number, frame in enumerate(_frames(header))]
     except UnusableImageError as error:
         raise UnusableImageError(error.reason, str(error).replace(str(file), "It", 1)) from error
-    except Exception as error:  # pydicom raises nearly anything on a damaged file
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise UnusableImageError("damaged", f"It cannot be read as DICOM ({words}).") from error
 
 
 def _refuse_other_kinds(header: pydicom.FileDataset, is_whole: bool) -> None:
@@ -106,9 +105,8 @@ def _refuse_other_kinds(header: pydicom.FileDataset, is_whole: bool) -> None:
     if not is_whole:
         raise UnusableImageError("damaged", "It ends before its pixels do: it was cut off.")
     if "Secondary Capture" in name:
-        raise UnusableImageError(
-            "secondary capture", "It is a secondary capture (a screenshot or a conversion), no scan."
-        )
+        sentence = "It is a secondary capture (a screenshot or a conversion), no scan."
+        raise UnusableImageError("secondary capture", sentence)
     if (whole_number(header, "SamplesPerPixel") or 1) > 1 or text(header, "PhotometricInterpretation")[:7] == "PALETTE":
         raise UnusableImageError("colour image", "It is a colour image, and a volume is grey.")
     if any(word in written(header, "ImageType").upper() for word in OVERVIEWS):
@@ -166,9 +164,8 @@ def _slice(file: Path, number: int, header: pydicom.Dataset, notes: tuple[str, .
         missing = [tag for tag in RESCALE_TAGS if tag not in rescale]
         raise UnusableImageError("missing tags", f"It lacks {', '.join(missing)}, so nobody knows its values in HU.")
     if wrong := [tag for tag, values in (place | rescale).items() if not _is_possible(tag, values)]:
-        raise UnusableImageError(
-            "wrong tags", f"Its {', '.join(wrong)} cannot be right, so it cannot be put into a volume."
-        )
+        sentence = f"Its {', '.join(wrong)} cannot be right, so it cannot be put into a volume."
+        raise UnusableImageError("wrong tags", sentence)
     exact = {tag: tuple(float(value) for value in values if value is not None) for tag, values in place.items()}
     slope, intercept = (rescale.get(tag, (otherwise,))[0] for tag, otherwise in zip(RESCALE_TAGS, (1, 0), strict=True))
     return Slice(

@@ -15,7 +15,7 @@ from nibabel.nifti1 import Nifti1Header
 
 from medssl.errors import UnusableImageError
 
-from .reading import Reading
+from .reading import Reading, decoding
 from .suffixes import suffix_of
 from .voxel_grid import check_shape, in_mm, product, sides_of, spans_space, volume_reading
 
@@ -36,20 +36,15 @@ def read_nifti(path: Path) -> Reading:
     Raises:
         UnusableImageError: the file is damaged or no grey volume, or its header cannot be right.
     """
-    try:
-        # What nibabel puts right in a header stands in our notes, and what overflows is refused below.
-        with LoggingOutputSuppressor(), np.errstate(over="ignore"):
-            image, packing = _load(path)
-            header = _as_stored(image)
-            kind = image.get_data_dtype()
-            check_shape(path, image.shape, len(kind.fields or ()) or (2 if kind.kind == "c" else 1))
-            # Straight to float32: MONAI's NibabelReader goes through float64 when the file has a scale.
-            values = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(image.shape[:3])
-    except UnusableImageError:
-        raise
-    except Exception as error:  # of a damaged file nibabel, gzip and numpy raise nearly anything
-        sentence = f"{path} cannot be read as NIfTI ({error}): it is damaged; copy or convert it again."
-        raise UnusableImageError("unreadable", sentence) from error
+    refusing = decoding(f"{path} cannot be read as NIfTI", "it is damaged; copy or convert it again")
+    # What nibabel puts right in a header stands in our notes, and what overflows is refused below.
+    with refusing, LoggingOutputSuppressor(), np.errstate(over="ignore"):
+        image, packing = _load(path)
+        header = _as_stored(image)
+        kind = image.get_data_dtype()
+        check_shape(path, image.shape, len(kind.fields or ()) or (2 if kind.kind == "c" else 1))
+        # Straight to float32: MONAI's NibabelReader goes through float64 when the file has a scale.
+        values = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(image.shape[:3])
     affine = np.asarray(image.affine, dtype=np.float64)
     if not isinstance(header, Nifti1Header):
         note = f"the Analyze format states no orientation: {ASSUMED_AXES}"

@@ -20,7 +20,7 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 from medssl.errors import UnusableImageError, UserError
 
 from .grey_values import invert, stored_range, to_grey
-from .reading import Reading
+from .reading import Reading, decoding
 
 Notes = tuple[str, ...]
 PAGE_KIND, ROWS, BITS, PHOTOMETRIC, PLANES, COLOURS, SAMPLE_FORMAT = 254, 257, 258, 262, 284, 320, 339  # TIFF tags
@@ -61,17 +61,16 @@ def read_picture(path: Path) -> Reading:
     Raises:
         UnusableImageError: ``unreadable`` or ``several frames``.
     """
-    try:
+    advice = "copy it again, save it as PNG, or take it out of the datalist"
+    fault = f"{path} cannot be read as PNG, JPEG, TIFF or DICOM"
+    with decoding(fault, f"it is damaged, no image, or of a rare kind; {advice}"):
         return _read(path)
-    except UnusableImageError:
-        raise
-    except Exception as error:  # of a damaged file Pillow's plugins raise nearly anything
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise UnusableImageError(
-            "unreadable",
-            f"{path} cannot be read as PNG, JPEG, TIFF or DICOM ({words}): it is damaged, no image, or of a rare kind; "
-            "copy it again, save it as PNG, or take it out of the datalist.",
-        ) from error
+
+
+def several_frames(path: Path, count: int) -> UnusableImageError:
+    """The refusal of a file that holds so many frames."""
+    sentence = f"{path} holds {count} frames, and a radiograph is one: save the frame you want as a file of its own."
+    return UnusableImageError("several frames", sentence)
 
 
 def _read(path: Path) -> Reading:
@@ -134,10 +133,7 @@ def _only_page(path: Path, picture: Image.Image) -> int:
         if not getattr(picture, "tag_v2", {}).get(PAGE_KIND, 0) & SMALLER_OR_MASK:
             images.append(page)
     if len(images) != 1:
-        raise UnusableImageError(
-            "several frames",
-            f"{path} holds {len(pages)} frames, and a radiograph is one: save the frame you want as a file of its own.",
-        )
+        raise several_frames(path, len(pages))
     return images[0]
 
 

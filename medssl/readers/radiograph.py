@@ -1,8 +1,9 @@
-"""Radiographs from PNG, JPEG, TIFF, BMP or DICOM files to grey arrays."""
+"""Radiographs: the study that a file holds, and PNG, JPEG, TIFF, BMP or DICOM files to grey arrays."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from .dicom_file import is_dicom, read_dataset
 from .dicom_numbers import text, written
 from .dicom_pixels import KEYWORDS, PixelFormat, pixel_format, read_frames
 from .grey_values import invert, is_padding, stored_range, to_grey
-from .pictures import read_picture
-from .reading import Reading
+from .pictures import read_picture, several_frames
+from .reading import Reading, decoding
+from .study import Found, file_study
+from .units import Unit
 
 Notes = tuple[str, ...]
 SECTIONAL = ("CT", "MR", "PT", "NM", "US")
@@ -25,6 +28,11 @@ SECTIONAL = ("CT", "MR", "PT", "NM", "US")
 NO_PICTURES = ("Segmentation", "RT Dose", "Parametric Map")
 """What the kinds (SOP classes) of DICOM files whose pixels are no picture have in their names."""
 NEARLY_ALL = 0.999  # of the pixels: a window that makes so many alike shows nothing
+
+
+def radiograph_studies(unit: Unit) -> Found:
+    """The study of a picture or DICOM file."""
+    return file_study(unit, partial(read_radiograph, unit.path))
 
 
 def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
@@ -47,15 +55,13 @@ def read_radiograph(path: str | Path, voi_lut: bool = True) -> Reading:
     if not path.is_file():
         raise MissingFileError(f"There is no image file {path}: check the path in the datalist.")
     if path.stat().st_size == 0:
-        raise UnusableImageError(
-            "empty file", f"{path} is empty (0 bytes): copy it again, or take it out of the datalist."
-        )
+        sentence = f"{path} is empty (0 bytes): copy it again, or take it out of the datalist."
+        raise UnusableImageError("empty file", sentence)
     reading = _read_dicom(path, voi_lut) if is_dicom(path) else read_picture(path)
     grey = reading.values
     if grey.size == 0 or not np.isfinite(grey).all():
-        raise UnusableImageError(
-            "not finite", f"{path} has no pixels or pixels that are not finite: take it out of the datalist."
-        )
+        sentence = f"{path} has no pixels or pixels that are not finite: take it out of the datalist."
+        raise UnusableImageError("not finite", sentence)
     return replace(reading, values=np.require(grey, np.float32, ["C", "W"]))
 
 
@@ -66,20 +72,17 @@ def _read_dicom(path: Path, voi_lut: bool) -> Reading:
         raise UnusableImageError("unreadable", str(error)) from error
     _refuse_other_kinds(path, dataset)
     form, form_notes = pixel_format(path, dataset)
-    if form.frames > 1:
-        raise UnusableImageError(
-            "several frames",
-            f"{path} holds {form.frames} frames, and a radiograph is one: save the frame you want as a file of "
-            "its own.",
-        )
+    if form.number_of_frames > 1:
+        raise several_frames(path, form.number_of_frames)
     stored, is_cut = next(read_frames(path, dataset, form, [0]))
-    frames = len(dataset[form.keyword].value) // form.count_bytes
+    frames = len(dataset[form.pixel_keyword].value) // form.count_bytes
     if frames > 1 and not dataset.file_meta.TransferSyntaxUID.is_compressed:
         notes += (f"its pixels fill {frames} frames where one is announced: the first was read",)
     if is_cut:
-        notes += (f"bits beside the {form.stored} that a value has were left out",)
-    if form.photometric == "PALETTE COLOR":
-        stored = _coloured(path, dataset, form, stored)
+        notes += (f"bits beside the {form.bits_stored} that a value has were left out",)
+    if form.photometric_interpretation == "PALETTE COLOR":
+        with decoding(f"The palette of {path} cannot be read", "save it as a grey image, or take it away"):
+            stored = apply_palette(stored, dataset, stored_range(form.bits_stored, form.is_signed))
     if stored.ndim == 3:
         colour_notes = ("colour was turned to grey",) if np.ptp(stored, axis=2).any() else ()
         return Reading(to_grey(stored), None, notes + form_notes + colour_notes, text(dataset, "Modality"))
@@ -97,42 +100,31 @@ def _refuse_other_kinds(path: Path, dataset: FileDataset) -> None:
         raise UnusableImageError("not a radiograph", f"{path} is no picture but {kind}: take it out of the datalist.")
     modality = text(dataset, "Modality")
     if modality in SECTIONAL:
-        raise UnusableImageError(
-            "not a radiograph",
-            f"The modality of {path} is {modality}, no radiograph: take it away, or prepare volumes with --dims 3.",
-        )
-
-
-def _coloured(path: Path, dataset: FileDataset, form: PixelFormat, stored: np.ndarray) -> np.ndarray:
-    try:
-        return apply_palette(stored, dataset, stored_range(form.stored, bool(form.signed)))
-    except Exception as error:  # pydicom's, on a palette that is missing or damaged
-        raise UnusableImageError(
-            "unreadable", f"The palette of {path} cannot be read ({error}): save it as a grey image, or take it away."
-        ) from error
+        advice = "take it away, or prepare volumes with --dims 3"
+        raise UnusableImageError("not a radiograph", f"The modality of {path} is {modality}, no radiograph: {advice}.")
 
 
 def _grey(dataset: FileDataset, form: PixelFormat, stored: np.ndarray, voi_lut: bool) -> tuple[np.ndarray, Notes]:
     """Stored values to those that are shown, bright as high."""
-    inputs = (stored.min(), stored.max()) if form.is_float else stored_range(form.stored, bool(form.signed))
+    inputs = (stored.min(), stored.max()) if form.is_float else stored_range(form.bits_stored, form.is_signed)
     modality, notes = modality_step(dataset, inputs)
     is_image = _where_image(dataset, form, stored)
     grey, voi_notes = _shown(dataset, stored, modality, is_image) if voi_lut else (_through(stored, modality), ())
-    inverted, polarity_notes = is_inverted(dataset, form.photometric)
+    inverted, polarity_notes = is_inverted(dataset, form.photometric_interpretation)
     own = grey if is_image is None else grey[is_image]
     low, high = float(own.min()), float(own.max())
     if inverted:
         grey = invert(grey, low, high)
-    padding_notes: Notes = ()
-    if is_image is not None:
-        grey[~is_image] = low
-        padding_notes = ("padding was made black",)
-    return grey, notes + voi_notes + polarity_notes + padding_notes
+    notes += voi_notes + polarity_notes
+    if is_image is None:
+        return grey, notes
+    grey[~is_image] = low
+    return grey, (*notes, "padding was made black")
 
 
 def _where_image(dataset: FileDataset, form: PixelFormat, stored: np.ndarray) -> np.ndarray | None:
     """Where stored values are no padding; None if they are all alike in that."""
-    limits = padding_limits(dataset, bool(form.signed))
+    limits = padding_limits(dataset, form.is_signed)
     is_image = None if limits is None else ~is_padding(stored, *limits)
     return None if is_image is None or is_image.all() or not is_image.any() else is_image
 

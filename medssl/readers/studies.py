@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from .radiograph_studies import find_radiographs, radiograph_studies
-from .study import Found
+from .radiograph import radiograph_studies
+from .study import Found, look_through
 from .units import Unit
-from .volume_studies import find_volumes, volume_studies
+from .volume import volume_studies
 
 
 def studies_of(unit: Unit, spatial_dims: int) -> Found:
@@ -16,15 +17,5 @@ def studies_of(unit: Unit, spatial_dims: int) -> Found:
 
 
 def examine_folder(folder: str | Path, spatial_dims: int, skip: str | Path | None = None) -> Found:
-    """Every study under a folder, and everything else with the reason why it is none.
-
-    Args:
-        folder: searched to the bottom; hidden files and folders are passed over.
-        spatial_dims: 2 for radiographs, 3 for volumes.
-        skip: a folder below it to pass over, the one that is written to.
-
-    Raises:
-        MissingFileError: there is no such folder.
-        UserError: a folder may not be looked into.
-    """
-    return find_radiographs(folder, skip) if spatial_dims == 2 else find_volumes(folder, skip)
+    """Every study under a folder, and everything else with the reason why it is none; see `look_through`."""
+    return look_through(folder, spatial_dims, partial(studies_of, spatial_dims=spatial_dims), skip)

@@ -105,12 +105,12 @@ def file_study(unit: Unit, reader: Callable[[], Reading]) -> Found:
 def look_through(
     folder: str | Path, spatial_dims: int, studies_of: Callable[[Unit], Found], skip: str | Path | None = None
 ) -> Found:
-    """All that a folder holds.
+    """Every study under a folder, and everything else with the reason why it is none.
 
     Args:
-        folder: searched to the bottom.
-        spatial_dims: 2 or 3, see `find_units`.
-        studies_of: of one input.
+        folder: searched to the bottom; hidden files and folders are passed over.
+        spatial_dims: 2 for radiographs, 3 for volumes; see `find_units`.
+        studies_of: of one input: `radiograph_studies` or `volume_studies`.
         skip: a folder below it to pass over, the one that is written to.
 
     Raises:

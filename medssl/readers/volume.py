@@ -1,10 +1,11 @@
-"""Volumes from DICOM slices, NIfTI files and whatever else SimpleITK reads, to arrays with their affine."""
+"""Volumes: the studies that files and folders hold, and DICOM slices, NIfTI files and whatever else SimpleITK reads."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from medssl.errors import MissingFileError, UnusableImageError, UserError
@@ -14,7 +15,28 @@ from .dicom_series import MAY_BE_SLICES, SetAside, Stack, find_stacks, read_stac
 from .itk_formats import read_itk
 from .nifti import read_nifti
 from .reading import Reading
+from .study import Found, Refusal, Study, file_study, one_line
 from .suffixes import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
+from .units import Unit
+
+
+def volume_studies(unit: Unit) -> Found:
+    """The study of a volume's file; or the stacks of a folder of DICOM files, and what belongs to none of them."""
+    if not unit.path.is_dir():
+        return file_study(unit, partial(read_volume, unit.path))
+    stacks, aside = find_stacks(unit.files)
+    alike: dict[tuple[str, str, str], list[Path]] = {}
+    for one in aside:
+        alike.setdefault((one.series, one.reason, one.detail), []).append(one.file)
+    is_whole, alone = len(stacks) == 1, not stacks and len(alike) == 1
+    refusals = [
+        Refusal(unit.path if alone and len(files) > 1 else files[0], tuple(files), reason, one_line(detail, unit.path))
+        for (_, reason, detail), files in alike.items()
+    ]
+    studies = [
+        Study(unit.path if is_whole else stack.files[0], stack.files, partial(read_stack, stack)) for stack in stacks
+    ]
+    return Found(studies, refusals)
 
 
 def read_volume(path: str | Path | Sequence[str | Path]) -> Reading:
@@ -65,11 +87,8 @@ def _read_dicom(name: str, files: Sequence[Path]) -> Reading:
     for one in aside:
         # Nobody reads a report when one folder is loaded, so what a preparation sets aside and notes is refused.
         if one.reason in MAY_BE_SLICES:
-            raise UnusableImageError(
-                one.reason,
-                f"{one.file} lies among slices and cannot be used ({one.reason}). {one.detail} "
-                "Copy it again, or move it away.",
-            )
+            fault = f"{one.file} lies among slices and cannot be used ({one.reason}). {one.detail}"
+            raise UnusableImageError(one.reason, f"{fault} Copy it again, or move it away.")
     if len(stacks) != 1:
         raise UnusableImageError("no volume" if not stacks else "several volumes", _not_one(name, stacks, aside))
     return read_stack(stacks[0])
@@ -87,9 +106,8 @@ def _dicom_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     dicom = {path for path in files if is_dicom(path)}
     if not dicom:
-        raise UnusableImageError(
-            "no volume", f"{folder} holds no DICOM slices: give a folder with one series, or the file of a volume."
-        )
+        sentence = f"{folder} holds no DICOM slices: give a folder with one series, or the file of a volume."
+        raise UnusableImageError("no volume", sentence)
     # A file named as the slices are is a slice that got damaged; a note or a table beside them is not.
     suffixes = {*DICOM_SUFFIXES, *(_suffix(path) for path in dicom)}
     return [path for path in files if path in dicom or _suffix(path) in suffixes]

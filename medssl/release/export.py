@@ -17,8 +17,8 @@ from .target import check_archive, earlier_export, place, write_archive
 from .travelling import travelling_modules
 
 READERS = {
-    2: ("medssl.transforms.load_radiograph", "medssl.readers.radiograph_studies"),
-    3: ("medssl.transforms.load_volume", "medssl.readers.volume_studies"),
+    2: ("medssl.transforms.load_radiograph", "medssl.readers.radiograph"),
+    3: ("medssl.transforms.load_volume", "medssl.readers.volume"),
 }
 FOR_INFERENCE = (
     "medssl.transforms.accounted",

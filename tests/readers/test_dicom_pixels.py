@@ -76,11 +76,15 @@ def test_pydicoms_files_have_simpleitks_values(name: str) -> None:
         pytest.skip("SimpleITK does not read it")
     dataset, _ = read_dataset(path)
     form, _ = pixel_format(path, dataset)
-    stored = np.stack([frame for frame, _ in read_frames(path, dataset, form, range(form.frames))])
-    inputs = stored_range(form.stored, bool(form.signed))
+    stored = np.stack([frame for frame, _ in read_frames(path, dataset, form, range(form.number_of_frames))])
+    inputs = stored_range(form.bits_stored, form.is_signed)
     step, _ = modality_step(dataset, inputs)
-    values = apply_palette(stored, dataset, inputs) if form.photometric == "PALETTE COLOR" else step.apply(stored)
-    if form.photometric == "MONOCHROME1":  # which ITK inverts within what can be stored
+    values = (
+        apply_palette(stored, dataset, inputs)
+        if form.photometric_interpretation == "PALETTE COLOR"
+        else step.apply(stored)
+    )
+    if form.photometric_interpretation == "MONOCHROME1":  # which ITK inverts within what can be stored
         values = invert(values, *step.outputs)
     if name in OTHERWISE:
         assert not np.allclose(values, theirs.reshape(values.shape)), "no longer otherwise"

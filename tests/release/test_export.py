@@ -157,7 +157,7 @@ def test_scripts_are_copies_that_import_nothing_of_ours_from_elsewhere(exported:
 
 def test_scripts_find_their_decoders_beside_a_folder_of_a_modules_name(exported: Exported, tmp_path: Path) -> None:
     (tmp_path / "dl").mkdir()
-    words = [sys.executable, "-c", "import scripts.radiograph_studies, pydicom.pixels.decoders.gdcm"]
+    words = [sys.executable, "-c", "import scripts.radiograph, pydicom.pixels.decoders.gdcm"]
     environment = {**os.environ, "PYTHONPATH": str(exported.folder)}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
