@@ -241,7 +241,9 @@ class RandStoredCropsd(RandApplyToKeys, MultiSampleTrait):
     ) -> None:
         super().__init__(keys, RandStoredCrops(size, samples, fill), allow_missing_keys)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
+    def __call__(  # type: ignore[override] -- one item becomes several
+        self, data: Mapping[Hashable, Any]
+    ) -> list[dict[Hashable, Any]]:
         """Load the boxes of one item."""
         item = super().__call__(data)
         numbers = range(self.transform.samples)

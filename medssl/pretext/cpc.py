@@ -59,7 +59,7 @@ class CPC(PretextTask):
             fitting = min(image_size) // max(1, -(-backbone.smallest_side // 2)) - 1
             grid = max(SMALLEST_GRID, min(LARGEST_GRID[backbone.spatial_dims], fitting))
         if grid < SMALLEST_GRID:
-            raise UserError(f"cpc: grid must be at least {SMALLEST_GRID}, got {grid}.")
+            raise UserError(f"grid must be at least {SMALLEST_GRID}, got {grid}.")
         check_positive(temperature=temperature)
         stride = [side // (grid + 1) for side in image_size]
         self.tile_size = tuple(2 * step for step in stride)

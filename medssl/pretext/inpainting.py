@@ -9,18 +9,11 @@ from torch import Tensor
 from medssl.networks import Backbone
 from medssl.transforms import box_masks, draw_boxes
 
-from .reconstruction import (
-    build_decoder,
-    check_channels,
-    check_share,
-    masked_mse,
-    reconstruction_metrics,
-    reconstruction_pictures,
-)
-from .task import PretextOutput, PretextTask, check_image_size
+from .reconstruction import Reconstruction, masked_mse, reconstruction_metrics, reconstruction_pictures
+from .task import PretextOutput, check_share
 
 
-class Inpainting(PretextTask):
+class Inpainting(Reconstruction):
     """Cut one block out of each image, anywhere, and reconstruct it; squared error within the hole alone (Eq. 1).
 
     The hole shows the image's mean, as in the original, so that its fill says nothing. The original's second loss, an
@@ -48,29 +41,23 @@ class Inpainting(PretextTask):
         decoder: Literal["transposed", "light"] = "light",
         image_channels: int = 1,
     ) -> None:
-        super().__init__()
-        check_image_size(image_size, backbone)
-        check_share("inpainting", hole=hole)
+        super().__init__(backbone, image_size, decoder, image_channels)
+        check_share(hole=hole)
         self.hole = hole
-        self.image_channels = image_channels
-        self.head = build_decoder("inpainting", decoder, backbone, image_size, image_channels)
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images with a hole ``[B, C, *spatial]`` and where it is ``[B, 1, *spatial]`` (bool)."""
-        check_channels("inpainting", images, self.image_channels)
         image_size = images.shape[2:]
         starts, sides = draw_boxes(len(images), 1, image_size, (self.hole, self.hole), images.device)
         hidden = box_masks(starts, sides, image_size)
         means = images.flatten(2).mean(dim=2).view(*images.shape[:2], *[1] * len(image_size))
         return torch.where(hidden, means, images), hidden
 
-    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
-        """Mean squared error within the holes."""
-        inputs, hidden = self.puzzle(images)
-        answer = self.head(backbone(inputs)).to(images.dtype)
-        metrics = reconstruction_metrics(images, answer, hidden)
-        # Outside the hole nothing is asked, so the error there says nothing.
+    def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
+        """Mean squared error within the holes; outside nothing is asked, so the error there says nothing."""
+        metrics = reconstruction_metrics(images, answer, hidden=target)
         metrics = {"error": metrics["hidden_error"], "baseline": metrics["hidden_baseline"]}
-        filled = torch.where(hidden, answer.detach(), images)
-        loss = masked_mse(answer, images, hidden)
-        return PretextOutput(loss, metrics, reconstruction_pictures(inputs, images, filled))
+        filled = torch.where(target, answer.detach(), images)
+        return PretextOutput(
+            masked_mse(answer, images, target), metrics, reconstruction_pictures(inputs, images, filled)
+        )

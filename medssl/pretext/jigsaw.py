@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks import Backbone
 
 from .puzzles import TilePuzzle, tile_features
-from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics
+from .task import PretextOutput, PretextTask, classification
 
 
 class Jigsaw(PretextTask):
@@ -19,10 +18,10 @@ class Jigsaw(PretextTask):
         image_size: spatial shape of the images.
         grid: tiles along each axis; 2 makes an easier puzzle for small volumes.
         permutations: classes, as far from one another as can be.
-        tile_size, pool_seed: see :class:`TilePuzzle`.
+        tile_size, pool_seed: see `TilePuzzle`.
 
     Raises:
-        UserError: see :class:`TilePuzzle`.
+        UserError: see `TilePuzzle`.
     """
 
     question = "which cell is each tile from?"
@@ -42,15 +41,12 @@ class Jigsaw(PretextTask):
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Tiles ``[B, tiles, C, *tile_size]`` in their new order and the number of the permutation ``[B]``."""
-        tiles, number = self.tiles(images)
-        return tiles, number
+        return self.tiles(images)
 
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """Cross-entropy of the predicted permutation."""
         tiles, target = self.puzzle(images)
-        logits = self.head(tile_features(backbone, tiles).flatten(1))
-        pictures = Pictures(tiles.detach()[:, :, 0], target, logits.detach().argmax(dim=1))
-        return PretextOutput(F.cross_entropy(logits, target), accuracy_metrics(logits, target), pictures)
+        return classification(self.head(tile_features(backbone, tiles).flatten(1)), target, tiles[:, :, 0])
 
     def describe(self, target: Tensor) -> str:
         """Which cell each tile comes from."""

@@ -30,10 +30,10 @@ class MCPC(PretextTask):
         hidden_channels: width of the gated recurrent unit.
         loss: ``info_nce`` or ``ratio``.
         temperature: of InfoNCE.
-        tile_size, routes_per_corner, pool_seed: see :class:`RoutePuzzle`.
+        tile_size, routes_per_corner, pool_seed: see `RoutePuzzle`.
 
     Raises:
-        UserError: for an unknown loss or a temperature that is not positive; see also :class:`RoutePuzzle`.
+        UserError: for an unknown loss or a temperature that is not positive; see also `RoutePuzzle`.
     """
 
     question = "which tile ends the route?"
@@ -52,7 +52,7 @@ class MCPC(PretextTask):
     ) -> None:
         super().__init__()
         if loss not in ("info_nce", "ratio"):
-            raise UserError(f"mcpc: loss must be info_nce or ratio, got {loss!r}.")
+            raise UserError(f"loss must be info_nce or ratio, got {loss!r}.")
         check_positive(temperature=temperature)
         self.loss = loss
         self.temperature = temperature

@@ -10,18 +10,11 @@ from torch import Tensor
 from medssl.errors import UserError
 from medssl.networks import Backbone
 
-from .puzzles import draw_grid_masks
-from .reconstruction import (
-    build_decoder,
-    check_channels,
-    check_share,
-    reconstruction_metrics,
-    reconstruction_pictures,
-)
-from .task import PretextOutput, PretextTask, check_image_size
+from .reconstruction import Reconstruction, reconstruction_metrics, reconstruction_pictures
+from .task import PretextOutput, check_share
 
 
-class MIM(PretextTask):
+class MIM(Reconstruction):
     """Divide each image into 4 × 4 (× 4) patches, set some to zero, give back the whole image; squared error.
 
     In 2D the head is the paper's transposed convolution (kernel 64, stride 32, padding 16). In 3D such a kernel would
@@ -51,29 +44,37 @@ class MIM(PretextTask):
         decoder: Literal["transposed", "light"] | None = None,
         image_channels: int = 1,
     ) -> None:
-        super().__init__()
-        check_image_size(image_size, backbone)
-        check_share("mim", mask_ratio=mask_ratio)
+        decoder = decoder or ("transposed" if backbone.spatial_dims == 2 else "light")
+        super().__init__(backbone, image_size, decoder, image_channels)
+        check_share(mask_ratio=mask_ratio)
         if not 2 <= grid <= min(image_size):
-            raise UserError(f"mim: images of {list(image_size)} have no grid of {grid} patches along each axis.")
+            raise UserError(f"images of {list(image_size)} have no grid of {grid} patches along each axis.")
         self.grid = grid
         self.masked = min(max(1, round(mask_ratio * grid**backbone.spatial_dims)), grid**backbone.spatial_dims - 1)
-        self.image_channels = image_channels
-        name = decoder or ("transposed" if backbone.spatial_dims == 2 else "light")
-        self.head = build_decoder("mim", name, backbone, image_size, image_channels)
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images with masked patches ``[B, C, *spatial]`` and where they are masked ``[B, 1, *spatial]`` (bool)."""
-        check_channels("mim", images, self.image_channels)
         hidden = draw_grid_masks(len(images), images.shape[2:], self.grid, self.masked, images.device)
         return torch.where(hidden, 0, images), hidden
 
-    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+    def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
         """Mean squared error over the whole image."""
-        inputs, hidden = self.puzzle(images)
-        answer = self.head(backbone(inputs)).to(images.dtype)
-        return PretextOutput(
-            F.mse_loss(answer, images),
-            reconstruction_metrics(images, answer, hidden),
-            reconstruction_pictures(inputs, images, answer),
-        )
+        metrics = reconstruction_metrics(images, answer, hidden=target)
+        return PretextOutput(F.mse_loss(answer, images), metrics, reconstruction_pictures(inputs, images, answer))
+
+
+def draw_grid_masks(batch_size: int, image_size: Sequence[int], grid: int, cells: int, device: torch.device) -> Tensor:
+    """Divide each image into ``grid`` cells along every axis and mark ``cells`` of them, drawn without replacement.
+
+    Returns:
+        ``[B, 1, *image_size]``, True in the marked cells. Sides that ``grid`` does not divide give cells that differ by
+        one voxel.
+    """
+    dims = len(image_size)
+    order = torch.rand(batch_size, grid**dims, device=device).argsort(dim=1)
+    # The ranks of random numbers are a random permutation: exactly ``cells`` of them are below ``cells``.
+    marked = (order < cells).view(batch_size, 1, *[grid] * dims)
+    for axis, side in enumerate(image_size):
+        cell_of_voxel = torch.arange(side, device=device) * grid // side
+        marked = marked.index_select(2 + axis, cell_of_voxel)
+    return marked

@@ -6,15 +6,15 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from medssl.errors import UserError
 from medssl.networks import Backbone
 from medssl.transforms import BezierIntensity, LocalShuffle, Painting
+from medssl.transforms.genesis import check_probability
 
-from .reconstruction import build_decoder, check_channels, reconstruction_metrics, reconstruction_pictures
-from .task import PretextOutput, PretextTask, check_image_size
+from .reconstruction import Reconstruction, reconstruction_metrics, reconstruction_pictures
+from .task import PretextOutput
 
 
-class ModelsGenesis(PretextTask):
+class ModelsGenesis(Reconstruction):
     """Shuffle locally, bend the grey values, paint over; then give back the image as it was; squared error.
 
     The probabilities are the original's. Its encoder and decoder form a U-Net; here the backbone's last feature map is
@@ -23,9 +23,9 @@ class ModelsGenesis(PretextTask):
     Args:
         backbone: sees the distorted images.
         image_size: spatial shape of the images.
-        shuffle: probability that an image is locally shuffled, see :class:`LocalShuffle`.
-        intensity: probability that its grey values are bent, see :class:`BezierIntensity`.
-        paint: probability that it is painted over, see :class:`Painting`.
+        shuffle: probability that an image is locally shuffled, see `LocalShuffle`.
+        intensity: probability that its grey values are bent, see `BezierIntensity`.
+        paint: probability that it is painted over, see `Painting`.
         inner: probability that a painted image is in-painted, not out-painted.
         decoder: ``light``, or in 2D ``transposed``.
         image_channels: channels of an image.
@@ -47,27 +47,18 @@ class ModelsGenesis(PretextTask):
         decoder: Literal["transposed", "light"] = "light",
         image_channels: int = 1,
     ) -> None:
-        super().__init__()
-        check_image_size(image_size, backbone)
-        for value_name, value in {"shuffle": shuffle, "intensity": intensity, "paint": paint, "inner": inner}.items():
-            if not 0 <= value <= 1:
-                raise UserError(f"models_genesis: {value_name} must lie in 0..1, got {value}.")
+        super().__init__(backbone, image_size, decoder, image_channels)
+        check_probability(shuffle=shuffle, intensity=intensity, paint=paint, inner=inner)
         self.distortions = (LocalShuffle(shuffle), BezierIntensity(intensity), Painting(paint, inner))
-        self.image_channels = image_channels
-        self.head = build_decoder("models_genesis", decoder, backbone, image_size, image_channels)
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Distorted images and the images themselves, both ``[B, C, *spatial]``."""
-        check_channels("models_genesis", images, self.image_channels)
         distorted = images
         for distort in self.distortions:
             distorted = distort(distorted)
         return distorted, images
 
-    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+    def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
         """Mean squared error over the whole image; ``unchanged`` is that of giving back the distorted image."""
-        inputs, _ = self.puzzle(images)
-        answer = self.head(backbone(inputs)).to(images.dtype)
         metrics = {**reconstruction_metrics(images, answer), "unchanged": F.mse_loss(inputs, images).detach()}
-        loss = F.mse_loss(answer, images)
-        return PretextOutput(loss, metrics, reconstruction_pictures(inputs, images, answer))
+        return PretextOutput(F.mse_loss(answer, images), metrics, reconstruction_pictures(inputs, images, answer))

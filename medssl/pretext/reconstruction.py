@@ -1,5 +1,6 @@
 """What the tasks that give back an image have in common: the decoder by name, and how good the answer is."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -9,30 +10,49 @@ from torch import Tensor, nn
 from medssl.errors import UserError
 from medssl.networks import Backbone, LightDecoder, TransposedDecoder
 
-from .task import Pictures
+from .task import Pictures, PretextOutput, PretextTask, check_image_size
 
 DECODERS: dict[str, type[nn.Module]] = {"transposed": TransposedDecoder, "light": LightDecoder}
 
 
-def build_decoder(task: str, name: str, backbone: Backbone, image_size: Sequence[int], channels: int) -> nn.Module:
-    """A decoder of ``DECODERS`` for images ``[B, channels, *image_size]``.
+class Reconstruction(PretextTask):
+    """Base of the tasks that give back an image from the last feature map, by a decoder that is thrown away.
+
+    Args:
+        backbone: sees the images of the puzzle.
+        image_size: spatial shape of the images.
+        decoder: a key of ``DECODERS``.
+        image_channels: channels of an image.
 
     Raises:
-        UserError: for an unknown name, or sizes that the decoder cannot give; the message names the task.
+        UserError: for an unknown decoder, or sizes that backbone or decoder cannot take.
     """
-    if name not in DECODERS:
-        raise UserError(f"{task}: decoder must be one of {', '.join(DECODERS)}, got {name!r}.")
-    try:
-        return DECODERS[name](backbone, image_size, channels)
-    except UserError as error:
-        raise UserError(f"{task}: {error}") from error
 
+    def __init__(self, backbone: Backbone, image_size: Sequence[int], decoder: str, image_channels: int) -> None:
+        super().__init__()
+        check_image_size(image_size, backbone)
+        if decoder not in DECODERS:
+            raise UserError(f"decoder must be one of {', '.join(DECODERS)}, got {decoder!r}.")
+        self.image_channels = image_channels
+        self.head = DECODERS[decoder](backbone, image_size, image_channels)
 
-def check_share(task: str, **shares: float) -> None:
-    """Raise `UserError` when one of the named numbers does not lie strictly between 0 and 1."""
-    for name, share in shares.items():
-        if not 0 < share < 1:
-            raise UserError(f"{task}: {name} must lie between 0 and 1, got {share}.")
+    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+        """Measure the answer, an image of the shape of ``images``, by :meth:`measure`.
+
+        Raises:
+            UserError: when images do not have the channels that the decoder gives.
+        """
+        if images.shape[1] != self.image_channels:
+            raise UserError(
+                f"{type(self).__name__}: images have {images.shape[1]} channels, not {self.image_channels}. "
+                "Set image_channels."
+            )
+        inputs, target = self.puzzle(images)
+        return self.measure(images, inputs, target, self.head(backbone(inputs)).to(images.dtype))
+
+    @abstractmethod
+    def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
+        """Loss, metrics and pictures of an answer to the puzzle ``(inputs, target)`` that was made from ``images``."""
 
 
 def reconstruction_metrics(images: Tensor, answer: Tensor, hidden: Tensor | None = None) -> dict[str, Tensor]:
@@ -61,9 +81,3 @@ def masked_mse(answer: Tensor, images: Tensor, mask: Tensor) -> Tensor:
 def reconstruction_pictures(inputs: Tensor, images: Tensor, answer: Tensor) -> Pictures:
     """The first channel of what goes in, of what should come out, and of what did."""
     return Pictures(inputs.detach()[:, :1], images.detach()[:, 0], answer.detach()[:, 0])
-
-
-def check_channels(task: str, images: Tensor, channels: int) -> None:
-    """Raise `UserError` when images do not have the channels that the decoder gives."""
-    if images.shape[1] != channels:
-        raise UserError(f"{task}: images have {images.shape[1]} channels, not {channels}. Set image_channels.")

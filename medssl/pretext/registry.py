@@ -113,7 +113,7 @@ def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **value
     task = _class_of(name)
     check_values(name, task, values)
     try:
-        return task(backbone, image_size, **values)  # type: ignore[call-arg]
+        return task(backbone, image_size, **values)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
 

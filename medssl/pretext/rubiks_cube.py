@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from medssl.networks import Backbone
 
-from .puzzles import HALF_TURN_PLANES, TilePuzzle, half_turns, tile_features
+from .puzzles import TilePuzzle, tile_features
 from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics
 
 GRID = 2
+HALF_TURN_PLANES: dict[int, tuple[tuple[int, int], ...]] = {2: ((0, 1),), 3: ((1, 2), (0, 2))}
+"""Planes of the half turns a task tells apart: one in 2D; in 3D about the first and about the second axis."""
 
 
 class RubiksCube(PretextTask):
@@ -27,10 +29,10 @@ class RubiksCube(PretextTask):
         image_size: spatial shape of the images.
         permutations: classes; None takes 100 in 3D, as in the original, and all 24 in 2D.
         turn_weight: weight of the turns' loss beside that of the permutation.
-        tile_size, pool_seed: see :class:`TilePuzzle`.
+        tile_size, pool_seed: see `TilePuzzle`.
 
     Raises:
-        UserError: see :class:`TilePuzzle`.
+        UserError: see `TilePuzzle`.
     """
 
     question = "from which cells? turned?"
@@ -90,3 +92,16 @@ class RubiksCube(PretextTask):
 def _together(number: Tensor, turned: Tensor) -> Tensor:
     """Permutation and turns as one row of integers for each image."""
     return torch.cat([number[:, None], turned.flatten(1).long()], dim=1)
+
+
+def half_turns(images: Tensor, turned: Tensor) -> Tensor:
+    """Turn each image by 180° in the planes that are marked for it; a half turn keeps any shape.
+
+    Args:
+        images: ``[B, C, *spatial]``.
+        turned: ``[B, planes]`` (bool), planes as in ``HALF_TURN_PLANES``; two half turns make one about the third axis.
+    """
+    for plane, marked in zip(HALF_TURN_PLANES[images.ndim - 2], turned.unbind(dim=1), strict=True):
+        flipped = images.flip([2 + axis for axis in plane])
+        images = torch.where(marked.view(-1, *[1] * (images.ndim - 1)), flipped, images)
+    return images

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from medssl.errors import UserError
 from medssl.networks import Backbone
 
-from .puzzles import cut_tiles, draw_coefficients, draw_crop_starts, draw_partners, mix
+from .puzzles import cut_tiles, draw_crop_starts
 from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_positive
 
 
@@ -52,7 +52,7 @@ class RVRM(PretextTask):
     ) -> None:
         super().__init__()
         if not 0 <= disguise <= 1:
-            raise UserError(f"rvrm: disguise must lie in 0..1, got {disguise}.")
+            raise UserError(f"disguise must lie in 0..1, got {disguise}.")
         self.crop_size = [side - int(disguise * side / 8) for side in image_size]
         check_image_size(self.crop_size, backbone)
         if backbone.in_channels % self.copies:
@@ -101,3 +101,33 @@ class RVRM(PretextTask):
     def describe(self, target: Tensor) -> str:
         """The coefficient."""
         return f"λ = {target.item():.2f}"
+
+
+def draw_partners(batch_size: int, device: torch.device) -> Tensor:
+    """A partner for every image of the batch, never itself: ``[B]``, a cyclic shift of a random order.
+
+    Raises:
+        UserError: when the batch has fewer than two images.
+    """
+    if batch_size < 2:
+        raise UserError(f"Mixing pairs of images needs a batch of at least 2, got {batch_size}: raise batch_size.")
+    order = torch.randperm(batch_size, device=device)
+    return torch.empty_like(order).index_copy_(0, order, order.roll(1))
+
+
+def draw_coefficients(batch_size: int, alpha: float, device: torch.device) -> Tensor:
+    """MixUp coefficients λ ~ Beta(alpha, alpha), one a pair: ``[B]`` in 0..1."""
+    concentration = torch.full((batch_size,), alpha, device=device)
+    return torch.distributions.Beta(concentration, concentration).sample()
+
+
+def mix(first: Tensor, second: Tensor, coefficient: Tensor) -> Tensor:
+    """The vicinal images of MixUp, ``λ · first + (1 − λ) · second`` (Eq. 4).
+
+    Args:
+        first: ``[B, C, *spatial]``.
+        second: of the same shape.
+        coefficient: λ, ``[B]``.
+    """
+    # lerp is one pass over memory where the written-out formula makes two temporaries.
+    return torch.lerp(second, first, coefficient.to(first.dtype).view(-1, *[1] * (first.ndim - 1)))

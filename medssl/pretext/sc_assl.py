@@ -19,11 +19,11 @@ class SCASSL(PretextTask):
     Args:
         backbone: sees the tiles.
         image_size: spatial shape of the images.
-        hidden_channels, loss, temperature: see :class:`MCPC`.
-        tile_size, routes_per_corner, pool_seed: see :class:`RoutePuzzle`.
+        hidden_channels, loss, temperature: see `MCPC`.
+        tile_size, routes_per_corner, pool_seed: see `RoutePuzzle`.
 
     Raises:
-        UserError: see :class:`MCPC` and :class:`RoutePuzzle`.
+        UserError: see `MCPC` and `RoutePuzzle`.
     """
 
     question = "which route, and which last tile?"

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from medssl.losses import nt_xent
 from medssl.networks import Backbone
 
-from .puzzles import build_view, describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
-from .task import PretextOutput, PretextTask, check_image_size, check_positive
+from .task import check_positive
+from .view_pairs import ViewPairs
 
 
-class SimCLR(PretextTask):
+class SimCLR(ViewPairs):
     """Bring the embeddings of two views of an image together and push those of other images away (NT-Xent, Eq. 1).
 
     The other images of the mini-batch are the negatives, so large batches teach more. The head is a perceptron with one
@@ -23,15 +23,13 @@ class SimCLR(PretextTask):
         image_size: spatial shape of the images.
         out_channels: of the embedding.
         temperature: of NT-Xent.
-        view: values for :class:`medssl.transforms.ContrastiveView`, which draws the views.
+        view: values for `medssl.transforms.ContrastiveView`, which draws the views.
 
     Raises:
         UserError: when sizes do not fit, the temperature is not positive, or a value of the views means nothing.
     """
 
     question = "which two views belong together?"
-    smallest_batch = 2
-    compares_images = True
 
     def __init__(
         self,
@@ -41,31 +39,15 @@ class SimCLR(PretextTask):
         temperature: float = 0.5,
         view: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        check_image_size(image_size, backbone)
+        super().__init__(backbone, image_size, view)
         check_positive(temperature=temperature)
-        self.view = build_view(view, backbone.spatial_dims)
         self.temperature = temperature
         features = backbone.out_channels
         self.head = nn.Sequential(
             nn.Linear(features, features), nn.ReLU(inplace=True), nn.Linear(features, out_channels)
         )
 
-    def puzzle(self, images: Tensor) -> tuple[Tensor, None]:
-        """Two views of each image, ``[2 B, C, *spatial]``; there is no target but one another.
-
-        Raises:
-            UserError: when the batch holds a single image.
-        """
-        return draw_view_pairs(self.view, images), None
-
-    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+    def compare(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """NT-Xent of the embeddings."""
-        views, _ = self.puzzle(images)
-        first, second = (self.head(features) for features in view_features(backbone, views))
-        metrics, answer = matching_metrics(first, second)
-        return PretextOutput(nt_xent(first, second, self.temperature), metrics, view_pictures(views, answer))
-
-    def describe(self, target: Tensor) -> str:
-        """Whose view it is."""
-        return describe_view(target)
+        z1, z2 = self.head(first), self.head(second)
+        return nt_xent(z1, z2, self.temperature), z1, z2

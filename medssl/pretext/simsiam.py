@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from medssl.losses import negative_cosine
 from medssl.networks import Backbone
 
-from .puzzles import build_view, describe_view, draw_view_pairs, matching_metrics, view_features, view_pictures
-from .task import PretextOutput, PretextTask, check_image_size
+from .view_pairs import ViewPairs
 
 
-class SimSiam(PretextTask):
+class SimSiam(ViewPairs):
     """Predict the embedding of one view of an image from that of another; what is predicted gets no gradient.
 
     Projector: FC(features, 1024) – BN – ReLU – FC(1024, 1024) – BN – ReLU – FC(1024, 2048) – BN; predictor:
@@ -28,15 +27,13 @@ class SimSiam(PretextTask):
         image_size: spatial shape of the images.
         hidden_channels: of the projector and the predictor.
         out_channels: of the embedding.
-        view: values for :class:`medssl.transforms.ContrastiveView`, which draws the views.
+        view: values for `medssl.transforms.ContrastiveView`, which draws the views.
 
     Raises:
         UserError: when sizes do not fit, or a value of the views means nothing.
     """
 
     question = "how will the other view look?"
-    smallest_batch = 2
-    compares_images = True
 
     def __init__(
         self,
@@ -46,9 +43,7 @@ class SimSiam(PretextTask):
         out_channels: int = 2048,
         view: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        check_image_size(image_size, backbone)
-        self.view = build_view(view, backbone.spatial_dims)
+        super().__init__(backbone, image_size, view)
         self.projector = nn.Sequential(
             *_layer(backbone.out_channels, hidden_channels),
             *_layer(hidden_channels, hidden_channels),
@@ -58,27 +53,11 @@ class SimSiam(PretextTask):
         )
         self.predictor = nn.Sequential(*_layer(out_channels, hidden_channels), nn.Linear(hidden_channels, out_channels))
 
-    def puzzle(self, images: Tensor) -> tuple[Tensor, None]:
-        """Two views of each image, ``[2 B, C, *spatial]``; there is no target but one another.
-
-        Raises:
-            UserError: when the batch holds a single image.
-        """
-        return draw_view_pairs(self.view, images), None
-
-    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+    def compare(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Negative cosine between prediction and embedding, both ways."""
-        views, _ = self.puzzle(images)
-        first, second = view_features(backbone, views)
         z1, z2 = self.projector(first), self.projector(second)
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        loss = (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2
-        metrics, answer = matching_metrics(p1, z2)
-        return PretextOutput(loss, metrics, view_pictures(views, answer))
-
-    def describe(self, target: Tensor) -> str:
-        """Whose view it is."""
-        return describe_view(target)
+        return (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2, p1, z2
 
 
 def _layer(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks import Backbone
 
 from .puzzles import RoutePuzzle, tile_features
-from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics
+from .task import PretextOutput, PretextTask, classification
 
 
 class SRC(PretextTask):
@@ -20,10 +19,10 @@ class SRC(PretextTask):
     Args:
         backbone: sees the tiles.
         image_size: spatial shape of the images.
-        tile_size, routes_per_corner, pool_seed: see :class:`RoutePuzzle`.
+        tile_size, routes_per_corner, pool_seed: see `RoutePuzzle`.
 
     Raises:
-        UserError: see :class:`RoutePuzzle`.
+        UserError: see `RoutePuzzle`.
     """
 
     question = "along which route?"
@@ -42,8 +41,7 @@ class SRC(PretextTask):
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Tiles ``[B, m, C, *tile_size]`` in the order of the visit and the route's number ``[B]``."""
-        tiles, route = self.routes(images)
-        return tiles, route
+        return self.routes(images)
 
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """Cross-entropy of the predicted route."""
@@ -52,12 +50,9 @@ class SRC(PretextTask):
 
     def solve(self, features: Tensor, tiles: Tensor, route: Tensor) -> PretextOutput:
         """The answer from the tiles' features ``[B, m, D]``."""
-        logits = self.head(features.flatten(1))
-        pictures = Pictures(tiles.detach()[:, :, 0], route, logits.detach().argmax(dim=1))
-        return PretextOutput(F.cross_entropy(logits, route), accuracy_metrics(logits, route), pictures)
+        return classification(self.head(features.flatten(1)), route, tiles[:, :, 0])
 
     def describe(self, target: Tensor) -> str:
         """The positions on the grid in the order of the visit."""
-        return f"route {int(target)}: " + " ".join(
-            "".join(map(str, place)) for place in self.routes.routes[int(target)].tolist()
-        )
+        places = self.routes.routes[int(target)].tolist()
+        return f"route {int(target)}: " + " ".join("".join(map(str, place)) for place in places)

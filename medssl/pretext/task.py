@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.errors import UserError
@@ -134,7 +135,20 @@ def check_positive(**numbers: float) -> None:
             raise UserError(f"{name} must be positive, got {number}.")
 
 
+def check_share(**shares: float) -> None:
+    """Raise `UserError` when one of the named numbers does not lie strictly between 0 and 1."""
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise UserError(f"{name} must lie between 0 and 1, got {share}.")
+
+
 def accuracy_metrics(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
     """``accuracy`` of logits ``[B, K]`` for classes ``[B]``, and ``chance`` (1/K) beside it, both detached scalars."""
     accuracy = (logits.detach().argmax(dim=1) == target).float().mean()
     return {"accuracy": accuracy, "chance": torch.full_like(accuracy, 1 / logits.shape[1])}
+
+
+def classification(logits: Tensor, target: Tensor, panels: Tensor) -> PretextOutput:
+    """Cross-entropy of logits ``[B, K]`` for classes ``[B]``, with their accuracy and the ``panels`` to look at."""
+    pictures = Pictures(panels.detach(), target, logits.detach().argmax(dim=1))
+    return PretextOutput(F.cross_entropy(logits, target), accuracy_metrics(logits, target), pictures)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medssl.networks import Backbone, build_backbone
 from medssl.pretext import MCPC, SCASSL, SRC, PretextTask, build_task
-from medssl.pretext.puzzles.tile_features import tile_features
+from medssl.pretext.puzzles import tile_features
 
 BATCH = 3
 both_dims = pytest.mark.parametrize("spatial_dims", [2, 3])

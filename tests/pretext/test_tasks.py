@@ -317,7 +317,7 @@ def test_pairs_of_images_need_two(name: str) -> None:
 def test_a_decoder_gives_the_channels_it_was_built_for(name: str) -> None:
     backbone = shared_backbone("resnet10_quarter", 2, 2)
     images = torch.rand(2, 2, 32, 32)
-    with pytest.raises(ValueError, match=f"{name}: images have 2 channels, not 1. Set image_channels"):
+    with pytest.raises(ValueError, match=f"{TASKS[name].__name__}: images have 2 channels, not 1. Set image_channels"):
         build_task(name, backbone, (32, 32))(backbone, images)
     task = build_task(name, backbone, (32, 32), image_channels=2)
     assert task.head(backbone(images)).shape == images.shape

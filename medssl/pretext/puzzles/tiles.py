@@ -1,4 +1,4 @@
-"""Cutting tiles (2D) or cubes (3D) out of a batch: where they lie, and copying only those that are asked for."""
+"""Tiles (2D) or cubes (3D) of a batch: where they lie, copying only those that are asked for, and their features."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.errors import UserError
+from medssl.networks import Backbone
 
 
 def cut_tiles(images: Tensor, starts: Tensor, tile_size: Sequence[int]) -> Tensor:
@@ -39,7 +40,7 @@ def cut_tiles(images: Tensor, starts: Tensor, tile_size: Sequence[int]) -> Tenso
 def draw_crop_starts(
     batch_size: int, image_size: Sequence[int], crop_size: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Uniformly random places of a crop: ``[B, spatial_dims]``, from torch's global generator.
+    """Uniformly random places of a crop: ``[B, spatial_dims]``.
 
     Raises:
         UserError: when the crop is larger than the image.
@@ -90,3 +91,12 @@ def normalise_tiles(tiles: Tensor) -> Tensor:
             variance).
     """
     return F.layer_norm(tiles, tiles.shape[2:])
+
+
+def tile_features(backbone: Backbone, tiles: Tensor) -> Tensor:
+    """Pooled features ``[B, m, D]`` of tiles ``[B, m, C, *tile]`` (Zhu et al. 2020, Eq. 1).
+
+    The tiles of all images go through the backbone as one batch, which is the Siamese network of the paper; batch
+    normalisation therefore takes its statistics over all tiles of the mini-batch.
+    """
+    return backbone.pool(backbone(tiles.flatten(0, 1))).unflatten(0, tiles.shape[:2])

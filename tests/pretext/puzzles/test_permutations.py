@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medssl.pretext.puzzles import distant_permutations
-from medssl.pretext.puzzles.permutations import every_permutation
+from medssl.pretext.puzzles.tile_puzzle import every_permutation
 
 Permutation = tuple[int, ...]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medssl.networks import ARCHITECTURES, Backbone, build_backbone
 from medssl.pretext import PretextTask, SimCLR, SimSiam, build_task
-from medssl.pretext.puzzles.view_pairs import matching_metrics
+from medssl.pretext.view_pairs import matching_metrics
 
 BATCH = 4
 both_dims = pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from medssl.pretext.puzzles import HALF_TURN_PLANES, QuarterTurns, half_turns, rotate, shape_preserving_rotations
+from medssl.pretext.rotation import QuarterTurns, rotate, shape_preserving_rotations
+from medssl.pretext.rubiks_cube import HALF_TURN_PLANES, half_turns
 
 SHAPES = [(6, 6), (5, 5), (6, 4), (4, 4, 4), (4, 4, 3), (3, 5, 3), (2, 3, 4)]
 

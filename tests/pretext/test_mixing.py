@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from medssl.pretext.puzzles import draw_coefficients, draw_partners, mix
+from medssl.pretext.rvrm import draw_coefficients, draw_partners, mix
 
 CPU = torch.device("cpu")
 
