@@ -18,30 +18,25 @@ from .distributed import (
     process_device,
     process_rank,
 )
-from .fault_tolerance import ReseedEachEpoch, RunCheckpoint, StopAtNonFinite, run_training
 from .frozen_features import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
 from .gradient_affinity import gradient_affinity
-from .logs import (
-    FineTuneMetrics,
-    MetricsFile,
-    PretextMetrics,
-    ProgressBar,
-    TensorBoardLog,
-    draw_puzzles,
-    effective_rank,
-    feature_spread,
-    mlflow_log,
-)
+from .logs.metrics import EpochMeans, MetricsFile, PretextMetrics, effective_rank, feature_spread
+from .logs.mlflow_log import mlflow_log
+from .logs.pictures import draw_puzzles
+from .logs.progress import ProgressBar
+from .logs.tensorboard import TensorBoardLog
 from .mixed_precision import MixedPrecision, computes_in_half, half_type
+from .non_finite import StopAtNonFinite
 from .precision_check import CheckPrecision
+from .resuming import ReseedEachEpoch, RunCheckpoint, run_training
 from .saved_weights import SaveBackbone
 from .steps import check_batches, parameter_groups, prepare_images, prepare_labelled, pretext_loss
 from .validation_keeper import ValidationKeeper
 
 __all__ = [
     "CheckPrecision",
+    "EpochMeans",
     "FeatureDataset",
-    "FineTuneMetrics",
     "MetricsFile",
     "MixedPrecision",
     "PretextMetrics",

@@ -19,7 +19,7 @@ from medssl.networks import ARCHITECTURES, read_description, weights_file
 from medssl.runs import CHECKPOINTS
 from medssl.transforms import View
 
-from .fault_tolerance.checkpoints import SETTINGS
+from .resuming import SETTINGS
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ CONVOLUTIONS = frozenset({torch.conv2d, torch.conv3d, torch.conv_transpose2d, to
 
 def half_type(device: torch.device) -> torch.dtype:
     """The type of 16 bits to train in: float16 on a GPU that does not compute in bfloat16, which needs no scaling."""
-    return torch.bfloat16 if device.type != "cuda" or _gpu_computes_in_bfloat16() else torch.float16
+    in_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if in_bfloat16 else torch.float16
 
 
 def computes_in_half(device: torch.device) -> bool:
@@ -27,10 +28,6 @@ def computes_in_half(device: torch.device) -> bool:
         # torch has no public name for it yet.
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return device.type == "cuda"
-
-
-def _gpu_computes_in_bfloat16() -> bool:
-    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 class MixedPrecision(Inferer):

@@ -19,7 +19,6 @@ import torch
 
 from medssl.errors import UserError
 from medssl.networks import ARCHITECTURES
-from medssl.transforms import WINDOWS
 
 MONAI_ARGUMENTS = {
     "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
@@ -54,17 +53,6 @@ def _whole(least: int) -> Rule:
     )
 
 
-def _is_window(value: Any) -> bool:
-    if isinstance(value, str):
-        return value in ("auto", "none", *WINDOWS)
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
-
-
-def _is_image_size(value: Any) -> bool:
-    sides = value if isinstance(value, (list, tuple)) else []
-    return value == "auto" or (len(sides) in (2, 3) and all(map(_whole(1).holds, sides)))
-
-
 def _is_device(value: Any) -> bool:
     try:
         device = torch.device(value)
@@ -91,12 +79,10 @@ RULES: dict[str, Rule] = {
     "cache_rate": Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "similarity_weight": Rule("a number from 0", lambda value: _is_number(value) and value >= 0),
     "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
-    "image_size": Rule("auto, or 2 or 3 whole numbers, such as [128,128,32]", _is_image_size),
-    "window": Rule(f"auto, none, {', '.join(WINDOWS)}, or two numbers, such as [-160,240]", _is_window),
     "weights": Rule("a number for each task, such as {rotation: 2.0, mim: 1.0}", lambda value: isinstance(value, dict)),
     "architecture": Rule(f"one of {', '.join(ARCHITECTURES)}", lambda value: value in list(ARCHITECTURES)),
 }
-"""Id → what its value must be, unless that is an expression."""
+"""Id → what its value must be, unless that is an expression; image_size and window are looked at by `View`."""
 
 
 def typed_options() -> tuple[dict[str, str], list[str]]:

@@ -1,17 +1,18 @@
-"""The backbone that a pre-training leaves behind for others. No file is ever half there."""
+"""The backbone that a pre-training leaves behind for others, and how weights and states are written: never half."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
+import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
 from medssl import runs
-from medssl.files import writing
+from medssl.files import whole_file, writing
 from medssl.networks import Backbone, save_backbone
-
-from .fault_tolerance import write_tensors
 
 
 class SaveBackbone:
@@ -70,3 +71,27 @@ class SaveBackbone:
     def _write(self, path: Path, epoch: int) -> None:
         with writing(path):
             save_backbone(self.backbone, path, self.copies, epochs=epoch, **self.description)
+
+
+def write_tensors(content: Mapping[str, Any], path: str | Path, before: str | Path | None = None) -> None:
+    """``torch.save`` by the first process; a kill at any moment leaves the old file or the new one.
+
+    (MONAI's ``CheckpointSaver`` writes in place.) The same content gives the same bytes.
+
+    Args:
+        content: of the file.
+        path: of the file.
+        before: where the file that is replaced goes; None if it is not kept. A kill in between may leave no file at
+            ``path``, but then there is a whole one here.
+
+    Raises:
+        UserError: when the file cannot be written.
+    """
+    if idist.get_rank() > 0:
+        return
+    # Given a path, torch names the archive inside after it, and hides the reason when the disk is full.
+    with writing(path), whole_file(path) as temporary:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+        if before is not None and Path(path).exists():
+            os.replace(path, before)

@@ -14,13 +14,15 @@ from medssl.errors import UserError
 from medssl.evaluation.handlers import VALIDATION, EvaluationFiles
 from medssl.files import write_json, writing
 
-from .fault_tolerance import write_tensors
+from .saved_weights import write_tensors
 
 logger = logging.getLogger(__name__)
 
 
 class ValidationKeeper:
     """Keep the best model so far as ``model.pt``, with what the validation said of it, and end a run that stands still.
+
+    The metrics of the newest validation stand beside the trainer's own, for which it must be given to `set_trainer`.
 
     Beside the weights, a plain state dict, stand their description and, where the evaluator has a
     `medssl.evaluation.PredictionsMetric`, the files of `medssl.evaluation.EvaluationFiles` for the validation split.
@@ -34,8 +36,8 @@ class ValidationKeeper:
         network: to save; a wrapper for distributed training is taken off.
         description: what inference needs to know besides the weights (architecture, labels, image size, …).
         exclusive: whether each image has exactly one of the classes.
-        patience: validations in a row without a rise of the metric after which the trainer stops, for which it must be
-            given to `set_trainer`; 0 means never.
+        patience: validations in a row without a rise of the metric after which the trainer stops; 0
+            means never.
         keep_last: take every validation for the best so far, where the metric cannot tell one from another.
         metric: name of the metric in the evaluator's ``state.metrics``; higher is better.
 
@@ -72,7 +74,7 @@ class ValidationKeeper:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def set_trainer(self, trainer: Engine) -> None:
-        """Give the trainer to stop, after the `RunCheckpoint` was attached to it."""
+        """Give the trainer to show and to stop, after the `RunCheckpoint` was attached to it."""
         self._trainer = trainer
         trainer.add_event_handler(Events.STARTED, self._stop_if_exhausted)
 
@@ -82,6 +84,8 @@ class ValidationKeeper:
         Raises:
             UserError: when a file cannot be written.
         """
+        if self._trainer is not None:
+            self._trainer.state.metrics.update(engine.state.metrics)
         score = float(engine.state.metrics[self.metric])
         improved = score > self.best
         self.best, self.waited = (score, 0) if improved else (self.best, self.waited + 1)

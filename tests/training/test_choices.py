@@ -73,6 +73,19 @@ def test_a_view_is_as_prepared_unless_something_is_given(tmp_path: Path) -> None
     assert choose_view(data, window="none").window is None
 
 
+IMPOSSIBLE: dict[str, list[Any]] = {
+    "window": [[300, -200], [1], "wide", 300, [0, float("nan")]],
+    "image_size": [64, [64], [64, 0, 64], [64, 64, 64.0], "64", [64, 64]],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in IMPOSSIBLE.items() for value in values])
+def test_what_no_network_can_see_is_refused_by_name(name: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=name) as caught:
+        choose_view(prepared(tmp_path), **{name: value})
+    assert str(value) in str(caught.value)
+
+
 def test_a_store_of_the_first_edition_has_a_view(tmp_path: Path) -> None:
     (tmp_path / "datalist.json").write_text(json.dumps({"labels": []}))
     write_settings(tmp_path, {"spatial_dims": 3, "spacing": [1.0, 1.0, 5.0]})

@@ -8,7 +8,7 @@ import yaml
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 CONFIGS = [path for path in sorted(BUNDLES.glob("*/configs/*.yaml")) if not path.parents[1].is_symlink()]
-METRICS = ["ValidationHandler", "FineTuneMetrics", "PretextMetrics", "OnlineProbe"]
+METRICS = ["EpochMeans", "ValidationHandler", "PretextMetrics", "OnlineProbe"]
 """What makes the metrics of an epoch, in order; it comes before what reads them."""
 BEFORE = [
     # No infinite number reaches a validation or a file.

@@ -83,6 +83,7 @@ def train(folder: Path, patience: int, epochs: int = 10, every: int = 1, resume:
     RunCheckpoint(folder, {"keeper": keeper}, resume, interval=2).attach(trainer)
     keeper.set_trainer(trainer)
     trainer.run([0, 1], max_epochs=epochs)
+    assert trainer.state.metrics == evaluator.state.metrics  # for whatever shows them
     return trained
 
 

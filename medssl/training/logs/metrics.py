@@ -46,8 +46,8 @@ def effective_rank(features: Tensor) -> Tensor:
     return torch.special.entr(shares).sum().exp()
 
 
-class _EpochMeans:
-    """Put means over the epoch, and over the processes of a distributed run, into ``engine.state.metrics``."""
+class EpochMeans:
+    """Put the mean loss of the epoch, over all processes of a distributed run, into ``engine.state.metrics``."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[Tensor]] = defaultdict(list)
@@ -63,7 +63,7 @@ class _EpochMeans:
         self._values.clear()
 
     def collect(self, engine: Engine) -> None:
-        """Keep the values of a step; they stay on their device, so that no step waits for another."""
+        """Keep the loss of a step; it stays on its device, so that no step waits for another."""
         self._values["loss"].append(step_output(engine)[CommonKeys.LOSS].detach())
 
     def publish(self, engine: Engine) -> None:
@@ -72,7 +72,7 @@ class _EpochMeans:
         engine.state.metrics.update(mean_over_processes(means))
 
 
-class PretextMetrics(_EpochMeans):
+class PretextMetrics(EpochMeans):
     """Put each task's mean loss and metrics of the epoch into ``engine.state.metrics``, named ``task/metric``.
 
     Of several tasks the mean ``share`` too: of the total loss, or of the steps (see ``PretextModelOutput``).
@@ -112,23 +112,6 @@ class PretextMetrics(_EpochMeans):
             engine.state.metrics.pop(name, None)
         self._published = set(self._values)
         super().publish(engine)
-
-
-class FineTuneMetrics(_EpochMeans):
-    """Put the mean training loss of the epoch and the newest metrics of the validation into ``engine.state.metrics``.
-
-    Args:
-        evaluator: whose metrics are copied; its ``ValidationHandler`` must be attached before.
-    """
-
-    def __init__(self, evaluator: Engine) -> None:
-        super().__init__()
-        self.evaluator = evaluator
-
-    def publish(self, engine: Engine) -> None:
-        """Average what was collected, and copy."""
-        super().publish(engine)
-        engine.state.metrics.update(self.evaluator.state.metrics)
 
 
 class MetricsFile:

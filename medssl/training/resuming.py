@@ -1,7 +1,12 @@
-"""The state that an interrupted run goes on from, of the last epoch and of the one before."""
+"""What lets an interrupted run go on as if it had never stopped: its state after an epoch, and the randomness of each.
+
+The state is that of the last epoch and of the one before.
+"""
 
 import logging
 import os
+import signal
+import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +15,16 @@ from typing import Any, cast
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from ignite.utils import manual_seed
+from monai.data.utils import set_rnd
+from torch.utils.data import Dataset
 
 from medssl import runs
 from medssl.errors import UserError
 from medssl.files import remove_half_written, write_json, writing
 
-from ..mixed_precision import MixedPrecision
-from .writing import write_tensors
+from .mixed_precision import MixedPrecision
+from .saved_weights import write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -182,3 +190,54 @@ def _load(state: Any, saved: Any) -> None:
     for group, rate in zip(getattr(state, "param_groups", []), rates, strict=True):
         if "initial_lr" not in group:  # which a scheduler puts there
             group["lr"] = rate
+
+
+class ReseedEachEpoch:
+    """Reseed Python's, numpy's and torch's global generators, and MONAI's random transforms, when an epoch begins.
+
+    Processes of a distributed run get different seeds, for they see different images.
+
+    Args:
+        seed: of the run.
+        dataset: whose random transforms are reseeded; needed where the loader has no workers (workers get theirs from
+            torch's generator).
+        rank: number of the process.
+    """
+
+    def __init__(self, seed: int, dataset: Dataset | None = None, rank: int = 0) -> None:
+        self.seed = seed
+        self.dataset = dataset
+        self.rank = rank
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Reseed for the epoch that begins."""
+        # Far enough apart that neither epochs nor processes nor runs with neighbouring seeds share one.
+        seed = (self.seed * 1_000_003 + engine.state.epoch * 1_009 + self.rank) % 2**31
+        manual_seed(seed)
+        if self.dataset is not None:
+            set_rnd(self.dataset, seed)
+
+
+def run_training(trainer: Engine) -> None:
+    """Run a trainer; to whatever ends it early, add as a note which checkpoint is the last.
+
+    While it runs, SIGTERM does what Ctrl-C does. Neither writes a checkpoint: one in the middle of an epoch would lose
+    the run's equality with an undisturbed one.
+    """
+    handles_signals = threading.current_thread() is threading.main_thread()  # Python does so nowhere else
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if handles_signals else None
+    try:
+        trainer.run()
+    except BaseException as error:
+        if epoch := getattr(trainer.state, "checkpoint_epoch", 0):
+            error.add_note(f"The last checkpoint is that of epoch {epoch}: add --resume True to go on from there.")
+        else:
+            error.add_note("There is no checkpoint yet: it begins with the first epoch again.")
+        raise
+    finally:
+        if handles_signals:
+            signal.signal(signal.SIGTERM, before)

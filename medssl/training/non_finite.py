@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medssl.errors import UserError
 
-from ..steps import step_output
+from .steps import step_output
 
 ADVICE = (
     "Try a smaller --learning_rate, --amp False where mixed precision is on, or look for extreme values in the images."

@@ -1,22 +1,26 @@
-"""A run that was interrupted ends as one that was not; what is on disk is whole."""
+"""A run that was interrupted ends as one that was not, and says where it goes on; what is on disk is whole."""
 
 import logging
 import os
+import random
+import signal
 import threading
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
-from monai.transforms import Compose, RandFlipd, RandGaussianNoised
+from monai.transforms import Compose, RandFlipd, RandGaussianNoise, RandGaussianNoised
 from torch import Tensor, nn
 
 from medssl.pretext import PretextModel, build_task
-from medssl.training import ReseedEachEpoch, RunCheckpoint, ValidationKeeper, prepare_images, pretext_loss
+from medssl.training import ReseedEachEpoch, RunCheckpoint, ValidationKeeper, prepare_images, pretext_loss, run_training
 
 
 class PowerCutError(Exception):
@@ -132,7 +136,7 @@ def test_a_run_cut_off_in_the_middle_of_an_epoch_ends_as_one_that_was_not(interv
 def test_the_bundle_clears_gradients_as_resuming_needs_it() -> None:
     # A gradient of zeros lets Adam move the heads of the tasks that sit out, one of None does not; after resuming they
     # are None, so a run that was not interrupted has to have None as well.
-    config = yaml.safe_load((Path(__file__).parents[3] / "bundles" / "pretrain" / "configs" / "train.yaml").read_text())
+    config = yaml.safe_load((Path(__file__).parents[2] / "bundles" / "pretrain" / "configs" / "train.yaml").read_text())
     assert config["train"]["trainer"]["optim_set_to_none"] is True
 
 
@@ -341,3 +345,83 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
         Run(tmp_path / name).to(2)
     first, second = ((tmp_path / name / "checkpoints" / "last.pt").read_bytes() for name in "ab")
     assert first == second
+
+
+def engine_that(stop: Any, epoch: int = 3) -> Engine:
+    engine = Engine(lambda engine, batch: None)
+
+    def save(engine: Engine) -> None:
+        engine.state.checkpoint_epoch = engine.state.epoch  # type: ignore[attr-defined]
+
+    engine.add_event_handler(Events.EPOCH_COMPLETED, save)
+    engine.add_event_handler(Events.EPOCH_STARTED(once=epoch), stop)
+    engine.state.max_epochs = 5
+    engine.run = lambda: Engine.run(engine, [0, 1], max_epochs=5)  # type: ignore[method-assign, assignment]
+    return engine
+
+
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def raise_error() -> None:
+    raise ValueError("The disk is full.")
+
+
+@pytest.mark.parametrize("stop", [raise_interrupt, raise_error])
+def test_the_last_checkpoint_is_named(stop: Any) -> None:
+    with pytest.raises((KeyboardInterrupt, ValueError)) as caught:
+        run_training(engine_that(stop))
+    assert caught.value.__notes__ == ["The last checkpoint is that of epoch 2: add --resume True to go on from there."]
+
+
+def test_a_run_without_a_checkpoint_says_so() -> None:
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run_training(engine_that(raise_interrupt, epoch=1))
+    assert caught.value.__notes__ == ["There is no checkpoint yet: it begins with the first epoch again."]
+
+
+def test_terminating_is_interrupting_while_a_training_runs_and_not_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(engine_that(lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def draws(seed: int, epoch: int, rank: int = 0, before: int = 0) -> tuple[float, ...]:
+    """One number of each generator that a training draws from, after any number of earlier draws."""
+    dataset = Dataset([torch.zeros(1, 2)], transform=Compose([RandGaussianNoise(prob=1.0)]))
+    for _ in range(before):
+        random.random(), np.random.rand(), torch.rand(1), dataset[0]  # noqa: NPY002
+    engine = Engine(lambda engine, batch: None)
+    engine.state.epoch = epoch
+    ReseedEachEpoch(seed, dataset, rank)(engine)
+    return random.random(), float(np.random.rand()), torch.rand(1).item(), float(dataset[0][0, 0])  # noqa: NPY002
+
+
+def test_an_epoch_draws_the_same_whatever_came_before() -> None:
+    assert draws(seed=1, epoch=3) == draws(seed=1, epoch=3, before=5)
+
+
+def test_seeds_epochs_and_processes_share_no_draws() -> None:
+    seen = [draws(seed, epoch, rank) for seed, epoch, rank in product((0, 1, 2), (1, 2, 3), (0, 1, 2))]
+    for generator in range(4):
+        assert len({values[generator] for values in seen}) == len(seen)
+
+
+def test_large_seeds_and_long_runs_have_their_draws_too() -> None:
+    assert draws(seed=2**31 - 1, epoch=100_000, rank=63) != draws(seed=2**31 - 1, epoch=100_001, rank=63)
+
+
+def test_every_epoch_of_a_training_is_reseeded_when_it_begins() -> None:
+    order: list[tuple[int, float]] = []
+
+    def step(engine: Engine, batch: int) -> None:
+        order.append((engine.state.epoch, torch.rand(1).item()))
+
+    for _ in range(2):
+        engine = Engine(step)
+        ReseedEachEpoch(4).attach(engine)
+        engine.run([0, 1], max_epochs=3)
+    assert order[:6] == order[6:]
+    assert len({value for _, value in order}) == 6
