@@ -28,8 +28,7 @@ def is_auroc_defined(items: Iterable[Mapping[str, Any]]) -> bool:
     Args:
         items: of a datalist, with ``label`` [K].
     """
-    labels = [item["label"] for item in items]
-    positive, negative = label_counts(np.array(labels)) if labels else (np.zeros(0), np.zeros(0))
+    positive, negative = label_counts(np.array([item["label"] for item in items], ndmin=2))
     return bool(((positive > 0) & (negative > 0)).any())
 
 

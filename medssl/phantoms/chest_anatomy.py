@@ -85,16 +85,12 @@ class Chest:
     pixel: float
     anatomy: ChestAnatomy
     lungs: dict[int, Lung]
+    to_pixels: np.ndarray
     air: Array
     tissue: Array
     vessels: Array
-    to_pixels: np.ndarray
-    fill: Array = field(init=False)
-    extra: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.fill = np.zeros_like(self.x)
-        self.extra = np.zeros_like(self.x)
+    fill: Array
+    extra: Array
 
     def opacify(self, amount: Array) -> None:
         """Replace a share (0..1) of what air is left."""
@@ -124,7 +120,7 @@ def draw_chest(x: Array, y: Array, to_pixels: np.ndarray, anatomy: ChestAnatomy)
         lung.mask * (0.35 + 0.65 * np.sqrt(np.clip(np.minimum(lung.lateral, lung.medial + 0.05) / 0.25, 0, 1)))
         for lung in lungs.values()
     )
-    chest = Chest(x, y, pixel, anatomy, lungs, anatomy.lung_air * air, np.zeros_like(x), np.zeros_like(x), to_pixels)
+    chest = Chest(x, y, pixel, anatomy, lungs, to_pixels, anatomy.lung_air * air, *np.zeros((4, *x.shape), x.dtype))
     heart = _heart(x - spine, y, anatomy)
     mediastinum = _mediastinum(x - spine, y, anatomy)
     chest.air = chest.air * (1 - 0.75 * np.maximum(heart, mediastinum))

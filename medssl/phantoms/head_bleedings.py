@@ -8,9 +8,6 @@ import numpy as np
 from .drawing import Array, smooth_noise, soft_step
 from .head_anatomy import EXTENT, Head
 
-# The compartments of the RSNA intracranial haemorrhage challenge.
-HEAD_FINDINGS = ("Intraparenchymal", "Subdural", "Epidural", "Subarachnoid", "Intraventricular")
-
 
 @dataclass(frozen=True)
 class Bleeding:
@@ -51,7 +48,7 @@ class Bleeding:
 
     def paint(self, head: Head) -> None:
         """Paint the blood into the head, in place."""
-        _PAINTERS[self.name](head, self, np.random.default_rng(self.seed))
+        PAINTERS[self.name](head, self, np.random.default_rng(self.seed))
 
 
 def _parenchymal_place(side: int, generator: np.random.Generator) -> tuple[float, float, float]:
@@ -134,10 +131,11 @@ def _intraventricular(head: Head, bleeding: Bleeding, generator: np.random.Gener
     head.blend(head.ventricles * part, _blood(head, generator, 58, 80))
 
 
-_PAINTERS: dict[str, Callable[[Head, Bleeding, np.random.Generator], None]] = {
+PAINTERS: dict[str, Callable[[Head, Bleeding, np.random.Generator], None]] = {
     "Intraparenchymal": _intraparenchymal,
     "Subdural": _subdural,
     "Epidural": _epidural,
     "Subarachnoid": _subarachnoid,
     "Intraventricular": _intraventricular,
 }
+HEAD_FINDINGS = tuple(PAINTERS)  # the compartments of the RSNA intracranial haemorrhage challenge

@@ -68,9 +68,8 @@ def _pose(size: int, generator: np.random.Generator) -> tuple[Array, Array, np.n
 def _foreign_objects(chest: Chest, generator: np.random.Generator) -> Array:
     """Lines, electrodes and a pacemaker: drawn at random, whatever the findings."""
     extra = np.zeros_like(chest.x)
-    draws = generator.uniform(size=4)
+    draws, steps = generator.uniform(size=4), np.linspace(0, 1, 200)
     if draws[0] < 0.15:  # a central line or tube from above
-        steps = np.linspace(0, 1, 200)
         end = generator.uniform((-0.12, -0.2), (0.05, 0.3))
         start = generator.uniform((-0.35, -1.0), (0.2, -0.9))
         bend = generator.normal(0, 0.15) * np.sin(np.pi * steps)
@@ -80,7 +79,6 @@ def _foreign_objects(chest: Chest, generator: np.random.Generator) -> Array:
         side = generator.choice((-1, 1))
         box = (side * generator.uniform(0.4, 0.55), generator.uniform(-0.5, -0.35))
         extra += 0.7 * soft_ellipse(chest.x, chest.y, box, (0.09, 0.07), generator.uniform(0, 3), 0.008, 3.0)
-        steps = np.linspace(0, 1, 200)
         x, y = box[0] * (1 - steps) + 0.15 * steps, box[1] + 0.8 * steps**2 - 0.2 * np.sin(np.pi * steps)
         extra += chest.polyline(x, y, np.full(200, 0.00006), 0.006)
     if draws[2] < 0.20:  # electrodes

@@ -27,7 +27,6 @@ from .head_bleedings import HEAD_FINDINGS
 from .radiograph import draw_radiograph
 
 Kind = Literal["chest", "head"]
-SUFFIXES = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}
 FIELD_OF_VIEW = {"chest": (400.0, 400.0), "head": (224.0, 224.0, 160.0)}  # millimetres
 DEFAULT_SIZE = {"chest": (256, 256), "head": (64, 64, 32)}
 FINDINGS = {"chest": CHEST_FINDINGS, "head": HEAD_FINDINGS}
@@ -120,12 +119,13 @@ def write_phantoms(
     chosen_format, size = _check_arguments(kind, count, size, image_format)
     directory = Path(directory)
     _make_room(directory)
+    suffix, save = _FORMATS[chosen_format]
     rows = []
     chosen = islice(studies(kind, seed), count)
     for index, study in enumerate(tqdm(chosen, total=count, desc=f"{kind} phantoms", disable=not progress)):
-        path = directory / "images" / (study.name + SUFFIXES[chosen_format])
+        path = directory / "images" / (study.name + suffix)
         with whole_file(path) as temporary:
-            _SAVERS[chosen_format](temporary, draw_study(kind, study, seed, size), study, index)
+            save(temporary, draw_study(kind, study, seed, size), study, index)
         rows.append([path.name, study.patient_name, *(int(name in study.findings) for name in FINDINGS[kind])])
     table = directory / "labels.csv"
     write_text(table, pd.DataFrame(rows, columns=["image", "patient", *FINDINGS[kind]]).to_csv(index=False))
@@ -219,8 +219,8 @@ def _save_dicom(path: Path, image: np.ndarray, study: Study, index: int) -> None
     data.save_as(path, enforce_file_format=True)
 
 
-_SAVERS: dict[str, Callable[..., None]] = {
-    "png": _save_png,
-    "dicom": _save_dicom,
-    "nifti": _save_nifti,
+_FORMATS: dict[str, tuple[str, Callable[..., None]]] = {
+    "png": (".png", _save_png),
+    "dicom": (".dcm", _save_dicom),
+    "nifti": (".nii.gz", _save_nifti),
 }

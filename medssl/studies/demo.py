@@ -40,11 +40,6 @@ class Recipe:
     pretrain: dict[str, Any]
     finetune: dict[str, Any]
 
-    @property
-    def spatial_dims(self) -> int:
-        """2 for radiographs, 3 for volumes."""
-        return len(self.size)
-
 
 ARCHITECTURE = "resnet10_quarter"
 """Small, so that a few minutes suffice: ResNet-18 takes 13 to 19 times as long
@@ -144,12 +139,11 @@ def folder_name(tasks: Mapping[str, Any]) -> str:
 def _prepare(recipe: Recipe, output: Path, console: Console) -> None:
     if (output / "data" / "datalist.json").exists():
         return
-    size = recipe.size[0] if recipe.spatial_dims == 2 else recipe.size
-    labels = write_phantoms(output / "phantoms", recipe.kind, recipe.count, size=size)
+    labels = write_phantoms(output / "phantoms", recipe.kind, recipe.count, size=recipe.size)
     summary = prepare(
         [Source(images=output / "phantoms" / "images", csv=labels)],
         output / "data",
-        spatial_dims=recipe.spatial_dims,
+        spatial_dims=len(recipe.size),
         size=recipe.size,
         spacing=(-1, -1, -1),  # the voxels as the phantoms have them
         labelled_per_class=recipe.labelled_per_class,

@@ -1,6 +1,5 @@
 """The greedy search for tasks that go together: Algorithm 1 of Zhu et al. 2020, apart from what trains and compares."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,7 +82,7 @@ def greedy_search(
     rest = [name for name in candidates if name != best]
     for iteration in range(2, len(candidates) + 1):
         similarities = compare(pool, rest)
-        rest = _least_similar_first(rest, similarities)
+        rest.sort(key=lambda name: (similarities[name] is None, similarities[name] or 0))
         scores = evaluate([(*pool, name) for name in (rest if full_table else rest[:1])])
         rises = scores[*pool, rest[0]] > score
         yield [
@@ -103,11 +102,3 @@ def greedy_search(
             return
         pool = (*pool, rest.pop(0))
         score = scores[pool]
-
-
-def _least_similar_first(names: Sequence[str], similarities: Mapping[str, float | None]) -> list[str]:
-    def place(name: str) -> float:
-        similarity = similarities[name]
-        return math.inf if similarity is None else similarity
-
-    return sorted(names, key=place)

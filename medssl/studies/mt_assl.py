@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from medssl.data import Datalist
+from medssl.data import Datalist, is_auroc_defined
 from medssl.errors import UserError
 from medssl.evaluation import similarity_matrix, write_similarity
 from medssl.files import write_json
@@ -156,8 +155,7 @@ class MTASSL:
 
     def _check(self, datalist: Datalist) -> None:
         """Find what would stop the search hours later."""
-        labels = np.array([item["label"] for item in datalist.items("validation")], dtype=float)
-        if not (labels.size and ((labels == 1).any(axis=0) & (labels == 0).any(axis=0)).any()):
+        if not is_auroc_defined(datalist.items("validation")):
             raise UserError(
                 f"{datalist.path}: no label has both a positive and a negative image in the validation split, so "
                 "there is nothing to choose by. Give validation more images."

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.table import Table
 
 from medssl.runs import BACKBONE
@@ -90,12 +91,12 @@ def summarise(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[s
         and standard deviation (n − 1; None of a single seed), None where a class is undefined.
     """
     values = {arm: [{"mAUROC": run["mAUROC"], **run["per_class"]} for run in runs] for arm, runs in figures.items()}
-    rows = []
-    for name in values[RANDINI][0]:
-        columns = {arm: np.array([run[name] for run in runs], dtype=float) for arm, runs in values.items()}
-        columns["difference"] = columns[PRETRAINED] - columns[RANDINI]
-        rows.append({"name": name, **{column: _mean_and_deviation(value) for column, value in columns.items()}})
-    return rows
+    columns = {arm: pd.DataFrame(runs, dtype=float) for arm, runs in values.items()}
+    columns["difference"] = columns[PRETRAINED] - columns[RANDINI]
+    return [
+        {"name": name, **{column: _mean_and_deviation(table[name].to_numpy()) for column, table in columns.items()}}
+        for name in columns[RANDINI]
+    ]
 
 
 def _mean_and_deviation(values: np.ndarray) -> list[float | None] | None:

@@ -39,7 +39,7 @@ def search_table(rows: Sequence[Row], title: str) -> Table:
             str(row.iteration) if begins else "",
             " + ".join(row.pool) if begins or row.task is None else "",
             row.task or "",
-            *(_number(getattr(row, name), form) for name, form in FORMATS.items()),
+            *("" if (value := getattr(row, name)) is None else f"{value:{form}}" for name, form in FORMATS.items()),
             style="bold" if row.taken else None,
         )
     return table
@@ -47,7 +47,12 @@ def search_table(rows: Sequence[Row], title: str) -> Table:
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write the table as CSV, an empty cell where there is no number."""
-    frame = pd.DataFrame(
+    with whole_file(path) as temporary:
+        _frame(rows).to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def _frame(rows: Sequence[Row]) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "iteration": [row.iteration for row in rows],
             "A1": [" + ".join(row.pool) for row in rows],
@@ -56,10 +61,9 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
             "taken": [int(row.taken) for row in rows],
         }
     )
-    with whole_file(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
 
 
+@matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
 def draw_table(path: Path, rows: Sequence[Row], metric: str) -> None:
     """Draw scores and similarities, a line for each row of the table.
 
@@ -68,21 +72,13 @@ def draw_table(path: Path, rows: Sequence[Row], metric: str) -> None:
         rows: of the table.
         metric: what the scores are.
     """
-    with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = _drawn(rows, metric)
-        with whole_file(path) as temporary:
-            figure.savefig(temporary, dpi=130)
-
-
-def _drawn(rows: Sequence[Row], metric: str) -> Figure:
+    table, places = _frame(rows), np.arange(len(rows))
     figure = Figure(figsize=(8, 1.1 + 0.24 * len(rows)), layout="constrained")
     scores, similarities = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
-    places = np.arange(len(rows))
     average, maximum, score, similarity = (
-        np.array([getattr(row, name) for row in rows], dtype=float)
-        for name in ("average", "maximum", "score", "similarity")
+        table[name].to_numpy() for name in ("average", "maximum", "score", "similarity")
     )
-    single = np.array([row.task is None for row in rows])
+    single = table["A2"].isna().to_numpy()
     scores.plot(average, places, "o", markersize=4, markerfacecolor="white", color=QUIET, label="average of A1 and A2")
     scores.plot(maximum, places, "|", markersize=8, color=QUIET, label="maximum of A1 and A2")
     scores.hlines(places, maximum, score, color=QUIET, linewidth=0.8)
@@ -92,7 +88,7 @@ def _drawn(rows: Sequence[Row], metric: str) -> Figure:
     for place, value in enumerate(similarity):
         if not np.isnan(value):
             similarities.text(value, place, f" {value:.3f}", va="center")
-    for place in np.flatnonzero(np.diff([row.iteration for row in rows])) + 0.5:
+    for place in np.flatnonzero(np.diff(table["iteration"])) + 0.5:
         for axis in (scores, similarities):
             axis.axhline(place, color=QUIET, linewidth=0.5)
     scores.set_yticks(places, [" + ".join(row.tasks) for row in rows])
@@ -103,8 +99,5 @@ def _drawn(rows: Sequence[Row], metric: str) -> Figure:
     similarities.set_xlabel("linear CKA of A1 and A2")
     similarities.set_xlim(0, 1.15)
     figure.legend(*scores.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False)
-    return figure
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else f"{value:{form}}"
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)

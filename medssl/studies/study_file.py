@@ -23,15 +23,10 @@ from medssl.pretext import named_tasks
 from .mt_assl import MTASSL
 
 KEYS: dict[str, tuple[type, str]] = {
-    "data": (str, "text"),
-    "output": (str, "text"),
+    **dict.fromkeys(("data", "output"), (str, "text")),
     "candidates": (list, "a list"),
-    "shared": (dict, "names and values"),
-    "pretrain": (dict, "names and values"),
-    "finetune": (dict, "names and values"),
-    "seed": (int, "a whole number"),
-    "parallel": (int, "a whole number"),
-    "processes": (int, "a whole number"),
+    **dict.fromkeys(("shared", "pretrain", "finetune"), (dict, "names and values")),
+    **dict.fromkeys(("seed", "parallel", "processes"), (int, "a whole number")),
     "full_table": (bool, "true or false"),
 }
 """Key → what it holds, and that in words."""

@@ -5,9 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,13 +56,6 @@ class Training:
         """What it took; of one that was interrupted, what it took to go on to the end."""
         return float(json.loads((self.folder / self.mark).read_text(encoding="utf-8"))["seconds"])
 
-    @contextmanager
-    def until_ended(self) -> Iterator[None]:
-        """Mark it as ended when the block ends without an error."""
-        started = time.perf_counter()
-        yield
-        write_json(self.folder / self.mark, {"seconds": round(time.perf_counter() - started, 1)})
-
 
 def run_trainings(chains: Sequence[Sequence[Training]], announce: Announce, parallel: int = 1) -> None:
     """Run what has not ended yet.
@@ -84,10 +76,11 @@ def run_trainings(chains: Sequence[Sequence[Training]], announce: Announce, para
     def work(run: Callable[[Training, BundleRun], None]) -> None:
         """Take one chain after the other of those that nobody has taken yet."""
         for training in (training for chain in waiting for training in chain if not training.ended):
-            with training.until_ended():
-                for each in training.runs:
-                    announce(training.what, each)
-                    run(training, each)
+            started = time.perf_counter()
+            for each in training.runs:
+                announce(training.what, each)
+                run(training, each)
+            write_json(training.folder / training.mark, {"seconds": round(time.perf_counter() - started, 1)})
 
     if parallel == processes == 1:
         work(lambda training, run: run.run())
