@@ -51,22 +51,32 @@ def _resnet_stem(convolution: Any, images: Tensor) -> Tensor:
         first, *others = convolution.padding
         padded = F.pad(images, (0, 0, 0, 0, first, first))
         return F.conv3d(padded, convolution.weight, convolution.bias, convolution.stride, (0, *others))
-    features: Tensor = convolution(images)
-    return features
+    return convolution(images)
 
 
 def _resnet_map(network: Any, images: Tensor) -> Tensor:
     features = network.maxpool(network.act(network.bn1(_resnet_stem(network.conv1, images))))
-    for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
-        features = layer(features)
-    return features
+    return network.layer4(network.layer3(network.layer2(network.layer1(features))))
 
 
 def _vgg_map(network: VGG, images: Tensor) -> Tensor:
-    features: Tensor = network.features(images)
-    return features
+    return network.features(images)
 
 
+_RESNET18 = Architecture(
+    target="monai.networks.nets.resnet18",
+    build=resnet18,
+    names={"in_channels": "n_input_channels", "out_channels": "num_classes"},
+    # The stem of the paper (He et al. 2016). MONAI's default of 1 keeps four (2D) or eight (3D) times the voxels.
+    defaults={"conv1_t_stride": 2},
+    feature_map=_resnet_map,
+    last_map="layer4",
+    head="fc",
+    out_channels=512,
+    stride=32,
+    smallest_side=1,
+    channels_last=(2,),
+)
 ARCHITECTURES: dict[str, Architecture] = {
     "densenet121": Architecture(
         target="monai.networks.nets.DenseNet121",
@@ -81,32 +91,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         smallest_side=29,
         channels_last=(2, 3),
     ),
-    "resnet18": Architecture(
-        target="monai.networks.nets.resnet18",
-        build=resnet18,
-        names={"in_channels": "n_input_channels", "out_channels": "num_classes"},
-        # The stem of the paper (He et al. 2016). MONAI's default of 1 keeps four (2D) or eight (3D) times the voxels.
-        defaults={"conv1_t_stride": 2},
-        feature_map=_resnet_map,
-        last_map="layer4",
-        head="fc",
-        out_channels=512,
-        stride=32,
-        smallest_side=1,
-        channels_last=(2,),
-    ),
+    "resnet18": _RESNET18,
     # A ResNet-10 with a quarter of the channels, 0.3 million weights: for a first try on a laptop, and for tests.
-    "resnet10_quarter": Architecture(
+    "resnet10_quarter": _RESNET18._replace(
         target="monai.networks.nets.resnet10",
         build=resnet10,
-        names={"in_channels": "n_input_channels", "out_channels": "num_classes"},
         defaults={"conv1_t_stride": 2, "widen_factor": 0.25},
-        feature_map=_resnet_map,
-        last_map="layer4",
-        head="fc",
         out_channels=128,
-        stride=32,
-        smallest_side=1,
         channels_last=(2, 3),
     ),
     "vgg11": Architecture(
@@ -138,11 +129,11 @@ def network_description(name: str, spatial_dims: int, in_channels: int, out_chan
         UserError: for an unknown name.
     """
     architecture = _architecture(name)
-    arguments = {"in_channels": in_channels, "out_channels": out_channels}
     return {
         "_target_": architecture.target,
         "spatial_dims": spatial_dims,
-        **{architecture.names[key]: value for key, value in arguments.items()},
+        architecture.names["in_channels"]: in_channels,
+        architecture.names["out_channels"]: out_channels,
         **architecture.defaults,
     }
 
@@ -163,7 +154,7 @@ def fast_layout(name: str, spatial_dims: int) -> torch.memory_format:
 
 
 def last_map_layer(name: str) -> str:
-    """Name of the module of :func:`build_classifier`'s network whose output is the last feature map.
+    """Name of the module of `build_classifier`'s network whose output is the last feature map.
 
     Raises:
         UserError: for an unknown name.
@@ -175,7 +166,7 @@ def build_classifier(name: str, spatial_dims: int, in_channels: int, num_classes
     """The plain network (MONAI's own class, where it has one) with ``num_classes`` logits, for fine-tuning.
 
     Args:
-        name: a key of ``ARCHITECTURES``: ``densenet121``, ``resnet18``, ``resnet10_quarter`` or ``vgg11``.
+        name: a key of ``ARCHITECTURES``.
         spatial_dims: 2 or 3.
         in_channels: channels of the images.
         num_classes: number of logits.
@@ -247,5 +238,5 @@ class Backbone(nn.Module):
 
 
 def build_backbone(name: str, spatial_dims: int, in_channels: int = 1) -> Backbone:
-    """A :class:`Backbone` by name: a key of ``ARCHITECTURES``."""
+    """A `Backbone` by name: a key of ``ARCHITECTURES``."""
     return Backbone(name, spatial_dims, in_channels)

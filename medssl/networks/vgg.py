@@ -45,5 +45,4 @@ class VGG(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[B, out_channels]`` of images ``[B, in_channels, *spatial]``, sides of at least 32."""
-        outputs: Tensor = self.class_layers(self.features(images))
-        return outputs
+        return self.class_layers(self.features(images))
