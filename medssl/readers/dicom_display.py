@@ -63,9 +63,7 @@ def modality_step(dataset: Dataset, inputs: Range) -> tuple[Step, Notes]:
 def voi_choices(dataset: Dataset, inputs: Range) -> Iterator[Step | str]:
     """The VOI LUTs and then the windows (PS3.3 C.11.2), one of which is to be applied; a note for one that is unusable.
 
-    Args:
-        dataset: the header, or what holds for one frame.
-        inputs: the lowest and the highest value that the modality's step gives.
+    As for `modality_step`, with the outputs of that one as inputs.
     """
     items, notes = _items(dataset, "VOILUTSequence")
     yield from notes

@@ -64,15 +64,8 @@ def is_dicom(path: str | Path) -> bool:
         return _start(stream.read(HEAD), path.stat().st_size) is not None
 
 
-def read_dataset(
-    path: str | Path, stop_before_pixels: bool = False, tags: Sequence[str | int] | None = None
-) -> tuple[FileDataset, tuple[str, ...]]:
-    """Read a DICOM file however incomplete its beginning.
-
-    Args:
-        path: of the file.
-        stop_before_pixels: leave out the pixels. What follows them is never read.
-        tags: keywords or tags to read, all by default; pixels and character set are read in any case.
+def read_dataset(path: str | Path) -> tuple[FileDataset, tuple[str, ...]]:
+    """Read a DICOM file however incomplete its beginning, as far as its pixels.
 
     Returns:
         The data set, whose ``file_meta.TransferSyntaxUID`` says how it was read, and notes on what was found out or put
@@ -82,20 +75,19 @@ def read_dataset(
         UnusableImageError: ``damaged``: it is no DICOM, or ends in its header; the sentence begins with the path.
         OSError: it cannot be opened.
     """
-    dataset, notes, _ = _read(Path(path), stop_before_pixels, tags)
-    return dataset, notes
+    return _read(Path(path))[:2]
 
 
-def read_header(path: str | Path, tags: Sequence[str | int] | None = None) -> Read:
-    """As `read_dataset` without the pixels; and whether the file goes on as far as its pixels should.
+def read_header(path: str | Path, tags: Sequence[str | int]) -> Read:
+    """As `read_dataset`, some tags alone and no pixels; and whether the file goes on as far as its pixels should.
 
     Uncompressed pixels are counted, so ``Rows``, ``Columns``, ``NumberOfFrames``, ``SamplesPerPixel`` and
     ``BitsAllocated`` must be among the tags; of compressed ones a beginning is enough.
     """
-    return _read(Path(path), True, tags)
+    return _read(Path(path), tags)
 
 
-def _read(path: Path, stop_before_pixels: bool, tags: Sequence[str | int] | None) -> Read:
+def _read(path: Path, tags: Sequence[str | int] | None = None) -> Read:
     size = path.stat().st_size
     if not path.is_file():  # a pipe would wait for ever
         raise UnusableImageError("damaged", f"{path} is a folder, a pipe or a device: name a file.")
@@ -106,10 +98,10 @@ def _read(path: Path, stop_before_pixels: bool, tags: Sequence[str | int] | None
             raise UnusableImageError("damaged", f"{path} {what}: copy it again, or take it away.")
         stream.seek(start)
         with decoding(f"{path} cannot be read as DICOM", "copy it again", "damaged"):
-            return _parse(path, stream, stop_before_pixels, tags)
+            return _parse(path, stream, tags)
 
 
-def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequence[str | int] | None) -> Read:
+def _parse(path: Path, stream: BinaryIO, tags: Sequence[str | int] | None) -> Read:
     lacks = [] if stream.tell() == PREAMBLE + len(MARK) else ["preamble"]
     meta = FileMetaDataset(_group(stream, 0x0002, implicit=False))
     commands = _group(stream, 0x0000, implicit=True)  # PS3.7 6.3; of a message that was saved as it came
@@ -132,7 +124,7 @@ def _parse(path: Path, stream: BinaryIO, stop_before_pixels: bool, tags: Sequenc
         beginning = _peek(stream)
         syntax = _pixel_syntax(beginning, stated, plain)
         is_whole = _left(stream) >= (1 if is_encapsulated(beginning) else _count_bytes(header))
-        if not stop_before_pixels:
+        if not tags:
             dataset[pixels.tag] = _read_pixels(stream, pixels, stated)
     meta.TransferSyntaxUID = syntax
     return dataset, _notes(lacks, stated, syntax), is_whole

@@ -55,11 +55,6 @@ class Stack:
         rows, columns = self.geometry.shape
         return columns, rows, len(self.geometry.grid)
 
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Its voxels' sides [X, Y, Z] in mm."""
-        return tuple(np.linalg.norm(self.geometry.affine[:3, :3], axis=0).tolist())
-
 
 @dataclass(frozen=True)
 class SetAside:
@@ -106,11 +101,8 @@ def find_stacks(files: Sequence[Path]) -> Found:
     lost = [one.file.name for one in aside if one.reason in MAY_BE_SLICES]
     more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
     notes = (f"a file beside it cannot be used and may be one of its slices ({lost[0]}{more})",) if lost else ()
-    stacks = []
-    for series in _grouped(slices, [f"{one.series} {one.modality}" for one in slices]):
-        more_stacks, more_aside = _from_series(series, notes)
-        stacks += more_stacks
-        aside += more_aside
+    all_series = _grouped(slices, [f"{one.series} {one.modality}" for one in slices])
+    stacks = [stack for series in all_series for stack in _from_series(series, notes, aside)]
     return _one_place_each(stacks, aside, files)
 
 
@@ -131,9 +123,8 @@ def read_stack(stack: Stack) -> Reading:
     notes: list[str] = []
     for own in numbers.values():
         own.sort(key=lambda number: stack.slices[number].frame)  # decoders read frames as they come
-        for number, slice_values in zip(
-            own, decode_slices([stack.slices[number] for number in own], notes), strict=True
-        ):
+        decoded = decode_slices([stack.slices[number] for number in own], notes)
+        for number, slice_values in zip(own, decoded, strict=True):
             values[number] = slice_values
     box = put_right(values, stack.geometry)
     volume = np.ascontiguousarray(box.transpose(2, 1, 0))
@@ -183,30 +174,24 @@ def _counted(notes: Sequence[str], count: int) -> tuple[str, ...]:
     return tuple(f"{note} ({of} of {count})" if of < count else note for note, of in Counter(notes).items())
 
 
-def _from_series(slices: list[Slice], notes: tuple[str, ...]) -> Found:
-    stacks, aside = [], []
-    oriented = _alike(slices, [one.cosines for one in slices], rtol=0, atol=COSINE_TOLERANCE)
-    kept, few = _large_enough(oriented)
+def _from_series(slices: list[Slice], notes: tuple[str, ...], aside: list[SetAside]) -> Iterator[Stack]:
+    """Volumes of slices that share series and modality; what belongs to none is added to those set aside."""
+    oriented, few = _large_enough(_alike(slices, [one.cosines for one in slices], rtol=0, atol=COSINE_TOLERANCE))
     aside += _set_aside(few, "localiser", "It has another orientation than the rest of its series: a localiser.")
-    for same_orientation in kept:
-        own = (*notes, f"one of {len(kept)} orientations in its series") if len(kept) > 1 else notes
+    for same_orientation in oriented:
+        own = (*notes, f"one of {len(oriented)} orientations in its series") if len(oriented) > 1 else notes
         sizes = [(*one.shape, *one.spacing) for one in same_orientation]
-        matrices = _alike(same_orientation, sizes, rtol=COSINE_TOLERANCE, atol=0)
-        same_matrix, few = _large_enough(matrices)
+        same_matrix, few = _large_enough(_alike(same_orientation, sizes, rtol=COSINE_TOLERANCE, atol=0))
         aside += _set_aside(few, "other matrix", "It has another matrix or pixel spacing than the rest of its series.")
         for group in same_matrix:
-            more_stacks, more_aside = _from_group(group, own)
-            stacks += more_stacks
-            aside += more_aside
-    return stacks, aside
+            yield from _from_group(group, own, aside)
 
 
-def _from_group(slices: list[Slice], notes: tuple[str, ...]) -> Found:
-    """Volumes of slices that share series, orientation, matrix and pixel spacing."""
-    slices, aside = _without_copies(slices)
-    if copies := sum(one.reason == "duplicate slice" for one in aside):
+def _from_group(slices: list[Slice], notes: tuple[str, ...], aside: list[SetAside]) -> Iterator[Stack]:
+    """Volumes of slices that share orientation, matrix and pixel spacing as well."""
+    slices, copies = _without_copies(slices, aside)
+    if copies:
         notes = (*notes, f"{copies} duplicate {'slice' if copies == 1 else 'slices'} left out")
-    stacks = []
     for part, note in _separated(slices):
         corners = np.array([one.corner for one in part])
         first = part[0]
@@ -220,14 +205,13 @@ def _from_group(slices: list[Slice], notes: tuple[str, ...]) -> Found:
         headers = _counted([said for one in ordered for said in one.notes], len(ordered))
         files = tuple(dict.fromkeys(one.file for one in ordered))
         said = (*geometry.notes, *note, *notes, *headers, *modality)
-        stacks.append(Stack(files, first.series, said, first.modality, ordered, geometry))
-    return stacks, aside
+        yield Stack(files, first.series, said, first.modality, ordered, geometry)
 
 
-def _without_copies(slices: list[Slice]) -> tuple[list[Slice], list[SetAside]]:
-    """Leave out slices that lie at the same place as another and have its pixels."""
+def _without_copies(slices: list[Slice], aside: list[SetAside]) -> tuple[list[Slice], int]:
+    """Leave out slices that lie at the same place as another and have its pixels, and count them."""
     kept: dict[object, Slice] = {}
-    aside = []
+    copies = 0
     for place, here in enumerate(_same_places(slices)):
         for one in here:
             try:
@@ -239,7 +223,8 @@ def _without_copies(slices: list[Slice]) -> tuple[list[Slice], list[SetAside]]:
             if first is not one:
                 detail = f"It is a copy of {first.file.name}: same place, same pixels."
                 aside.append(SetAside(one.file, "duplicate slice", detail, one.series))
-    return list(kept.values()), aside
+                copies += 1
+    return list(kept.values()), copies
 
 
 def _fingerprint(one: Slice) -> tuple[object, ...]:

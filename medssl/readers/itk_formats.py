@@ -116,10 +116,8 @@ def _stated(path: Path, suffix: str, fields: Mapping[str, str]) -> tuple[bool, b
 
 def _scaled(values: np.ndarray, fields: Mapping[str, str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Values after the linear function that a MetaImage may state, which ITK passes over."""
-    slope, offset = (
-        float(fields.get(f"elementtointensityfunction{name}", neutral))
-        for name, neutral in (("slope", 1), ("offset", 0))
-    )
+    slope = float(fields.get("elementtointensityfunctionslope", 1))
+    offset = float(fields.get("elementtointensityfunctionoffset", 0))
     if (slope, offset) == (1, 0):
         return values, ()
     note = f"values scaled by its ElementToIntensityFunction: × {slope:g} + {offset:g}"

@@ -99,12 +99,9 @@ def _named_in(header: Path) -> Iterator[str]:
             yield value
 
 
-def _numbered(value: str) -> Iterator[str]:
+def _numbered(value: str) -> list[str]:
     """One name, or as many as ``slice%03d.raw 1 10 1`` means."""
-    numbered = _NUMBERED.fullmatch(value)
-    if numbered is None:
-        yield value
-        return
-    first, last, step = (int(number) for number in numbered.groups()[1:])
-    for number in range(first, last + 1, max(step, 1))[:_MOST_FILES]:
-        yield numbered[1] % number
+    if not (numbered := _NUMBERED.fullmatch(value)):
+        return [value]
+    first, last, step = map(int, numbered.groups()[1:])
+    return [numbered[1] % number for number in range(first, last + 1, max(step, 1))[:_MOST_FILES]]

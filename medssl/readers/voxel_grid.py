@@ -50,8 +50,9 @@ def volume_reading(
     if not spans_space(affine):
         sentence = f"{path} has an affine that maps to no space: convert it again from the original."
         raise UnusableImageError("wrong affine", sentence)
-    values = np.ascontiguousarray(values, dtype=np.float32)
-    return Reading(values, affine, (*notes, *_odd_sides(affine)), modality)
+    if not are_possible(sides := sides_of(affine)):
+        notes = (*notes, f"voxels of {product(sides)} mm: too small or too large to be right")
+    return Reading(np.ascontiguousarray(values, dtype=np.float32), affine, tuple(notes), modality)
 
 
 def spans_space(affine: np.ndarray) -> bool:
@@ -90,8 +91,3 @@ def in_mm(affine: np.ndarray, unit: str, mm: float | None) -> tuple[np.ndarray, 
     if are_possible(sides_of(affine)) and not are_possible(sides_of(scaled)):
         return affine, (f"voxels of {product(sides_of(affine))} {unit} cannot be: mm assumed",)
     return scaled, (f"voxels of {product(sides_of(affine))} {unit} converted to mm",)
-
-
-def _odd_sides(affine: np.ndarray) -> tuple[str, ...]:
-    sides = sides_of(affine)
-    return () if are_possible(sides) else (f"voxels of {product(sides)} mm: too small or too large to be right",)

@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from medssl.errors import UnusableImageError
-from medssl.readers.dicom_file import is_dicom, read_dataset, read_header
+from medssl.readers.dicom_file import PIXELS, is_dicom, read_dataset, read_header
 from medssl.readers.radiograph import read_radiograph
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
@@ -170,7 +170,7 @@ def test_headers_are_pydicoms(tmp_path: Path) -> None:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path)]
     assert len(files) > 100
     for path in files:
-        ours, _ = read_dataset(path, stop_before_pixels=True)
+        ours, _ = read_dataset(path)
         theirs = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        assert ours.keys() == theirs.keys(), path
+        assert ours.keys() - PIXELS.keys() == theirs.keys(), path
         assert ours.file_meta.get("MediaStorageSOPClassUID") == theirs.file_meta.get("MediaStorageSOPClassUID")

@@ -110,7 +110,8 @@ def assert_is_blob(stack: Stack, tolerance: float, add: float = 0) -> None:
     assert affine is not None
     assert volume.dtype == np.float32
     assert volume.shape == stack.shape
-    assert np.linalg.det(affine[:3, :3]) == pytest.approx(np.prod(stack.spacing))  # perpendicular, and not mirrored
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    assert np.linalg.det(affine[:3, :3]) == pytest.approx(sides.prod())  # perpendicular, and not mirrored
     ras = np.moveaxis(np.indices(volume.shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
     expected = blob(ras * [-1, -1, 1]) + add
     assert expected.max() > 900 + add

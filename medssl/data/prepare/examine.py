@@ -15,7 +15,7 @@ import numpy as np
 from medssl.errors import UnusableImageError, UserError
 from medssl.files import whole_file
 from medssl.readers import Reading, Study, Unit, studies_of
-from medssl.readers.dicom_file import read_dataset
+from medssl.readers.dicom_file import read_header
 from medssl.readers.extreme_values import spread_sample
 from medssl.readers.headers import body_axes
 from medssl.readers.suffixes import DICOM_SUFFIXES, suffix_of
@@ -172,7 +172,7 @@ def _patient(path: Path) -> str:
     if suffix_of(path) not in ("", *DICOM_SUFFIXES):
         return ""
     try:
-        header, _ = read_dataset(path, stop_before_pixels=True, tags=["PatientID"])
+        header, _, _ = read_header(path, ["PatientID"])
         return str(header.get("PatientID") or "")
     except Exception:  # no DICOM, or a damaged file; who reads the pixels says so
         return ""
