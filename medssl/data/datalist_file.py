@@ -16,7 +16,6 @@ frontal, lateral, other), where a table says so.
 import contextlib
 import json
 import logging
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,7 +144,7 @@ class DatalistFile:
                 item = {"image": image, "file": image, "patient": stored["patient"]}
                 item |= {key: stored.get(key, "") for key in ("study", "source")}
                 if split in LABELLED_SPLITS:
-                    item["label"] = _array(stored["label"])
+                    item["label"] = np.array(stored["label"], dtype=np.float32)  # of None makes NaN
                 items.append(item)
         return items
 
@@ -242,10 +241,6 @@ def _plain_value(value: Any) -> Any:
     if value is None or value != value:  # NaN
         return None
     return int(value) if value in (0, 1) else value
-
-
-def _array(label: list[int | None]) -> np.ndarray:
-    return np.array([math.nan if value is None else value for value in label], dtype=np.float32)
 
 
 def _refuse_constant(name: str) -> NoReturn:

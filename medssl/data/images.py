@@ -4,7 +4,6 @@ import os
 import re
 import unicodedata
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -136,13 +135,10 @@ class ImageIndex:
 
 def _only_ones(files: Sequence[_File]) -> list[_File]:
     """The folders of those that lie alone in theirs, as ``ct.nii.gz`` in that of a case."""
-    folders = [file.path.rpartition("/")[0] for file in files]
-    counts = Counter(folders)
-    return [
-        _File(folder, "", file.unit)
-        for folder, file in zip(folders, files, strict=True)
-        if folder and counts[folder] == 1
-    ]
+    inside: dict[str, list[_File]] = {}
+    for file in files:
+        inside.setdefault(file.path.rpartition("/")[0], []).append(file)
+    return [_File(folder, "", beside[0].unit) for folder, beside in inside.items() if folder and len(beside) == 1]
 
 
 def _match(files: Sequence[_File], note: str) -> Match:

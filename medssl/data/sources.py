@@ -179,8 +179,7 @@ def read_tables(sources: Sequence[Source], labels: Sequence[str] | None = None) 
     for label in labels or ():
         if tables and not any(label in table.labels for table in tables.values()):
             # Read again without a choice, to say what there is.
-            every = [name for source in sources if source.csv for name in _table(source).labels]
-            names = list(dict.fromkeys(every))
+            names = list(dict.fromkeys(name for source in sources if source.csv for name in _table(source).labels))
             raise UserError(
                 f"No source has the label {label!r}: there are {', '.join(names)}.{near_miss(label, names)}"
             )

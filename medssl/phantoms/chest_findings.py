@@ -166,11 +166,8 @@ def _pleural_thickening(chest: Chest, generator: np.random.Generator) -> None:
             width = width * soft_step(0.28 - lung.height, 0.1)
         else:
             low = generator.uniform(0.1, 0.5)
-            width = (
-                width
-                * soft_step(lung.height - low, 0.05)
-                * soft_step(low + generator.uniform(0.3, 0.6) - lung.height, 0.05)
-            )
+            width = width * soft_step(lung.height - low, 0.05)
+            width = width * soft_step(low + generator.uniform(0.3, 0.6) - lung.height, 0.05)
         from_edge = np.minimum(lung.lateral, 0.9 * (chest.y - chest.anatomy.apex))
         rind = soft_step(width - from_edge, 0.012) * soft_step(width - 0.008, 0.006) * lung.mask
         chest.opacify(0.85 * rind)

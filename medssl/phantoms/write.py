@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
+from itertools import count as count_from
 from pathlib import Path
 from typing import Literal
 
@@ -57,19 +58,16 @@ class Study:
 def studies(kind: Kind, seed: int) -> Iterator[Study]:
     """Yield studies without end: patients with one to four visits each; study i depends on `seed` and i only."""
     names = FINDINGS[kind]
-    patient = 0
-    while True:
+    for patient in count_from():
         generator = np.random.default_rng([seed, patient])
         visits = int(generator.integers(1, 5))
-        odds = np.full(len(names), PATIENT_SHARE[kind])
-        history = generator.uniform(size=len(names)) < odds * (generator.uniform() > HEALTHY_SHARE)
+        history = generator.uniform(size=len(names)) < PATIENT_SHARE[kind] * (generator.uniform() > HEALTHY_SHARE)
         if kind == "chest" and history[names.index("Cardiomegaly")]:
             history[names.index("Effusion")] |= generator.uniform() < 0.3
         for visit in range(visits):
             # Most findings are seen again; a few are gone.
             seen = history & (generator.uniform(size=len(names)) < 0.85)
-            yield Study(patient, visit, tuple(name for name, here in zip(names, seen, strict=True) if here))
-        patient += 1
+            yield Study(patient, visit, tuple(compress(names, seen)))
 
 
 def draw_study(kind: Kind, study: Study, seed: int, size: tuple[int, ...]) -> NDArray[np.float32] | NDArray[np.int16]:

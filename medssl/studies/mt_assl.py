@@ -146,7 +146,7 @@ class MTASSL:
         return sum(map(sum, self._seconds())) / 60
 
     def _run(self, bundle: str, pool: Pool, options: Mapping[str, Any]) -> BundleRun:
-        folder = self.output / bundle / _name(pool)
+        folder = self.output / bundle / "+".join(pool)
         shared = {"data": self.data, "output_dir": folder, "seed": self.seed, "resume": True}
         return BundleRun(bundle, {**shared, **options, **shared}, processes=self.processes)
 
@@ -215,13 +215,13 @@ class MTASSL:
 
     def _similarities(self, pool: Pool, rest: Sequence[str]) -> dict[str, float | None]:
         """Linear CKA of the pool's features and those of each other candidate."""
-        folder = self.output / "similarity" / _name(pool)
+        folder = self.output / "similarity" / "+".join(pool)
         kept = folder / "to_pool.json"
         if kept.exists():
             similarities = json.loads(kept.read_text(encoding="utf-8"))
             if set(rest) <= set(similarities):
                 return similarities
-        backbones = {_name(each): self._backbone(each) for each in (pool, *((name,) for name in rest))}
+        backbones = {"+".join(each): self._backbone(each) for each in (pool, *((name,) for name in rest))}
         loading = {name: self.pretrain[name] for name in ("batch_size", "workers") if name in self.pretrain}
         names, matrix = similarity_matrix(backbones, self.data, **loading)
         write_similarity(folder, names, matrix)
@@ -262,7 +262,3 @@ def run_mt_assl(study: MTASSL) -> Choice:
     ]
     console.print("\n" + "\n".join(lines), soft_wrap=True)
     return choice
-
-
-def _name(pool: Pool) -> str:
-    return "+".join(pool)

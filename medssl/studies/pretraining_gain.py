@@ -56,14 +56,11 @@ class Comparison:
 
     def trainings(self, seed: int) -> list[Training]:
         """The trainings of a seed: pre-training, then each arm's fine-tuning with its evaluation."""
-        arms = {arm: self.finetune_run(seed, arm) for arm in (RANDINI, PRETRAINED)}
-        return [
-            Training(f"Pre-training, seed {seed}", [self.pretrain_run(seed)]),
-            *(
-                Training(f"Fine-tuning and evaluating {arm}, seed {seed}", [run, run.evaluation()])
-                for arm, run in arms.items()
-            ),
-        ]
+        trainings = [Training(f"Pre-training, seed {seed}", [self.pretrain_run(seed)])]
+        for arm in (RANDINI, PRETRAINED):
+            run = self.finetune_run(seed, arm)
+            trainings.append(Training(f"Fine-tuning and evaluating {arm}, seed {seed}", [run, run.evaluation()]))
+        return trainings
 
     def minutes(self) -> float:
         """What all runs took together, whenever they ran."""

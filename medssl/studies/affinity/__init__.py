@@ -5,12 +5,4 @@ from .guides import measure
 from .kept_backbones import PretrainingRun
 from .study import run_affinity
 
-__all__ = [
-    "Agreement",
-    "PretrainingRun",
-    "agreement",
-    "finetuned_results",
-    "measure",
-    "run_affinity",
-    "with_results",
-]
+__all__ = ["Agreement", "PretrainingRun", "agreement", "finetuned_results", "measure", "run_affinity", "with_results"]

@@ -18,6 +18,7 @@ from medssl.errors import UserError
 from medssl.evaluation import Predictions, compare_runs
 from medssl.evaluation.probes import labels_of, pooled_features
 from medssl.losses import label_loss
+from medssl.networks import load_backbone
 from medssl.training import check_batches, fit_linear_layer, gradient_affinity
 
 from .kept_backbones import PretrainingRun
@@ -106,7 +107,7 @@ def _probe(
     run: PretrainingRun, epoch: int, images: Images, device: torch.device, workers: int
 ) -> tuple[nn.Linear, Predictions]:
     """The linear classification protocol: features once, then a linear layer, the same seed for every epoch."""
-    backbone = run.backbone(epoch).to(device)
+    backbone = load_backbone(run.kept[epoch]).to(device)
     training, judged = (
         pooled_features(backbone, Dataset(items, run.view.stored()), run.batch_size, workers)
         for items in (images.training, images.judged)

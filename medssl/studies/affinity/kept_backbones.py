@@ -10,7 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from medssl.errors import UserError, user_error
-from medssl.networks import Backbone, load_backbone, load_state_dict, read_description
+from medssl.networks import load_state_dict, read_description
 from medssl.pretext import PretextModel
 from medssl.runs import BACKBONES, CONFIG, PRETEXT_MODELS, Run, kept_file
 from medssl.transforms import View
@@ -58,10 +58,6 @@ class PretrainingRun:
     def start(self, epoch: int) -> tuple[str, int]:
         """What a fine-tuning from an epoch begins with: the same for all pre-trainings with the same random weights."""
         return (self.name, epoch) if epoch else (self.random_weights, 0)
-
-    def backbone(self, epoch: int) -> Backbone:
-        """The backbone of a kept epoch, its copies folded."""
-        return load_backbone(self.kept[epoch])
 
     def pretext_model(self, epoch: int) -> PretextModel | None:
         """Backbone and heads of a kept epoch; None where only the backbone was kept.
