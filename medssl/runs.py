@@ -22,9 +22,6 @@ BACKBONES, PRETEXT_MODELS = "backbones", "pretext_models"
 CHECKPOINTS = "checkpoints"
 REPORT = "report"
 
-Curves = dict[str, tuple[list[int], list[float]]]
-"""Name of a metric → epochs and values."""
-
 
 def predictions_file(split: str = "") -> str:
     """The probabilities of a split; without one, those of an inference."""
@@ -123,8 +120,8 @@ class Run:
         start = Path(self.text("pretrained") or "nowhere")
         return _read((start / BACKBONE if start.is_dir() else start).with_suffix(".json"))
 
-    def curves(self) -> Curves:
-        """Every scalar of the TensorBoard log."""
+    def curves(self) -> dict[str, tuple[list[int], list[float]]]:
+        """Every scalar of the TensorBoard log: its name → epochs and values."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # heavy, and seldom needed
 
         log = EventAccumulator(str(self.path), size_guidance={"scalars": 0, "images": 1, "tensors": 1}).Reload()
@@ -142,14 +139,6 @@ class Run:
         data = shown_path(self.data) if self.data else "DATA"
         config = f"bundles/{self.bundle}/configs/evaluate.yaml"
         return f"{_BUNDLE_RUN} {config} --data {data} --output_dir {shown_path(self.path)}"
-
-    def report_command(self) -> str:
-        """What to type for a page on it."""
-        return f"medssl report {shown_path(self.path)}"
-
-    def export_command(self) -> str:
-        """What to type for a bundle of it."""
-        return f"medssl export {shown_path(self.path)} --to BUNDLE"
 
 
 _BUNDLE_RUN = "python -m monai.bundle run --config_file"

@@ -70,8 +70,6 @@ def test_a_run_says_how_to_go_on_with_it(tmp_path: Path, monkeypatch: pytest.Mon
     assert run.resume_command() == f"{start} runs/seg/config.yaml --output_dir runs/seg --resume True"
     evaluate = f"{start} bundles/segment/configs/evaluate.yaml --data data/liver --output_dir runs/seg"
     assert run.evaluate_command() == evaluate
-    assert run.report_command().endswith("report runs/seg")
-    assert run.export_command().endswith("export runs/seg --to BUNDLE")
 
 
 def test_files_have_one_name() -> None:

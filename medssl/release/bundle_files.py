@@ -1,28 +1,38 @@
-"""The files of an exported bundle, written into an empty folder."""
+"""The files of an exported bundle, written into an empty folder; most fill a template with what the run knows."""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medssl import __version__
 from medssl.files import write_text
+from medssl.report.page import markdown_parts
+from medssl.report.story import SplitFigures, known_labels, pretraining_results, results, triple_text
 
-from .card import card
+from .checks.bundle import METADATA, Bundle
 from .checks.contents import LARGEST_FILE
+from .metadata import OWN_ENTRIES
 from .model import Model
-from .target import EXPORT, METADATA, list_files
-from .templates import render
-from .travelling import Travelling, write_modules
+from .target import EXPORT
+from .travelling import Travelling
 
 PLACEHOLDER_URL = "https://fill-in.invalid/"
 """Begins an address that only the user knows."""
+_TEMPLATES = Environment(
+    loader=PackageLoader("medssl.release"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 def write_bundle(
@@ -41,41 +51,36 @@ def write_bundle(
         travelling: the modules for ``scripts/``.
         data_license: a text file on the terms of the training data; without it a text says that they are not stated.
     """
-    write_modules(
-        travelling, folder / "scripts", f"Reading as in the training, and writing; from medssl {__version__}."
-    )
+    travelling.write(folder / "scripts", f"Reading as in the training, and writing; from medssl {__version__}.")
     _write_metadata(folder, metadata)
+    network = yaml.safe_dump(model.config, sort_keys=False).rstrip()
     for config in ("inference.yaml", *(["evaluate.yaml"] if model.classes else []), "logging.conf"):
-        write_text(folder / "configs" / config, render(config, model=model, view=model.view))
+        write_text(folder / "configs" / config, _filled(config, model=model, view=model.view, network=network))
     (folder / "models").mkdir()
     torch.save(dict(model.state), folder / "models" / "model.pt")
-    write_text(folder / "docs" / "README.md", card(model, metadata))
-    terms = Path(data_license).read_text(encoding="utf-8") if data_license else render("data_license.txt")
+    write_text(folder / "docs" / "README.md", _card(model, metadata))
+    terms = Path(data_license).read_text(encoding="utf-8") if data_license else _filled("data_license.txt")
     write_text(folder / "docs" / "data_license.txt", terms)
     shutil.copyfile(str(files("medssl.bundles") / "finetune" / "LICENSE"), folder / "LICENSE")
 
 
 def write_large_files(folder: Path) -> None:
     """Name the files that are too large for the zoo's repository, with their hash and a placeholder as address."""
-    large = [file for file in list_files(folder) if (folder / file).stat().st_size > LARGEST_FILE]
-    entries = [
-        {
-            "path": file,
-            "url": f"{PLACEHOLDER_URL}{file}",
-            "hash_val": _sha256(folder / file),
-            "hash_type": "sha256",
-        }
-        for file in large
-    ]
+    entries = []
+    for file in Bundle(folder).files:
+        if (folder / file).stat().st_size > LARGEST_FILE:
+            with (folder / file).open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            entries.append({"path": file, "url": f"{PLACEHOLDER_URL}{file}", "hash_val": found, "hash_type": "sha256"})
     if entries:
-        text = render("large_files.yml", entries=yaml.safe_dump(entries, sort_keys=False))
+        text = _filled("large_files.yml", entries=yaml.safe_dump(entries, sort_keys=False))
         write_text(folder / "large_files.yml", text)
 
 
 def write_manifest(folder: Path) -> None:
     """Say in the metadata what was written, so that the next export knows what is its own."""
     content = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    _write_metadata(folder, {**content, EXPORT: {"medssl": __version__, "files": list_files(folder)}})
+    _write_metadata(folder, {**content, EXPORT: {"medssl": __version__, "files": Bundle(folder).files}})
 
 
 def _write_metadata(folder: Path, content: Mapping[str, Any]) -> None:
@@ -83,6 +88,41 @@ def _write_metadata(folder: Path, content: Mapping[str, Any]) -> None:
     write_text(folder / METADATA, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _filled(name: str, **values: Any) -> str:
+    """The text of ``templates/`` for a file."""
+    return _TEMPLATES.get_template(f"{name}.j2").render(**values)
+
+
+def _card(model: Model, metadata: Mapping[str, Any]) -> str:
+    """``docs/README.md``, after the model zoo's template: what the run knows, and no name of anybody.
+
+    What it came to is told by `medssl.report.story`, as on the page of a report.
+    """
+    figures, validation = (SplitFigures.read(model.run, split) for split in ("test", "validation"))
+    told = pretraining_results(model.run) if not model.classes else results(figures) if figures else ()
+    versions = {name: metadata[key] for name, key in OWN_ENTRIES.items()} | metadata["required_packages_version"]
+    return _filled(
+        "README.md",
+        model=model,
+        view=model.view,
+        metadata=metadata,
+        image=model.image_word,
+        spacing=_spacing(model.view.spacing or ()),
+        counts=markdown_parts(known_labels(model.run)) if model.classes else "",
+        results=markdown_parts(told),
+        validation=triple_text(validation.mean, undefined="").replace("\n", " ") if validation else "",
+        requirements=" ".join(f"{name}=={version}" for name, version in versions.items()),
+        example_datalist=_example_datalist(model),
+    )
+
+
+def _spacing(sides: Sequence[float]) -> str:
+    own = all(side == -1 for side in sides)
+    return "" if own else " × ".join("its own" if side == -1 else f"{side:g}" for side in sides) + " mm"
+
+
+def _example_datalist(model: Model) -> str:
+    label = [1, *[0 if model.exclusive else None] * (len(model.classes) - 1)]
+    image = "image_1.png" if model.view.spatial_dims == 2 else "volume_1.nii.gz"
+    labels, item = json.dumps(model.classes, ensure_ascii=False), {"image": image, "label": label, "patient": "a"}
+    return f'{{"labels": {labels},\n "test": [{json.dumps(item)}]}}'

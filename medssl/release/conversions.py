@@ -1,10 +1,8 @@
 """TorchScript and ONNX of an exported bundle, by MONAI's own commands in this process."""
 
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 from monai.bundle import ckpt_export, onnx_export
@@ -12,7 +10,7 @@ from monai.bundle import ckpt_export, onnx_export
 from medssl.errors import UserError
 from medssl.files import whole_file
 
-from .checks.bundle import own_scripts, quiet
+from .checks.bundle import MODEL, Bundle, own_scripts, quiet
 
 
 def check_onnx() -> None:
@@ -26,19 +24,19 @@ def write_torchscript(bundle: Path) -> None:
     """Write ``models/model.ts``, which holds metadata and inference config too."""
     path = bundle / "models" / "model.ts"
     with own_scripts(bundle), quiet():
-        ckpt_export(filepath=str(path), **_files(bundle))
+        ckpt_export("network_def", str(path), str(bundle / MODEL), **Bundle(bundle).monai_options)
     _drop_source_paths(path)
 
 
 def write_onnx(bundle: Path, image_size: Sequence[int]) -> None:
     """Write ``models/model.onnx``, from ``image`` to ``pred``, for any number of images at a time."""
     path = bundle / "models" / "model.onnx"
-    names = {"input_names": ["image"], "output_names": ["pred"]}
-    any_number = {"dynamic_axes": {name: {0: "batch"} for name in ("image", "pred")}}
-    with own_scripts(bundle), quiet(), redirect_stdout(None):
-        # A sample of one image would fix their number at one.
-        shape = [2, 1, *image_size]
-        onnx_export(filepath=str(path), input_shape=shape, converter_kwargs={**names, **any_number}, **_files(bundle))
+    shape = [2, 1, *image_size]  # a sample of one image would fix their number at one
+    any_number = {name: {0: "batch"} for name in ("image", "pred")}
+    names = {"input_names": ["image"], "output_names": ["pred"], "dynamic_axes": any_number}
+    with own_scripts(bundle), quiet():
+        files = Bundle(bundle).monai_options
+        onnx_export("network_def", str(path), str(bundle / MODEL), input_shape=shape, converter_kwargs=names, **files)
     _drop_stack_traces(path)
 
 
@@ -62,13 +60,3 @@ def _drop_stack_traces(path: Path) -> None:
         part.ClearField("doc_string")
     with whole_file(path) as temporary:
         onnx.save(model, temporary)
-
-
-def _files(bundle: Path) -> dict[str, Any]:
-    return {
-        "net_id": "network_def",
-        "ckpt_file": str(bundle / "models" / "model.pt"),
-        "config_file": str(bundle / "configs" / "inference.yaml"),
-        "meta_file": str(bundle / "configs" / "metadata.json"),
-        "bundle_root": str(bundle),
-    }

@@ -1,11 +1,9 @@
 """From a run to a bundle in the form of the model zoo, which needs MONAI and the libraries of its readers alone."""
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from medssl.errors import MissingFileError
 
@@ -105,12 +103,17 @@ def export_run(
         check_onnx()
 
     model = read_model(run)
-    travelling = travelling_modules(_modules(model))
+    for_evaluation = FOR_EVALUATION if model.classes else ()
+    travelling = travelling_modules(
+        [*READERS[model.view.spatial_dims], *FOR_INFERENCE, *for_evaluation, *model.modules]
+    )
     earlier = {key: text for key, text in (before or {}).get("changelog", {}).items() if key != version}
     described = metadata(
         model, needed_versions(travelling.packages, versions), name, authors, changelog={version: changes, **earlier}
     )
-    with _folder_beside(folder) as temporary:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as name_beside:
+        temporary = Path(name_beside)  # on the same disk
         write_bundle(temporary, model, described, travelling, data_license)
         if torchscript:
             write_torchscript(temporary)
@@ -124,23 +127,6 @@ def export_run(
         write_archive(folder, written, zipped)
     to_do = _left_to_do(model, written, authors, data_license)
     return Exported(Path(to), written, Path(to).with_name(zipped.name) if archive else None, to_do)
-
-
-def _modules(model: Model) -> list[str]:
-    """The modules of ours that travel with a model."""
-    for_evaluation = FOR_EVALUATION if model.classes else ()
-    return [*READERS[model.view.spatial_dims], *FOR_INFERENCE, *for_evaluation, *model.modules]
-
-
-@contextmanager
-def _folder_beside(folder: Path) -> Iterator[Path]:
-    """A folder on the same disk for what is not complete yet, gone afterwards."""
-    temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _left_to_do(model: Model, written: list[str], authors: str | None, data_license: str | Path | None) -> list[str]:

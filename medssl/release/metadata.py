@@ -51,7 +51,13 @@ def metadata(
         authors: of the model; None where nobody is named yet.
         changelog: version → what is new in it, the newest first.
     """
-    kind, task, authors = f"{model.image_word}s", _task(model), authors or "not named"
+    kind, authors = f"{model.image_word}s", authors or "not named"
+    if model.classes:
+        task = f"{'Multi-class' if model.exclusive else 'Multi-label'} classification"
+        trained_on = "partially labelled images"
+    else:
+        task = "Feature extraction"
+        trained_on = f"unlabelled images (pretext tasks: {', '.join(model.run.tasks) or 'unknown'})"
     data = "PNG, JPEG, TIFF, BMP or DICOM" if model.view.spatial_dims == 2 else "NIfTI, or folders of DICOM slices"
     return {
         "schema": SCHEMA,
@@ -62,7 +68,7 @@ def metadata(
         "supported_apps": {},
         "name": name or (f"Classification of {kind}" if model.classes else f"Backbone for {kind}"),
         "task": task,
-        "description": f"{task} of {kind}, by a network trained on {_trained_on(model)}.",
+        "description": f"{task} of {kind}, by a network trained on {trained_on}.",
         "authors": authors,
         "copyright": f"Copyright (c) {authors}",
         "data_source": "see docs/README.md and docs/data_license.txt",
@@ -80,24 +86,12 @@ def metadata(
 def evaluation_figures(run: Run) -> dict[str, float]:
     """The figures of the test split by name, with the ends of their intervals; empty where it was not evaluated."""
     figures = SplitFigures.read(run, "test")
-    named = {
-        name + end: value
+    return {
+        name + end: round(value, 4)
         for name, triple in (figures.triples() if figures else {}).items()
         for end, value in zip(("", " low", " high"), triple or (), strict=False)
+        if value is not None
     }
-    return {name: round(value, 4) for name, value in named.items() if value is not None}
-
-
-def _task(model: Model) -> str:
-    if not model.classes:
-        return "Feature extraction"
-    return f"{'Multi-class' if model.exclusive else 'Multi-label'} classification"
-
-
-def _trained_on(model: Model) -> str:
-    if model.classes:
-        return "partially labelled images"
-    return f"unlabelled images (pretext tasks: {', '.join(model.run.tasks) or 'unknown'})"
 
 
 def _channel(model: Model) -> str:

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from medssl.errors import UserError
 from medssl.networks import (
@@ -45,14 +45,9 @@ class Model:
     state: Mapping[str, Tensor]
 
     @property
-    def description(self) -> Mapping[str, Any]:
-        """What the run says of it."""
-        return self.run.description
-
-    @property
     def exclusive(self) -> bool:
         """Whether each image has exactly one of the classes."""
-        return bool(self.description.get("exclusive", False))
+        return bool(self.run.description.get("exclusive", False))
 
     @property
     def image_word(self) -> str:
@@ -95,11 +90,12 @@ def _backbone(run: Run) -> Model:
     view = View.from_dict(run.description, str(run.path / BACKBONE_DESCRIPTION))
     backbone = load_backbone(run.path / BACKBONE)
     config, modules = _config(backbone.name, backbone.spatial_dims, backbone.in_channels, 1)
-    # Without its last layer the network ends with the pooled features.
+    classifier = build_classifier(backbone.name, backbone.spatial_dims, backbone.in_channels, 1)
+    last = output_layer(classifier)  # without it the network ends with the pooled features
     config = {
         "_target_": "monai.networks.utils.set_named_module",
         "mod": config,
-        "name": _output_name(build_classifier(backbone.name, backbone.spatial_dims, backbone.in_channels, 1)),
+        "name": next(name for name, module in classifier.named_modules() if module is last),
         "new_layer": {"_target_": "torch.nn.Identity"},
     }
     return Model(run, view, [], backbone.out_channels, config, modules, backbone.network.state_dict())
@@ -125,8 +121,3 @@ def _config(
     module = getattr(import_module(room), attribute).__module__
     target = f"scripts.{module.rpartition('.')[2]}.{attribute}"
     return {**config, "_target_": target, "_requires_": "@scripts_on_path"}, (module,)
-
-
-def _output_name(network: nn.Module) -> str:
-    last = output_layer(network)
-    return next(name for name, module in network.named_modules() if module is last)

@@ -4,12 +4,14 @@ import json
 import os
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from medssl.errors import UserError
 from medssl.files import whole_file
 
-METADATA = "configs/metadata.json"
+from .checks.bundle import METADATA, Bundle
+
 EXPORT = "export"
 """Entry of the metadata that marks a bundle as exported: ``medssl`` (the version) and ``files`` (what was written)."""
 ARCHIVE_COMMENT = b"exported by medssl"
@@ -24,12 +26,10 @@ def earlier_export(folder: Path) -> dict | None:
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    try:
+    with suppress(OSError, ValueError, TypeError):
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         if EXPORT in metadata:
             return metadata
-    except (OSError, ValueError, TypeError):
-        pass
     raise UserError(f"{folder} holds something that is no export of medssl: name a new folder.")
 
 
@@ -37,10 +37,9 @@ def check_archive(path: Path) -> None:
     """Raise `UserError` when there is a file that is no archive of an export."""
     if not path.exists():
         return
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if archive.comment == ARCHIVE_COMMENT:
-                return
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if archive.comment == ARCHIVE_COMMENT:
+            return
     raise UserError(f"{path} is in the way of the archive: move it, or name another folder.")
 
 
@@ -58,7 +57,7 @@ def place(new: Path, folder: Path) -> list[str]:
         UserError: a file is in the way that no export wrote; nothing is moved then.
     """
     before = (earlier_export(folder) or {EXPORT: {"files": []}})[EXPORT]["files"]
-    files = list_files(new)
+    files = Bundle(new).files
     for file in set(files) - set(before):
         if (folder / file).exists():
             raise UserError(f"{folder / file} is in the way, which no export wrote: move it, or name another folder.")
@@ -69,11 +68,6 @@ def place(new: Path, folder: Path) -> list[str]:
     for file in set(before) - set(files):
         (folder / file).unlink(missing_ok=True)
     return files
-
-
-def list_files(folder: Path) -> list[str]:
-    """Every file below a folder, relative to it."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def write_archive(folder: Path, files: Iterable[str], path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from medssl.errors import MissingFileError, UserError
 
-from .checks import configs, contents, identifiers, running, schema
+from .checks import configs, contents, identifiers, running
 from .checks.bundle import Bundle, Note
 
 
@@ -37,7 +37,7 @@ CHECKS = (
     Check("files over 25 MB are in large_files.yml", contents.large_files),
     Check("docs/README.md has the sections of the zoo's template", contents.readme_sections),
     READABLE,
-    Check("metadata.json fits the schema and agrees with itself", schema.fits_schema, TO_READ),
+    Check("metadata.json fits the schema and agrees with itself", configs.fits_schema, TO_READ),
     Check("no absolute path stands in any file", identifiers.absolute_paths),
     Check("weights load with weights_only=True and are finite", contents.loadable_weights, (Need.WEIGHTS,)),
     Check("no patient and no image of the run is named", identifiers.identifiers, (Need.RUN,)),

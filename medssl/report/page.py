@@ -4,17 +4,17 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; ``kind`` is ``text``, ``warning`` or ``command`` (something to type)."""
+    """A paragraph, which may be a warning, or end with a command to type."""
 
     text: str
-    kind: str = "text"
+    command: str = ""
+    is_warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: int = 1
-    kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ class Picture:
     file: str
     png: bytes
     caption: str
-    kind: ClassVar[str] = "picture"
 
     @property
     def data_url(self) -> str:
@@ -97,9 +95,8 @@ def _markdown_part(part: Part) -> str:
         return "\n".join([f"**{_escape(part.title)}**\n", rows[0], f"| {' | '.join(sides)} |", *rows[1:]])
     if isinstance(part, Picture):
         return f"![{_escape(part.caption)}]({part.file})\n\n{_escape(part.caption)}"
-    if part.kind == "command":
-        return f"```\n{part.text}\n```"
-    return f"> **{_escape(part.text)}**" if part.kind == "warning" else _escape(part.text)
+    text = f"> **{_escape(part.text)}**" if part.is_warning else _escape(part.text)
+    return f"{text}\n\n```\n{part.command}\n```" if part.command else text
 
 
 def _escape(text: str) -> str:

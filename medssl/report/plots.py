@@ -13,15 +13,8 @@ from sklearn.metrics import roc_curve
 from medssl.evaluation.calibration import reliability_curve
 from medssl.evaluation.predictions import Predictions
 
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#000000",
-)  # Okabe & Ito: told apart by all
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Okabe & Ito: told apart by all."""
 QUIET = "#8a8a8a"
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -88,9 +81,8 @@ def draw_roc(predictions: Predictions, figures: Mapping[str, Any]) -> Figure:
         predictions: of the split.
         figures: of the split, in the form of ``metrics.json``.
     """
-    figure, axes = _small_plots(predictions.names)
-    for axis, name, scores, labels in _known(axes, predictions):
-        axis.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=":")
+    figure = Figure()
+    for axis, name, scores, labels in _small_plots(figure, predictions, "1 − specificity", "sensitivity"):
         if 0 < labels.sum() < len(labels):
             axis.plot(*roc_curve(labels, scores)[:2], color=COLOURS[0], linewidth=1.4)
         else:
@@ -98,8 +90,6 @@ def draw_roc(predictions: Predictions, figures: Mapping[str, Any]) -> Figure:
         chosen = figures.get("classes", {}).get(name, {})
         if chosen.get("sensitivity") and chosen.get("specificity"):
             axis.plot(1 - chosen["specificity"][0], chosen["sensitivity"][0], "o", color=COLOURS[1], markersize=5)
-    figure.supxlabel("1 − specificity")
-    figure.supylabel("sensitivity")
     return figure
 
 
@@ -110,9 +100,8 @@ def draw_reliability(predictions: Predictions) -> Figure:
     Args:
         predictions: of the split.
     """
-    figure, axes = _small_plots(predictions.names)
-    for axis, _, scores, labels in _known(axes, predictions):
-        axis.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=":")
+    figure, below = Figure(), "mean probability in the bin; a point's area grows with its images"
+    for axis, _, scores, labels in _small_plots(figure, predictions, below, "share of positives"):
         if not len(labels):
             _say(axis, "no known label")
             continue
@@ -120,8 +109,6 @@ def draw_reliability(predictions: Predictions) -> Figure:
         axis.plot(curve.probability, curve.frequency, color=COLOURS[0], linewidth=1.0)
         sizes = 4 + 60 * curve.images / curve.images.sum()  # a bin of few images says little, and looks it
         axis.scatter(curve.probability, curve.frequency, s=sizes, color=COLOURS[0], linewidth=0)
-    figure.supxlabel("mean probability in the bin; a point's area grows with its images")
-    figure.supylabel("share of positives")
     return figure
 
 
@@ -132,43 +119,46 @@ def draw_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[
     Args:
         panels: title of a plot → name of a line → epochs and values.
     """
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.0 * columns, 1.9 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+    figure = Figure()
+    for axis, (title, lines) in zip(_grid(figure, len(panels), 3, (3.0, 1.9)), panels.items(), strict=True):
         for number, (name, (epochs, values)) in enumerate(lines.items()):
             # One epoch makes no line.
             axis.plot(epochs, values, color=COLOURS[number], label=name, marker="." if len(epochs) < 3 else None)
         axis.set_title(title)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.locator_params(axis="x", integer=True)
         if len(lines) > 1:
             axis.legend()
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
     figure.supxlabel("epoch")
     return figure
 
 
-def _small_plots(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """A square plot of 0 to 1 for each class."""
-    columns = min(COLUMNS, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(0.6 + 1.75 * columns, 0.5 + 1.85 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axis, name in zip(axes, names, strict=False):
-        axis.set(title=name, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal", xticks=(0, 0.5, 1))
-    for axis in axes[len(names) :]:
-        axis.set_axis_off()
-    return figure, list(axes[: len(names)])
-
-
-def _known(axes: Sequence[Axes], predictions: Predictions) -> Iterator[tuple[Axes, str, np.ndarray, np.ndarray]]:
-    """Each class's plot and name, with scores and labels of the images that are labelled for it."""
+def _small_plots(
+    figure: Figure, predictions: Predictions, below: str, beside: str
+) -> Iterator[tuple[Axes, str, np.ndarray, np.ndarray]]:
+    """A square plot of 0 to 1 for each class, its name, and scores and labels of the images labelled for it."""
+    axes = _grid(figure, len(predictions.names), COLUMNS, (1.75, 1.85), shared=True)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + 0.6, height + 0.5)  # for the labels
+    figure.supxlabel(below)
+    figure.supylabel(beside)
     columns = zip(axes, predictions.names, predictions.scores.T, predictions.labels.T, strict=True)
     for axis, name, scores, labels in columns:
+        axis.set(title=name, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal", xticks=(0, 0.5, 1))
+        axis.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=":")
         known = ~np.isnan(labels)
         yield axis, name, scores[known], labels[known]
+
+
+def _grid(figure: Figure, count: int, most: int, each: tuple[float, float], shared: bool = False) -> list[Axes]:
+    """Plots of ``each`` width and height in inches, in rows of at most ``most``; ``shared`` axes have one scale."""
+    columns = min(most, count)
+    rows = -(-count // columns)
+    figure.set_size_inches(each[0] * columns, each[1] * rows)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).ravel()
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return list(axes[:count])
 
 
 def _say(axis: Axes, words: str) -> None:

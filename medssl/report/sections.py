@@ -1,15 +1,20 @@
-"""What a page says of one run: how it was made, what it came to, its curves and pictures, how to go on with it."""
+"""What a page says of runs: how each was made, what it came to, how to go on with it; and of several side by side."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from medssl.errors import UserError
+from medssl.evaluation import compare_runs
+from medssl.evaluation.baselines import BASELINES
 from medssl.readers.modalities import image_word
 from medssl.runs import CONFIG, Run, grad_cam_file, predictions_file, shown_path
 
 from .page import Parts, Picture, Section, Table, Text
 from .plots import draw_auroc, draw_curves, draw_reliability, draw_roc, png
-from .story import BASELINES, SplitFigures, known_labels, pretraining_results, results
+from .story import UNDEFINED, SplitFigures, baseline_column, known_labels, pretraining_results, results, triple_text
 
 MAIN_SETTINGS = {
     "epochs": "epochs, at most",
@@ -36,18 +41,28 @@ def run_sections(name: str, run: Run) -> list[Section]:
     return [*first, training, *pictures, Section("Settings", [_settings(run)], level=3)]
 
 
-def weights_at_start(run: Run) -> str:
-    """Which weights a fine-tuning began with, and what these were trained on."""
+def comparison_sections(runs: Mapping[str, Run]) -> list[Section]:
+    """All runs in one table, then each further one against the first; nothing for a single run.
+
+    Args:
+        runs: fine-tuning runs by name.
+    """
+    if len(runs) < 2:
+        return []
+    evaluated = {name: SplitFigures.read(run) for name, run in runs.items()}
+    first, *others = runs
+    parts = list(_overview(runs, evaluated))
+    for other in others:
+        parts += _difference(first, evaluated[first], other, evaluated[other])
+    return [Section("Comparison", parts)]
+
+
+def _weights_at_start(run: Run) -> str:
     pretrained = run.text("pretrained")
     if not pretrained:
         return "random (RandIni)" if "pretrained" in run.config else "unknown"
     tasks = run.pretraining_description().get("tasks", [])
     return shown_path(pretrained) + (f"\npre-trained on {', '.join(tasks)}" if tasks else "")
-
-
-def picture_file(run: str, what: str) -> str:
-    """Name of a picture beside the page."""
-    return re.sub(r"[^\w-]+", "_", run).strip("_") + f"_{what}.png"
 
 
 def _pretraining(run: Run) -> Parts:
@@ -59,12 +74,12 @@ def _pretraining(run: Run) -> Parts:
     told = list(pretraining_results(run))
     yield from told
     if not told:
-        yield Text("There are no figures yet: no epoch has ended. This goes on with the training:")
-        yield _command(run.resume_command())
+        none = "There are no figures yet: no epoch has ended. This goes on with the training:"
+        yield Text(none, run.resume_command())
 
 
 def _finetuning(run: Run) -> Parts:
-    yield _main_facts(run, {"weights at the start": weights_at_start(run)})
+    yield _main_facts(run, {"weights at the start": _weights_at_start(run)})
     yield from known_labels(run)
 
 
@@ -103,28 +118,26 @@ def _curves(name: str, run: Run) -> Picture | Text:
         panels.setdefault(title, {})[last] = values
     if not panels:
         return Text("There are no training curves: the run's folder has no TensorBoard log (events.*).")
-    return Picture(picture_file(name, "training"), png(draw_curves(panels)), "Metrics over the epochs of training")
+    return _drawn(name, "training", draw_curves(panels), "Metrics over the epochs of training")
 
 
 def _results(name: str, run: Run) -> Parts:
     figures = SplitFigures.read(run)
     if figures is None or figures.split != "test":
-        yield Text("The run is not evaluated on the test split yet. This does it:")
-        yield _command(run.evaluate_command())
+        yield Text("The run is not evaluated on the test split yet. This does it:", run.evaluate_command())
     if figures is None:
-        yield Text("There are no figures at all: no epoch of the training has been validated. This goes on with it:")
-        yield _command(run.resume_command())
+        none = "There are no figures at all: no epoch of the training has been validated. This goes on with it:"
+        yield Text(none, run.resume_command())
         return
     yield from results(figures)
     if not figures.baselines and figures.split == "test":
-        yield Text("The two trivial baselines are missing. This evaluates anew, with them:")
-        yield _command(run.evaluate_command())
+        yield Text("The two trivial baselines are missing. This evaluates anew, with them:", run.evaluate_command())
     points = {
         BASELINES.get(key, key): {"mAUROC": (each["mAUROC"] or [None])[0], **each["per_class"]}
         for key, each in figures.baselines.items()
     }
-    drawn = png(draw_auroc({"this run": figures.aurocs}, points))
-    yield Picture(picture_file(name, "auroc"), drawn, f"AUROC on {figures.split}, mean and classes")
+    caption = f"AUROC on {figures.split}, mean and classes"
+    yield _drawn(name, "auroc", draw_auroc({"this run": figures.aurocs}, points), caption)
 
 
 def _pictures(name: str, run: Run) -> Parts:
@@ -134,24 +147,84 @@ def _pictures(name: str, run: Run) -> Parts:
         return
     split, predictions = figures.split, figures.predictions
     if predictions is None:
-        yield Text(f"ROC and reliability curves need {predictions_file(split)}. This makes it:")
-        yield _command(run.evaluate_command())
+        needed = f"ROC and reliability curves need {predictions_file(split)}. This makes it:"
+        yield Text(needed, run.evaluate_command())
     else:
-        roc, reliability = png(draw_roc(predictions, figures.values)), png(draw_reliability(predictions))
-        yield Picture(picture_file(name, "roc"), roc, f"ROC curves on {split}; the dot is the threshold")
+        caption = f"ROC curves on {split}; the dot is the threshold"
+        yield _drawn(name, "roc", draw_roc(predictions, figures.values), caption)
         caption = f"Reliability on {split}; on the line: calibrated"
-        yield Picture(picture_file(name, "reliability"), reliability, caption)
+        yield _drawn(name, "reliability", draw_reliability(predictions), caption)
     panels = run.path / grad_cam_file(split)
     if panels.is_file():
         caption = f"Grad-CAM on {split}: of each class the known positive and negative image of the highest probability"
-        yield Picture(picture_file(name, "gradcam"), panels.read_bytes(), caption)
+        yield Picture(_picture_file(name, "gradcam"), panels.read_bytes(), caption)
     else:
-        yield Text("There are no Grad-CAM panels. The evaluation on the test split draws them:")
-        yield _command(run.evaluate_command())
+        none = "There are no Grad-CAM panels. The evaluation on the test split draws them:"
+        yield Text(none, run.evaluate_command())
 
 
-def _command(text: str) -> Text:
-    return Text(text, kind="command")
+def _overview(runs: Mapping[str, Run], evaluated: Mapping[str, SplitFigures | None]) -> Parts:
+    known = {name: figures for name, figures in evaluated.items() if figures}
+    baselines = list(dict.fromkeys(key for figures in known.values() for key in figures.baselines))
+    rows = []
+    for name, run in runs.items():
+        cells = ["none yet", "", "", *[""] * len(baselines)]
+        if figures := known.get(name):
+            trivial = [
+                triple_text(figures.baselines[key]["mAUROC"]) if key in figures.baselines else "" for key in baselines
+            ]
+            cells = [figures.split, str(figures.values["images"]), triple_text(figures.mean), *trivial]
+        rows.append([name, _weights_at_start(run), *cells])
+    header = ["Run", "Weights at the start", "Split", "Images", "mAUROC", *map(baseline_column, baselines)]
+    yield Table("The runs", header, rows, words=3)
+    split = next(iter(known.values())).split if known else ""
+    aurocs = {name: figures.aurocs for name, figures in known.items() if figures.split == split}
+    if len(aurocs) > 1:
+        yield _drawn("comparison", "auroc", draw_auroc(aurocs), "AUROC of the runs on the same split")
+
+
+def _difference(first: str, before: SplitFigures | None, second: str, after: SplitFigures | None) -> Parts:
+    splits = [figures.split if figures else "no split yet" for figures in (before, after)]
+    if before is None or after is None or before.split != after.split:
+        yield Text(
+            f"{second} is not compared with {first}: the one is evaluated on {splits[1]}, the other on {splits[0]}. "
+            "Evaluate both on the test split."
+        )
+        return
+    split, pair = before.split, (before.predictions, after.predictions)
+    if pair[0] is None or pair[1] is None:
+        lacking = f"one lacks its {predictions_file(split)}. Evaluate it again."
+        yield Text(f"{second} is not compared with {first}: {lacking}")
+        return
+    try:
+        compared = compare_runs(pair[0], pair[1])
+    except UserError:  # its message may name an image, which does not belong on the page
+        yield Text(
+            f"{second} is not compared with {first}: their {split} splits, of {len(pair[1].images)} and "
+            f"{len(pair[0].images)} images, differ in images, classes or labels. Evaluate both on the same datalist."
+        )
+        return
+    rows = []
+    for name, each in {"mAUROC": compared["mAUROC"], **compared["per_class"]}.items():
+        cells = ["", "", UNDEFINED, ""]
+        if each:
+            difference = triple_text(each["difference"], sign="+")
+            cells = [f"{each['first']:.3f}", f"{each['second']:.3f}", difference, f"{each['p']:.3f}"]
+        rows.append([name, *cells])
+    yield Table(f"{second} against {first}, on {split}", ["AUROC", first, second, "Difference", "p"], rows)
+    yield Text(
+        f"The difference is {second} minus {first}, with its 95 % interval and two-sided p of a paired bootstrap over "
+        f"{compared['patients']} patients ({compared['resamples']} resamples). The p of single classes are not "
+        "corrected for their number."
+    )
+
+
+def _drawn(name: str, what: str, figure: Figure, caption: str) -> Picture:
+    return Picture(_picture_file(name, what), png(figure), caption)
+
+
+def _picture_file(name: str, what: str) -> str:
+    return re.sub(r"[^\w-]+", "_", name).strip("_") + f"_{what}.png"
 
 
 def _is_plain(value: Any) -> bool:

@@ -199,7 +199,7 @@ def _warning(figures: SplitFigures, name: str) -> Parts:
         yield Text(
             f"Take care: the mAUROC, {_inline(mean)}, does not exceed that of the {BASELINES.get(name, name)}, "
             f"{trivial[0]:.3f}, by more than its interval: {EXPLAINED.get(name, 'it explains as much')}.",
-            kind="warning",
+            is_warning=True,
         )
 
 

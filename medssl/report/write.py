@@ -10,9 +10,8 @@ from medssl.errors import UserError
 from medssl.files import whole_file, write_text
 from medssl.runs import Run, shown_path
 
-from .comparison import comparison_sections
 from .page import Picture, html, markdown
-from .sections import run_sections
+from .sections import comparison_sections, run_sections
 
 
 def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:

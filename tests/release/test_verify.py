@@ -21,7 +21,7 @@ from medssl.data import write_datalist
 from medssl.files import write_json, write_text
 from medssl.networks import build_classifier
 from medssl.release import export_run
-from medssl.release.checks.schema import schema_file
+from medssl.release.checks.configs import SCHEMA_FILE
 from medssl.release.verify import verify_bundle
 
 LABELS = ["Effusion", "Mass"]
@@ -101,10 +101,10 @@ def test_our_training_bundles_pass(folder: Path) -> None:
 @pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: folder.name)
 def test_monai_verifies_our_metadata_with_the_local_schema(folder: Path, tmp_path: Path) -> None:
     metadata = folder / "configs" / "metadata.json"
-    verify_metadata(meta_file=str(metadata), filepath=str(schema_file()))
+    verify_metadata(meta_file=str(metadata), filepath=str(SCHEMA_FILE))
     write_json(tmp_path / "metadata.json", {**json.loads(metadata.read_text()), "authors": ["us"]})
     with pytest.raises(ValueError, match="Failed validating"):
-        verify_metadata(meta_file=str(tmp_path / "metadata.json"), filepath=str(schema_file()))
+        verify_metadata(meta_file=str(tmp_path / "metadata.json"), filepath=str(SCHEMA_FILE))
 
 
 # Each damage takes the folder of a bundle and spoils it.

@@ -4,9 +4,10 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,12 @@ class Bundle:
         """The absolute paths of configs by name, for MONAI."""
         return [str(self.folder / str(self.config_file(name))) for name in names]
 
+    @property
+    def monai_options(self) -> dict[str, Any]:
+        """What MONAI's commands ask for: the metadata, the config with the network, and the folder."""
+        config = self.paths("inference" if self.config_file("inference") else "train")
+        return {"meta_file": str(self.folder / METADATA), "config_file": config, "bundle_root": str(self.folder)}
+
     def texts(self) -> Iterator[tuple[str, str]]:
         """Every file with its text: a text file's own, of weights their names; other binary files have none."""
         for file in self.files:
@@ -85,12 +92,11 @@ class Bundle:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep MONAI from logging and warning: what is wrong is for the checks to say."""
+    """Keep MONAI from logging, warning and printing: what is wrong is for the checks to say."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             yield
     finally:
         logging.disable(before)

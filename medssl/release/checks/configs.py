@@ -1,4 +1,4 @@
-"""The configs, read and not run: that they hold together, and name what MONAI's tools look for."""
+"""The metadata and the configs, read and not run: that they hold together, and name what the zoo and MONAI look for."""
 
 import json
 import re
@@ -6,13 +6,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from pathlib import Path
 from typing import Any
 
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import BundleProperty, BundlePropertyConfig
 
+from medssl.errors import UserError
+
 from .bundle import METADATA, Bundle, quiet
+
+SCHEMA_FILE = Path(__file__).with_name("metadata_schema.json")
+"""Of `metadata.json`: `python -m monai.bundle verify_metadata --meta_file … --filepath` with it stays offline."""
 
 NEEDED = {
     "inference": ("output_dir", "run"),
@@ -32,8 +38,7 @@ def readable(bundle: Bundle) -> Iterator[str]:
         yield f"{METADATA} is missing: it says what the bundle is and needs."
     for file in bundle.configs:
         try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            with warnings.catch_warnings(record=True, action="always") as caught:
                 content = ConfigParser.load_config_file(str(bundle.folder / file))
         except (json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
             yield f"{file} is no valid {'JSON' if file.endswith('json') else 'YAML'}: {' '.join(str(error).split())}."
@@ -41,6 +46,31 @@ def readable(bundle: Bundle) -> Iterator[str]:
         if not isinstance(content, dict):
             yield f"{file} must hold names and values."
         yield from (f"{file}: {warning.message}; the earlier value is lost." for warning in caught)
+
+
+def fits_schema(bundle: Bundle) -> Iterator[str]:
+    """Say where the metadata depart from the schema or, where they do not, contradict themselves."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError as missing:
+        raise UserError("jsonschema is needed to check metadata.json: pip install 'medssl[release]'.") from missing
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    errors = list(Draft202012Validator(schema).iter_errors(bundle.metadata))
+    for error in errors:
+        place = " → ".join(map(str, error.absolute_path)) or "at the top"
+        # Few read patterns: their titles say what they mean.
+        yield f"{METADATA}, {place}: {error.message} ({error.schema.get('title', 'so the zoo wants it')})."
+    if errors:
+        return
+    version, changelog = bundle.metadata["version"], bundle.metadata["changelog"]
+    newest = max(changelog, key=lambda text: list(map(int, re.findall(r"\d+", text))))
+    if newest != version:
+        yield f"{METADATA} has the version {version}, and its changelog ends with {newest}: say there what is new."
+    for tensors in bundle.metadata["network_data_format"].values():
+        for name, tensor in tensors.items():
+            channels, meanings = tensor["num_channels"], tensor.get("channel_def", {})
+            if meanings and len(meanings) != channels:
+                yield f"{METADATA} gives {name} {channels} channels, and names {len(meanings)} of them in channel_def."
 
 
 class _Unbuilt(ConfigWorkflow):

@@ -6,17 +6,15 @@ What is found where code breaks off is raised, as a `UserError`.
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-import nibabel
 import numpy as np
+import SimpleITK
 import torch
 from monai.bundle import ComponentLocator, ConfigParser, ckpt_export, run, verify_net_in_out
-from PIL import Image
 
 from medssl.errors import UserError
 from medssl.networks import load_model_weights
@@ -54,7 +52,7 @@ def weights_fit(bundle: Bundle) -> None:
     """Build `network_def` and load the weights."""
     parser = ConfigParser()
     with _running(bundle), _explained("network_def cannot be built"):
-        parser.read_config(bundle.paths(_base(bundle)))
+        parser.read_config(bundle.monai_options["config_file"])
         parser.update({"bundle_root": str(bundle.folder), "device": CPU})
         network = parser.get_parsed_content("network_def")
     load_model_weights(network, bundle.folder / MODEL)
@@ -63,7 +61,7 @@ def weights_fit(bundle: Bundle) -> None:
 def shapes(bundle: Bundle) -> None:
     """Let the network take and give what the metadata say (`verify_net_in_out`)."""
     with _running(bundle), _explained(f"The network and network_data_format in {METADATA} do not fit"):
-        verify_net_in_out("network_def", device="cpu", any=ANY_SIZE, **_monai_files(bundle))
+        verify_net_in_out("network_def", device="cpu", any=ANY_SIZE, **bundle.monai_options)
 
 
 def torchscript(bundle: Bundle) -> Iterator[str]:
@@ -71,7 +69,7 @@ def torchscript(bundle: Bundle) -> Iterator[str]:
     shape = _image_shape(bundle)
     with _running(bundle), tempfile.TemporaryDirectory() as folder, torch.no_grad():
         made = f"{folder}/model.ts"
-        files = {"filepath": made, "ckpt_file": str(bundle.folder / MODEL), **_monai_files(bundle)}
+        files = {"filepath": made, "ckpt_file": str(bundle.folder / MODEL), **bundle.monai_options}
         options = {"verify": True, "device": torch.device("cpu"), **TOLERANCE}
         with _explained("TorchScript cannot be made of network_def, or gives something else"):
             ckpt_export("network_def", input_shape=shape, converter_kwargs=options, **files)
@@ -92,7 +90,7 @@ def inference_runs(bundle: Bundle) -> Iterator[str]:
     options["logging_file"] = False  # it would change how this process logs
     with _running(bundle), tempfile.TemporaryDirectory() as folder, chdir(folder):
         _draw(Path("images"), _image_shape(bundle)[2:])
-        places = {"dataset_dir": f"{folder}/images", "output_dir": f"{folder}/output", **_monai_files(bundle)}
+        places = {"dataset_dir": f"{folder}/images", "output_dir": f"{folder}/output", **bundle.monai_options}
         with _explained("The inference does not run on drawn images"):
             run(**places, **options)
         if not any(path.is_file() for path in Path("output").rglob("*")):
@@ -104,12 +102,8 @@ def _draw(folder: Path, size: Sequence[int]) -> None:
     folder.mkdir()
     noise = np.random.default_rng(0)
     for name in ("first", "second"):
-        if len(size) == 2:
-            grey = noise.integers(0, 256, size[::-1]).astype(np.uint8)
-            Image.fromarray(grey).save(folder / f"{name}.png")
-        else:
-            volume = nibabel.Nifti1Image(noise.integers(-1000, 1000, size).astype(np.int16), np.eye(4))
-            nibabel.save(volume, folder / f"{name}.nii.gz")
+        grey = SimpleITK.GetImageFromArray(noise.integers(0, 256, size[::-1], dtype=np.uint8))
+        SimpleITK.WriteImage(grey, folder / f"{name}{'.png' if len(size) == 2 else '.nii.gz'}")
 
 
 def _image_shape(bundle: Bundle) -> list[int]:
@@ -117,21 +111,12 @@ def _image_shape(bundle: Bundle) -> list[int]:
     return [1, image["num_channels"], *(n if isinstance(n, int) else ANY_SIZE for n in image["spatial_shape"])]
 
 
-def _base(bundle: Bundle) -> str:
-    return "inference" if bundle.config_file("inference") else "train"
-
-
-def _monai_files(bundle: Bundle) -> dict[str, Any]:
-    config, root = bundle.paths(_base(bundle)), str(bundle.folder)
-    return {"meta_file": f"{root}/{METADATA}", "config_file": config, "bundle_root": root}
-
-
 @contextmanager
 def _running(bundle: Bundle) -> Iterator[None]:
     """Run the bundle's code without a trace: not on the screen, and not in how this process shows errors."""
     hook = sys.excepthook
     try:
-        with own_scripts(bundle.folder), quiet(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        with own_scripts(bundle.folder), quiet():
             yield
     finally:
         sys.excepthook = hook
