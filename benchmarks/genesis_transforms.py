@@ -19,7 +19,8 @@ from measuring import DEVICE, Result, compare, parser, ratio_cell, take_turns
 from torch import Tensor
 
 from medssl.phantoms.batch import draw_batch
-from medssl.transforms import LocalShuffle, apply_tables, bezier_tables, to_unit_range
+from medssl.transforms import LocalShuffle
+from medssl.transforms.intensity import apply_tables, bezier_tables, to_unit_range
 
 SIZES = ((64, 64, 32), (64, 64, 64), (96, 96, 96))
 IMAGE_SIZE = (224, 224)  # the shuffling works in 2D too

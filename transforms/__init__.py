@@ -1,8 +1,8 @@
 """MONAI transforms: from a file to what a network sees, and augmentations. Nothing else is here.
 
 What works on an item has an array form and a dictionary form (`…d`). What changes images at random works on a whole
-batch, on its device (`BatchAugmentation`), and `RandPerImage` makes MONAI's two forms of it. Beside them stand the
-functions that they are made of, whose shapes begin with the batch.
+batch, on its device (`BatchAugmentation`), and `RandPerImage` makes MONAI's two forms of it. The functions on batches
+that they are made of are in ``boxes``, ``contrastive_view``, ``intensity`` and ``shuffling``.
 
 Random numbers follow one rule, here and in `medssl.pretext`. A transform of an item is MONAI's `Randomizable`, and
 draws from its own `R`. What works on a batch draws from torch's global generator of the batch's device: no function
@@ -12,11 +12,9 @@ back, as `RandPerImage` does.
 
 from .accounted import Accounted
 from .batch_augmentation import BatchAugmentation, RandPerImage, RandPerImaged
-from .boxes import box_masks, draw_boxes
-from .contrastive_view import ContrastiveView, draw_resized_crops, resize_crops
+from .contrastive_view import ContrastiveView
 from .genesis import BezierIntensity, LocalShuffle, Painting
 from .image_tensor import image_tensor
-from .intensity import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 from .load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed
 from .stored import (
@@ -57,15 +55,6 @@ __all__ = [
     "ResizeRadiographd",
     "StoredImage",
     "View",
-    "apply_tables",
-    "bezier_tables",
-    "blur",
-    "box_masks",
-    "draw_boxes",
-    "draw_resized_crops",
     "image_tensor",
-    "jitter_intensity",
-    "resize_crops",
-    "to_unit_range",
     "write_stored",
 ]

@@ -241,7 +241,7 @@ class RandStoredCropsd(RandApplyToKeys, MultiSampleTrait):
     ) -> None:
         super().__init__(keys, RandStoredCrops(size, samples, fill), allow_missing_keys)
 
-    def __call__(  # type: ignore[override] -- one item becomes several
+    def __call__(  # type: ignore[override]  # one item becomes several
         self, data: Mapping[Hashable, Any]
     ) -> list[dict[Hashable, Any]]:
         """Load the boxes of one item."""

@@ -7,7 +7,7 @@ from .mcpc import MCPC
 from .mim import MIM
 from .model import PretextModel, PretextModelOutput, build_pretext_model
 from .models_genesis import ModelsGenesis
-from .registry import TASKS, build_task, build_tasks, copies_of, named_tasks
+from .registry import TASKS, build_task, copies_of, named_tasks
 from .rotation import Rotation
 from .rubiks_cube import RubiksCube
 from .rvrm import RVRM
@@ -41,7 +41,6 @@ __all__ = [
     "SimSiam",
     "build_pretext_model",
     "build_task",
-    "build_tasks",
     "copies_of",
     "named_tasks",
 ]

@@ -27,8 +27,7 @@ class CPC(PretextTask):
     also sees the neighbouring columns; the recurrent unit is that of Zhu et al. 2020 and of van den Oord et al. 2018.
 
     Args:
-        backbone: sees the tiles.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         grid: tiles along each axis, at least 3 (the recurrent unit then reads a single row before it predicts); None
             takes 7 in 2D (as the original) and 4 in 3D, or as many as leave tiles that the backbone can take.
         hidden_channels: width of the gated recurrent unit.

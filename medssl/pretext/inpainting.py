@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from medssl.networks import Backbone
-from medssl.transforms import box_masks, draw_boxes
+from medssl.transforms.boxes import box_masks, draw_boxes
 
 from .reconstruction import Reconstruction, masked_mse, reconstruction_metrics, reconstruction_pictures
 from .task import PretextOutput, check_share
@@ -21,8 +21,7 @@ class Inpainting(Reconstruction):
     features come from the reconstruction.
 
     Args:
-        backbone: sees the images with their holes.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         hole: side of the block as a share of the image's; ½ is a quarter of the area, as in the original.
         decoder: ``light``, or in 2D ``transposed``.
         image_channels: channels of an image.

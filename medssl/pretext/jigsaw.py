@@ -14,8 +14,7 @@ class Jigsaw(PretextTask):
     """Classify the permutation of 3 × 3 (× 3) tiles from their features, concatenated in the order shown, by one layer.
 
     Args:
-        backbone: sees the tiles.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         grid: tiles along each axis; 2 makes an easier puzzle for small volumes.
         permutations: classes, as far from one another as can be.
         tile_size, pool_seed: see `TilePuzzle`.

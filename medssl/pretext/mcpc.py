@@ -25,8 +25,7 @@ class MCPC(PretextTask):
       has the sign that makes them match. The cross-entropy needs numbers in 0..1: features pass a sigmoid.
 
     Args:
-        backbone: sees the tiles.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         hidden_channels: width of the gated recurrent unit.
         loss: ``info_nce`` or ``ratio``.
         temperature: of InfoNCE.

@@ -22,8 +22,7 @@ class MIM(Reconstruction):
     well, as in the paper; ``hidden_error`` is that of the masked ones alone.
 
     Args:
-        backbone: sees the masked images.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         grid: patches along each axis.
         mask_ratio: share of the patches that is masked, at least one; 1/16 is the paper's one of sixteen.
         decoder: ``transposed`` or ``light``; None takes ``transposed`` in 2D and ``light`` in 3D.

@@ -158,7 +158,7 @@ def build_pretext_model(
         similarity_weight: of that term.
 
     Raises:
-        UserError: see `build_tasks`, `PretextModel` and `Complement`.
+        UserError: see `named_tasks`, `build_task`, `PretextModel` and `Complement`.
         MissingFileError: there is no such first network.
     """
     built = build_tasks(tasks, backbone, image_size)

@@ -21,8 +21,7 @@ class ModelsGenesis(Reconstruction):
     decoded alone, since all other tasks share that backbone and only it is kept.
 
     Args:
-        backbone: sees the distorted images.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         shuffle: probability that an image is locally shuffled, see `LocalShuffle`.
         intensity: probability that its grey values are bent, see `BezierIntensity`.
         paint: probability that it is painted over, see `Painting`.

@@ -76,15 +76,10 @@ def copies_of(tasks: Tasks) -> int:
 
 
 def build_tasks(tasks: Tasks, backbone: Backbone, image_size: Sequence[int]) -> dict[str, PretextTask]:
-    """Build tasks for a backbone; the names are those in logs.
-
-    Args:
-        tasks: see `named_tasks`.
-        backbone: whose features they train; they keep no reference to it.
-        image_size: spatial shape of the images.
+    """Tasks of `named_tasks`, built as by `build_task`, by their names in logs.
 
     Raises:
-        UserError: see `build_task`; or what was given in place of values is no task.
+        UserError: see both; or what was given in place of values is no task.
     """
     built = {}
     for name, values in named_tasks(tasks).items():

@@ -25,8 +25,7 @@ class RubiksCube(PretextTask):
     turn. Half turns keep any shape, so cubes need not be cubic.
 
     Args:
-        backbone: sees the cubes.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         permutations: classes; None takes 100 in 3D, as in the original, and all 24 in 2D.
         turn_weight: weight of the turns' loss beside that of the permutation.
         tile_size, pool_seed: see `TilePuzzle`.

@@ -17,8 +17,7 @@ class SCASSL(PretextTask):
     """Name the route (global context) and predict its last tile (local context); the loss is the sum of the two.
 
     Args:
-        backbone: sees the tiles.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         hidden_channels, loss, temperature: see `MCPC`.
         tile_size, routes_per_corner, pool_seed: see `RoutePuzzle`.
 

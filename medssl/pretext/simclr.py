@@ -19,8 +19,7 @@ class SimCLR(ViewPairs):
     hidden layer, thrown away afterwards like every head.
 
     Args:
-        backbone: sees the views.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         out_channels: of the embedding.
         temperature: of NT-Xent.
         view: values for `medssl.transforms.ContrastiveView`, which draws the views.

@@ -23,8 +23,7 @@ class SimSiam(ViewPairs):
     image, of all in the batch.
 
     Args:
-        backbone: sees the views.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         hidden_channels: of the projector and the predictor.
         out_channels: of the embedding.
         view: values for `medssl.transforms.ContrastiveView`, which draws the views.

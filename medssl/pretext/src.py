@@ -17,8 +17,7 @@ class SRC(PretextTask):
     puzzle, and it is what makes it solvable on an image without anatomy too.
 
     Args:
-        backbone: sees the tiles.
-        image_size: spatial shape of the images.
+        backbone, image_size: see `PretextTask`.
         tile_size, routes_per_corner, pool_seed: see `RoutePuzzle`.
 
     Raises:

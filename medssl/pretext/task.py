@@ -54,7 +54,8 @@ class PretextOutput:
 class PretextTask(nn.Module, ABC):
     """Base of all pretext tasks. A task owns its head, never the backbone; all randomness is in :meth:`puzzle`.
 
-    To add a task, write one file with a subclass and name it in ``medssl.pretext.registry``.
+    To add a task, write one file with a subclass and name it in ``medssl.pretext.registry``. It is built from the
+    ``backbone`` that will see its puzzles, the ``image_size`` (spatial shape of the images) and values of its own.
 
     Attributes:
         question: what the network is asked, in a few words.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medssl.pretext.mim import draw_grid_masks
-from medssl.transforms import box_masks, draw_boxes
+from medssl.transforms.boxes import box_masks, draw_boxes
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from medssl.transforms import ContrastiveView, draw_resized_crops, jitter_intensity
-from medssl.transforms.contrastive_view import REFERENCE_SIDE
+from medssl.transforms import ContrastiveView
+from medssl.transforms.contrastive_view import REFERENCE_SIDE, draw_resized_crops
+from medssl.transforms.intensity import jitter_intensity
 
 SHAPES = [(1, 24, 24), (1, 16, 30), (3, 20, 14), (1, 12, 12, 12), (2, 16, 12, 7)]  # channels, then the image
 WHOLE: dict[str, Any] = {"scale": (1, 1), "ratio": (1, 1)}

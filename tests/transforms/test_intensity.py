@@ -5,8 +5,15 @@ import pytest
 import torch
 from scipy import ndimage
 
-from medssl.transforms import apply_tables, bezier_tables, blur, jitter_intensity, to_unit_range
-from medssl.transforms.intensity import CURVE_PARTS, CURVE_POINTS
+from medssl.transforms.intensity import (
+    CURVE_PARTS,
+    CURVE_POINTS,
+    apply_tables,
+    bezier_tables,
+    blur,
+    jitter_intensity,
+    to_unit_range,
+)
 
 SHAPES = [(1, 17, 23), (3, 12, 12), (1, 11, 14, 9), (2, 10, 10, 8)]  # channels, then the image
 

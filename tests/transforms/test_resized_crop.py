@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from medssl.transforms import draw_resized_crops, resize_crops
+from medssl.transforms.contrastive_view import draw_resized_crops, resize_crops
 
 CPU = torch.device("cpu")
 DRAWS = 20_000
