@@ -74,8 +74,8 @@ def _pretraining(run: Run) -> Parts:
     told = list(pretraining_results(run))
     yield from told
     if not told:
-        none = "There are no figures yet: no epoch has ended. This goes on with the training:"
-        yield Text(none, run.resume_command())
+        sentence = "There are no figures yet: no epoch has ended. This goes on with the training:"
+        yield Text(sentence, run.resume_command())
 
 
 def _finetuning(run: Run) -> Parts:
@@ -126,8 +126,8 @@ def _results(name: str, run: Run) -> Parts:
     if figures is None or figures.split != "test":
         yield Text("The run is not evaluated on the test split yet. This does it:", run.evaluate_command())
     if figures is None:
-        none = "There are no figures at all: no epoch of the training has been validated. This goes on with it:"
-        yield Text(none, run.resume_command())
+        sentence = "There are no figures at all: no epoch of the training has been validated. This goes on with it:"
+        yield Text(sentence, run.resume_command())
         return
     yield from results(figures)
     if not figures.baselines and figures.split == "test":
@@ -147,8 +147,8 @@ def _pictures(name: str, run: Run) -> Parts:
         return
     split, predictions = figures.split, figures.predictions
     if predictions is None:
-        needed = f"ROC and reliability curves need {predictions_file(split)}. This makes it:"
-        yield Text(needed, run.evaluate_command())
+        sentence = f"ROC and reliability curves need {predictions_file(split)}. This makes it:"
+        yield Text(sentence, run.evaluate_command())
     else:
         caption = f"ROC curves on {split}; the dot is the threshold"
         yield _drawn(name, "roc", draw_roc(predictions, figures.values), caption)
@@ -159,8 +159,8 @@ def _pictures(name: str, run: Run) -> Parts:
         caption = f"Grad-CAM on {split}: of each class the known positive and negative image of the highest probability"
         yield Picture(_picture_file(name, "gradcam"), panels.read_bytes(), caption)
     else:
-        none = "There are no Grad-CAM panels. The evaluation on the test split draws them:"
-        yield Text(none, run.evaluate_command())
+        sentence = "There are no Grad-CAM panels. The evaluation on the test split draws them:"
+        yield Text(sentence, run.evaluate_command())
 
 
 def _overview(runs: Mapping[str, Run], evaluated: Mapping[str, SplitFigures | None]) -> Parts:
