@@ -1,7 +1,5 @@
 """Compressed images within DICOM: which transfer syntaxes they agree with, and whether their headers are sound."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from pydicom import uid

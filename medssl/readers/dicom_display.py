@@ -3,8 +3,6 @@
 What is missing, empty or impossible in it costs a note, not the image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +19,6 @@ from .grey_values import FUNCTIONS, LINEAR, Window, apply_window, look_up, look_
 
 Range = tuple[float, float]
 Notes = tuple[str, ...]
-COLOURS = ("Red", "Green", "Blue")
 
 
 @dataclass(frozen=True)
@@ -123,11 +120,11 @@ def padding_limits(dataset: Dataset, signed: bool) -> Range | None:
 
 def apply_palette(stored: np.ndarray, dataset: Dataset, inputs: Range) -> np.ndarray:
     """Indices [rows, columns] to colours [rows, columns, 3] (PS3.3 C.7.6.3.1.5)."""
-    tables = (_table_step(dataset, colour, f"{colour}PaletteColorLookupTable", inputs)[0] for colour in COLOURS)
-    steps = [step for step in tables if step]
-    if len(steps) < len(COLOURS):
+    names = (f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
+    steps = [_table_step(dataset, name, name, inputs)[0] for name in names]
+    if None in steps:
         return apply_color_lut(stored, dataset)  # segmented ones
-    return np.stack([step.apply(stored) for step in steps], axis=-1)
+    return np.stack([step.apply(stored) for step in steps if step], axis=-1)
 
 
 def _factor(dataset: Dataset, tag: str, otherwise: float) -> tuple[float, Notes]:

@@ -4,8 +4,6 @@ What a file does not state is found by trying, against the structure of its data
 note. Only what cannot be opened in any way is refused.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import struct
@@ -111,7 +109,9 @@ def _parse(path: Path, stream: BinaryIO, tags: Sequence[str | int] | None) -> Re
     stream, plain = _data_set(stream, stated)
     is_empty = not _peek(stream)
     wanted: list[BaseTag | int] | None = [Tag(tag) for tag in tags] if tags else None
-    header = filereader.read_dataset(stream, *_encoding(plain), stop_when=_at_pixels, specific_tags=wanted)
+    header = filereader.read_dataset(
+        stream, *_encoding(plain), stop_when=lambda tag, vr, length: tag in PIXELS, specific_tags=wanted
+    )
     if is_empty or not (header or wanted or _peek(stream)):  # an element that never ended took the others with it
         raise UnusableImageError("damaged", f"{path} ends in its header: it was cut off; copy it again.")
     header.update(commands)
@@ -122,7 +122,8 @@ def _parse(path: Path, stream: BinaryIO, tags: Sequence[str | int] | None) -> Re
     if pixels and pixels.tag in PIXELS:
         stream.seek(pixels.start, 1)
         beginning = _peek(stream)
-        syntax = _pixel_syntax(beginning, stated, plain)
+        possible = codestream_syntaxes(beginning) if is_encapsulated(beginning) else (plain,)
+        syntax = possible[0] if possible and stated not in possible else stated
         is_whole = _left(stream) >= (1 if is_encapsulated(beginning) else _count_bytes(header))
         if not tags:
             dataset[pixels.tag] = _read_pixels(stream, pixels, stated)
@@ -195,10 +196,6 @@ def _group(stream: BinaryIO, group: int, implicit: bool) -> Dataset:
     return filereader.read_dataset(stream, implicit, True, stop_when=lambda tag, vr, length: tag >> 16 != group)
 
 
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return tag in PIXELS
-
-
 def _encoding(syntax: UID) -> tuple[bool, bool]:
     """Whether a data set is in implicit VR and whether it is little endian; with compressed pixels it is explicit."""
     return syntax in (uid.ImplicitVRLittleEndian, GE_SYNTAX), syntax != uid.ExplicitVRBigEndian
@@ -220,14 +217,6 @@ def _data_set(stream: BinaryIO, stated: UID) -> tuple[BinaryIO, UID]:
             return BytesIO(inflated), DEFLATED
     stream.seek(place)
     return stream, own
-
-
-def _pixel_syntax(value: bytes, stated: UID, plain: UID) -> UID:
-    """The syntax of pixels, by the beginning of their element's value."""
-    if not is_encapsulated(value):
-        return plain
-    possible = codestream_syntaxes(value)
-    return possible[0] if possible and stated not in possible else stated
 
 
 def _read_pixels(stream: BinaryIO, pixels: _Element, stated: UID) -> DataElement:

@@ -5,8 +5,6 @@ within their planes (gantry tilt), which are resampled by SimpleITK. Nothing is 
 which SimpleITK's own reader would stack in silence.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What stands in a DICOM header, however it is written there: what is no number costs that number, not the file."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

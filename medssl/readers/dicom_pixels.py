@@ -1,7 +1,5 @@
 """The stored values of a DICOM file's frames, from every transfer syntax that an installed decoder reads."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Container, Iterator, Sequence
@@ -129,10 +127,8 @@ def pixel_format(path: Path, dataset: FileDataset) -> tuple[PixelFormat, tuple[s
     if photometric == "YBR_FULL_422" and not is_encapsulated(value) and whole_bytes * 8 >= allocated:
         photometric = "YBR_FULL"
         notes.append("each pixel has a colour of its own, as YBR_FULL has, though YBR_FULL_422 is stated")
-    form = PixelFormat(
-        keyword, frames, rows, columns, samples, photometric, planar, allocated, stored, high_bit, signed
-    )
-    return form, tuple(notes)
+    cell = (allocated, stored, high_bit, signed)
+    return PixelFormat(keyword, frames, rows, columns, samples, photometric, planar, *cell), tuple(notes)
 
 
 def read_frames(

@@ -4,8 +4,6 @@ Real series are crooked. What can be put right is put right and noted (gantry ti
 slice, several phases in one series); everything else is set aside with its reason. No file is left out silently.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence

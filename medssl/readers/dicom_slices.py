@@ -1,7 +1,5 @@
 """From DICOM files to slices with their place in space, by headers only; whatever is no slice gets its reason."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +51,7 @@ class Slice:
         cosines: directions in which the columns (first three) and the rows (last three) are counted.
         spacing: distance of rows and of columns in mm.
         shape: rows and columns.
-        slope: with ``intercept``, from stored values to HU or the modality's own units.
-        intercept: see ``slope``.
+        slope, intercept: from stored values to HU or the modality's own units.
         has_table: a modality LUT takes the place of slope and intercept.
         tags: its values of `SEPARATING_TAGS`, empty where it has none.
         notes: what was assumed or put right in its header.

@@ -1,7 +1,5 @@
 """The ordinary range of an image's values, and isolated ones far beyond it that would coarsen what is stored."""
 
-from __future__ import annotations
-
 from math import ceil, log2
 
 import numpy as np

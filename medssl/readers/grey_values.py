@@ -6,8 +6,6 @@ of 8-bit entries; `apply_windowing` takes the rescaled top of the stored range f
 slope turns the picture round; `pixel_array` takes the lowest bits for the stored ones, whatever High Bit says.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ header is looked at for it. DICOM and NIfTI have readers of their own: ITK stack
 straight, and refuses the oblique affines of some NIfTI files.
 """
 
-from __future__ import annotations
-
 import locale
 import re
 from collections.abc import Iterator, Mapping

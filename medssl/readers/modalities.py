@@ -2,12 +2,9 @@
 
 RADIOGRAPH = "radiograph"
 WORDS = {
-    "CR": RADIOGRAPH,
-    "DX": RADIOGRAPH,
-    "RG": RADIOGRAPH,
+    **dict.fromkeys(("CR", "DX", "RG"), RADIOGRAPH),
     "MG": "mammogram",
-    "PX": "dental X-ray",
-    "IO": "dental X-ray",
+    **dict.fromkeys(("PX", "IO"), "dental X-ray"),
     "XA": "angiography",
     "RF": "fluoroscopy",
     "US": "ultrasound",
@@ -17,8 +14,7 @@ WORDS = {
     "OPT": "OCT",
     "ES": "endoscopy",
     "XC": "camera",
-    "SM": "microscopy",
-    "GM": "microscopy",
+    **dict.fromkeys(("SM", "GM"), "microscopy"),
 }
 """Modality (DICOM PS3.3 C.7.3.1.1.1) → what it is called; those that are not here, such as CT, by their own letters."""
 NOUNS = (RADIOGRAPH, "mammogram")

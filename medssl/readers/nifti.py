@@ -1,7 +1,5 @@
 """Volumes from NIfTI and Analyze files; what their header does not state, or states wrongly, is said in a note."""
 
-from __future__ import annotations
-
 import gzip
 import struct
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ signed and floating-point samples; uncompressed planes of 16 bits it reads as if
 that lie on their side it takes the rows for columns.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from pathlib import Path

@@ -6,8 +6,6 @@ Segmentation Decathlon, sarcomas; also at a quarter of their resolution) and by 
 smoothed and reduced to 256, 32, 16 and 8 grey values: none of the latter is refused.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import NamedTuple
 

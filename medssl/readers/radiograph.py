@@ -1,7 +1,5 @@
 """Radiographs: the study that a file holds, and PNG, JPEG, TIFF, BMP or DICOM files to grey arrays."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The studies of an input or a folder, by the number of dimensions."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 
@@ -17,5 +15,5 @@ def studies_of(unit: Unit, spatial_dims: int) -> Found:
 
 
 def examine_folder(folder: str | Path, spatial_dims: int, skip: str | Path | None = None) -> Found:
-    """Every study under a folder, and everything else with the reason why it is none; see `look_through`."""
+    """Every study under a folder, and everything else with the reason why it is none; see `find_units`."""
     return look_through(folder, spatial_dims, partial(studies_of, spatial_dims=spatial_dims), skip)

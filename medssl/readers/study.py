@@ -3,8 +3,6 @@
 `prepare` and inference get both from the same functions: `radiograph_studies` and `volume_studies`.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable
@@ -107,19 +105,11 @@ def look_through(
 ) -> Found:
     """Every study under a folder, and everything else with the reason why it is none.
 
-    Args:
-        folder: searched to the bottom; hidden files and folders are passed over.
-        spatial_dims: 2 for radiographs, 3 for volumes; see `find_units`.
-        studies_of: of one input: `radiograph_studies` or `volume_studies`.
-        skip: a folder below it to pass over, the one that is written to.
-
-    Raises:
-        MissingFileError: there is no such folder.
-        UserError: a folder may not be looked into.
+    ``studies_of`` is `radiograph_studies` or `volume_studies`; the other arguments, and the errors that are raised, are
+    those of `find_units`. To skip the folder itself skips nothing.
     """
-    folder, skip = Path(folder), None if skip is None else Path(skip)
-    inside = None if skip is None or skip.resolve() == folder.resolve() else skip
-    units, others = find_units(folder, spatial_dims, inside)
+    inside = None if skip is None or Path(skip).resolve() == Path(folder).resolve() else Path(skip)
+    units, others = find_units(Path(folder), spatial_dims, inside)
     found = [studies_of(unit) for unit in units]
     return Found(
         [study for each in found for study in each.studies],

@@ -1,7 +1,5 @@
 """The one list of suffixes that images have, names without them, and the data files that a header names."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """What lies under a folder: the inputs that are looked at as one, and the files that are no images."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -61,12 +59,12 @@ def find_units(folder: Path, spatial_dims: int, skip: Path | None = None) -> tup
         data_of = {path: companions(path) for path in files} if spatial_dims == 3 else {}
         data_files.update(*data_of.values())
         files = [path for path in files if path not in data_files]
-        if spatial_dims == 3:
-            slices = [path for path in files if is_slice(path)]
-            if slices:
-                units.append(Unit(here, tuple(slices)))
-                files = [path for path in files if path not in set(slices)]
+        slices = dict.fromkeys(path for path in files if spatial_dims == 3 and is_slice(path))
+        if slices:
+            units.append(Unit(here, tuple(slices)))
         for path in files:
+            if path in slices:
+                continue
             if _is_image(path, spatial_dims):
                 units.append(Unit(path, (path, *data_of.get(path, ()))))
             else:

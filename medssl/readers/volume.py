@@ -1,7 +1,5 @@
 """Volumes: the studies that files and folders hold, and DICOM slices, NIfTI files and whatever else SimpleITK reads."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Whether a volume's shape, values and voxels can be right, whatever format they come from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
