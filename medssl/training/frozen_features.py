@@ -76,7 +76,7 @@ def fit_linear_layer(
     learning_rate: float = 0.001,
     batch_size: int = 64,
 ) -> nn.Linear:
-    """The linear layer that the mix-in ``configs/finetune/linear_probe.yaml`` trains, without a bundle around it.
+    """The linear layer that the mix-in ``configs/linear_probe.yaml`` trains, without a bundle around it.
 
     Args:
         features: ``[N, D]``, on the device to train on.
