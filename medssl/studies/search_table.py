@@ -94,10 +94,8 @@ def draw_table(path: Path, rows: Sequence[Row], metric: str) -> None:
     scores.set_yticks(places, [" + ".join(row.tasks) for row in rows])
     for label, row in zip(scores.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if row.taken else "normal")
-    scores.set_ylim(len(rows) - 0.4, -0.6)
-    scores.set_xlabel(f"{metric}; bold: taken into the pool")
-    similarities.set_xlabel("linear CKA of A1 and A2")
-    similarities.set_xlim(0, 1.15)
+    scores.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"{metric}; bold: taken into the pool")
+    similarities.set(xlim=(0, 1.15), xlabel="linear CKA of A1 and A2")
     figure.legend(*scores.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=130)
