@@ -239,7 +239,8 @@ def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: 
 @pytest.mark.parametrize(
     ("name", "image_size", "values", "message"),
     [
-        ("rotations", (32, 32), {}, f"no pretext task 'rotations'; choose one of {', '.join(TASKS)}"),
+        ("rotations", (32, 32), {}, f"no pretext task 'rotations'; did you mean rotation.* are {', '.join(TASKS)}"),
+        ("waves", (32, 32), {}, f"no pretext task 'waves'; choose one of {', '.join(TASKS)}"),
         ("rvrm", (32, 32), {"alhpa": 4}, "rvrm has no value 'alhpa'; there are alpha, disguise"),
         ("rotation", (32, 32), {"clases": 4}, "rotation has no value 'clases'; there is none"),
         ("rvrm", (32, 32), {"alpha": "1e-1"}, "rvrm: alpha must be a number, such as 1.0, got '1e-1'"),
