@@ -43,6 +43,7 @@ def installed_files() -> Iterator[str]:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository, since building writes beside what it reads."""
     pytest.importorskip("setuptools", minversion="77")
+    pytest.importorskip("pip")
     folder = tmp_path_factory.mktemp("source")
     top = [path.name for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]  # a file in a worktree
     for name in (*files_of(*TREES, *REST), *top):
