@@ -51,7 +51,7 @@ def test_an_error_of_ours_is_one_plain_sentence_however_deep_it_stands(
     times: int, context: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = printed(wrapped(ours(), times, context), capsys)
-    assert text == "\nmedssl: There is no pretext task: add a mix-in such as configs/pretext/rotation.yaml.\n"
+    assert text == "\nmedssl: There is no pretext task: name one, such as --tasks rotation.\n"
 
 
 def foreign(kind: type[BaseException]) -> BaseException:
@@ -108,10 +108,11 @@ def test_a_bug_of_our_own_keeps_its_traceback_in_a_worker_too(
 
 
 def test_a_bug_in_a_task_is_no_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    def constructor(backbone: object, image_size: object, **values: object) -> None:
-        len(3)  # type: ignore[arg-type]
+    class BuggyTask(Rotation):
+        def __init__(self, backbone: Any, image_size: Any) -> None:
+            len(3)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(TASKS, "buggy", constructor)  # type: ignore[arg-type]
+    monkeypatch.setitem(TASKS, "buggy", BuggyTask)
     with pytest.raises(TypeError) as caught:
         build_task("buggy", build_backbone("resnet10_quarter", 2, 1), (32, 32))
     assert user_error(caught.value) is None
@@ -152,7 +153,7 @@ def test_a_stopped_run_says_how_to_go_on_and_leaves_with_130(
 def test_notes_stand_behind_the_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     error = wrapped(ours(), 2)
     error.add_note("The last checkpoint is that of epoch 3.")
-    assert printed(error, capsys).endswith("rotation.yaml. The last checkpoint is that of epoch 3.\n")
+    assert printed(error, capsys).endswith("rotation. The last checkpoint is that of epoch 3.\n")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
