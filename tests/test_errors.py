@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from monai.data import DataLoader, Dataset
@@ -14,7 +15,7 @@ import medssl.files
 from medssl.errors import MissingFileError, UnusableImageError, UserError, print_plain_error, user_error
 from medssl.files import whole_file
 from medssl.networks import build_backbone
-from medssl.pretext import TASKS, PretextModel, build_task
+from medssl.pretext import TASKS, PretextModel, Rotation, build_task
 from medssl.transforms import LoadStoredd
 
 
