@@ -235,7 +235,9 @@ def run_training(trainer: Engine) -> None:
     except BaseException as error:
         if epoch := getattr(trainer.state, "checkpoint_epoch", 0):
             error.add_note(f"The last checkpoint is that of epoch {epoch}: add --resume True to go on from there.")
-        elif trainer.state.iteration:
+        elif (
+            not isinstance(error, UserError) or trainer.state.iteration
+        ):  # one that a checkpoint was refused with has said so
             error.add_note("There is no checkpoint yet: it begins with the first epoch again.")
         raise
     finally:
