@@ -15,6 +15,8 @@ from medssl.errors import UserError
 CONFIG, EVALUATION_CONFIG, INFERENCE_CONFIG = "config.yaml", "evaluate.yaml", "inference.yaml"
 """The resolved configs of training, evaluation and inference, for the record."""
 METRICS = "metrics.json"
+CALIBRATION = "calibration.json"
+"""Temperature, bias and threshold of each class, by the validation split."""
 MODEL, MODEL_DESCRIPTION = "model.pt", "model.json"
 BACKBONE, BACKBONE_DESCRIPTION = "backbone.pt", "backbone.json"
 BACKBONES, PRETEXT_MODELS = "backbones", "pretext_models"

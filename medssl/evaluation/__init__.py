@@ -12,8 +12,10 @@ from .predictions import Predictions, read_predictions, write_predictions
 from .predictions_metric import PredictionsMetric
 from .probes import OnlineProbe, knn_probe
 from .similarity import StreamingCKA, compare_backbones, draw_similarity, similarity_matrix, write_similarity
+from .temperature import Calibration, calibrate
 
 __all__ = [
+    "Calibration",
     "EvaluationFiles",
     "GradCAMPanels",
     "OnlineProbe",
@@ -23,6 +25,7 @@ __all__ = [
     "ReliabilityCurve",
     "StreamingCKA",
     "TrivialBaselines",
+    "calibrate",
     "closing_line",
     "compare_backbones",
     "compare_runs",

@@ -1,6 +1,6 @@
 """Every figure of a split with its bootstrap interval, in the form of ``metrics.json``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,13 @@ from medssl.errors import UserError
 
 from .bootstrap import bootstrap, interval
 from .calibration import expected_calibration_error
-from .partial_metrics import mean_of_defined, rank_classes, weighted_areas
+from .partial_metrics import mean_of_defined, partial_auroc, rank_classes, weighted_areas
 from .predictions import Predictions
 
 Triple = list[float | None]
 """A value and the two ends of its interval, which are None where there is none."""
+OF_ALL = ("accuracy", "balanced_accuracy", "mAUROC_within_sources")
+"""Figures of all classes together, beside the mAUROC."""
 
 
 def figures(
@@ -23,6 +25,7 @@ def figures(
     level: float = 0.95,
     seed: int = 0,
     exclusive: bool = False,
+    uncalibrated: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The figures of a split, over its known labels.
 
@@ -34,27 +37,31 @@ def figures(
         level: of the intervals.
         seed: of the bootstrap.
         exclusive: whether each image has exactly one of the classes.
+        uncalibrated: ``[N, K]`` probabilities of the network before its calibration, to tell what that was worth.
 
     Returns:
         ``images``, ``patients``, ``resamples``; ``mAUROC`` (over the classes that are defined) and ``mAUROC_interval``;
         ``per_class`` (name → AUROC); ``undefined`` (names of the classes without both outcomes); ``known`` (name →
         counts of known positive and negative cases); ``classes``: name → ``auroc``, ``average_precision``,
         ``sensitivity``, ``specificity``, ``ece``, each [value, low, high], and ``threshold``; of exclusive classes
-        ``accuracy`` and ``balanced_accuracy`` too. What is undefined is None, and no figure is NaN.
+        ``accuracy`` and ``balanced_accuracy`` too. With ``uncalibrated`` each class has ``ece_uncalibrated``. Where the
+        images come from several sources, each class has ``auroc_within_sources`` too (over the pairs of images of one
+        source: no difference between sources helps), its mean is ``mAUROC_within_sources``, and ``sources`` holds
+        ``images``, ``mAUROC`` and ``per_class`` of each source. What is undefined is None, and no figure is NaN.
 
     Raises:
         UserError: when there is not one threshold for each class, or exclusive classes are not.
     """
     if len(thresholds) != len(predictions.names):
         raise UserError(f"There are {len(predictions.names)} classes, but {len(thresholds)} thresholds.")
-    statistics = _Statistics(predictions, thresholds, exclusive)
+    statistics = _Statistics(predictions, thresholds, exclusive, uncalibrated)
     values = {name: value[0] for name, value in statistics(np.ones((1, len(predictions.images)))).items()}
     replicates = bootstrap(statistics, predictions.patients, resamples, seed)
     intervals = {name: interval(replicates[name], level) for name in values}
     triples = {name: _triples(values[name], *intervals[name]) for name in values}
 
     mean = triples.pop("mAUROC")
-    of_all: dict[str, Any] = {name: triples.pop(name) for name in ("accuracy", "balanced_accuracy") if name in triples}
+    of_all: dict[str, Any] = {name: triples.pop(name) for name in OF_ALL if name in triples}
     per_class = {name: _number(value) for name, value in zip(predictions.names, values["auroc"], strict=True)}
     return {
         "images": len(predictions.images),
@@ -73,14 +80,25 @@ def figures(
             for k, name in enumerate(predictions.names)
         },
         **of_all,
+        **({"sources": _sources(predictions, statistics.inside)} if statistics.inside else {}),
     }
 
 
 class _Statistics:
     """What :func:`figures` tells, of replicates: weights ``[R, N]`` → arrays ``[R, K]`` and ``[R]``."""
 
-    def __init__(self, predictions: Predictions, thresholds: Sequence[float | None], exclusive: bool) -> None:
+    def __init__(
+        self,
+        predictions: Predictions,
+        thresholds: Sequence[float | None],
+        exclusive: bool,
+        uncalibrated: np.ndarray | None,
+    ) -> None:
         scores, labels = predictions.scores, predictions.labels
+        self.uncalibrated = uncalibrated
+        sources = np.array(predictions.sources or [])
+        names = np.unique(sources)
+        self.inside = {str(name): sources == name for name in names} if len(names) > 1 else {}
         self.scores, self.labels = scores, labels
         self.ranked = rank_classes(scores, labels)
         limits = np.array([np.nan if threshold is None else threshold for threshold in thresholds])
@@ -105,11 +123,37 @@ class _Statistics:
             "specificity": _share(weights @ self.cleared, negative * self.decided),
             "ece": expected_calibration_error(self.scores, self.labels, weights),
         }
+        if self.uncalibrated is not None:
+            figures["ece_uncalibrated"] = expected_calibration_error(self.uncalibrated, self.labels, weights)
+        if self.inside:
+            within = self._auroc_within_sources(weights)
+            figures |= {"auroc_within_sources": within, "mAUROC_within_sources": mean_of_defined(within)}
         if self.exclusive:
             right = weights @ self.right
             figures["accuracy"] = _share(right.sum(axis=1), positive.sum(axis=1))
             figures["balanced_accuracy"] = mean_of_defined(_share(right, positive))
         return figures
+
+    def _auroc_within_sources(self, weights: np.ndarray) -> np.ndarray:
+        """The share of the pairs of a positive and a negative image *of one source* that are in the right order."""
+        right, pairs = np.zeros((2, len(weights), len(self.ranked)))
+        for inside in self.inside.values():
+            own = weights * inside
+            of_source = (own @ self.positive) * (own @ self.negative)
+            auroc = np.stack([weighted_areas(ranked, own)[0] for ranked in self.ranked], axis=1)
+            right += np.where(of_source > 0, auroc, 0) * of_source
+            pairs += of_source
+        return _share(right, pairs)
+
+
+def _sources(predictions: Predictions, inside: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Images and AUROC of each source by itself."""
+    found = {}
+    for source, rows in inside.items():
+        aurocs = partial_auroc(predictions.scores[rows], predictions.labels[rows])
+        per_class = dict(zip(predictions.names, map(_number, aurocs), strict=True))
+        found[source] = {"images": int(rows.sum()), "mAUROC": _number(mean_of_defined(aurocs)), "per_class": per_class}
+    return found
 
 
 def _check_exclusive(predictions: Predictions) -> None:

@@ -19,6 +19,7 @@ from .baselines import BASELINES
 from .calibration import youden_thresholds
 from .figures import figures
 from .predictions import Predictions, read_predictions, write_predictions
+from .temperature import Calibration
 
 VALIDATION = "validation"
 """The split that thresholds are chosen on."""
@@ -33,6 +34,10 @@ class EvaluationFiles:
     holds the figures of the newest split at its top (``split``, ``mAUROC``, ``per_class``, …; see
     `medssl.evaluation.figures`), and those of every split evaluated so far under ``splits``. The thresholds of the
     classes are chosen on the validation split, whose predictions must be there before another split is evaluated.
+
+    Where the evaluator's output has `LOGITS`, the validation split calibrates the probabilities, too: what it says is
+    in ``calibration.json`` (see `medssl.evaluation.Calibration`), and all files and figures are of calibrated
+    probabilities, beside the calibration error without.
 
     The evaluator needs a `PredictionsMetric`. Attach this in every process of a distributed run: the first writes.
 
@@ -77,19 +82,35 @@ class EvaluationFiles:
             UserError: when the validation's predictions are of other classes, ``metrics.json`` holds something else,
                 or a file cannot be written.
         """
-        predictions: Predictions = cast(Any, engine.state).predictions
+        raw: Predictions = cast(Any, engine.state).predictions
         if idist.get_rank() > 0:
             return
+        calibration = self._calibration(raw)
+        predictions = calibration.applied(raw) if calibration else raw
         with writing(self.output_dir / runs.predictions_file(self.split)) as path:
             write_predictions(path, predictions)
         thresholds = self._thresholds(predictions)
-        found = figures(predictions, thresholds, self.resamples, exclusive=self.exclusive)
+        if calibration and self.split == VALIDATION:
+            calibration.with_thresholds(thresholds).write(self.output_dir)
+        uncalibrated = raw.scores if calibration else None
+        found = figures(predictions, thresholds, self.resamples, exclusive=self.exclusive, uncalibrated=uncalibrated)
+        if calibration:
+            found["uncalibrated"] = calibration.unscaled
         if self.baselines is not None:
             results = self.baselines(cast(Any, self.loader or engine.state.dataloader))
             found["baselines"] = {name: self._baseline(predictions, scores) for name, scores in results.items()}
         with writing(self.output_dir / runs.METRICS) as path:
             others = _read_splits(path) if self.keep_others else {}
             write_json(path, {"split": self.split, **found, "splits": {**others, self.split: found}})
+
+    def _calibration(self, predictions: Predictions) -> Calibration | None:
+        if predictions.logits is None:
+            if self.split == VALIDATION:  # what stands there is of another model
+                (self.output_dir / runs.CALIBRATION).unlink(missing_ok=True)
+            return None
+        if self.split == VALIDATION:
+            return Calibration.fit(predictions, self.exclusive)
+        return Calibration.read(self.output_dir)
 
     def _thresholds(self, predictions: Predictions) -> list[float | None]:
         validation = predictions

@@ -28,6 +28,9 @@ class Predictions:
         names: of the K classes.
         scores: ``[N, K]`` float64, the probabilities.
         labels: ``[N, K]`` float64 of 1, 0, NaN (unknown).
+        logits: ``[N, K]`` float64, what the network gave before it became probabilities; None where nobody kept it, as
+            in a CSV.
+        sources: where each image comes from, N of them; None where nobody said.
 
     Raises:
         UserError: when the sizes do not fit, a label is none of the three, or a score of a known label is not finite.
@@ -38,6 +41,8 @@ class Predictions:
     names: list[str]
     scores: np.ndarray
     labels: np.ndarray
+    logits: np.ndarray | None = None
+    sources: list[str] | None = None
 
     def __post_init__(self) -> None:
         check_scores(self.scores, self.labels)

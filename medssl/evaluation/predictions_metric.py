@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -14,6 +14,20 @@ from torch import Tensor
 
 from .partial_metrics import mean_partial_auroc
 from .predictions import Predictions
+
+LOGITS = "logits"
+"""Key of an evaluator's output."""
+
+
+class _Rows(NamedTuple):
+    """What is kept of a mini-batch."""
+
+    files: list[str]
+    patients: list[str]
+    sources: list[str]
+    scores: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
 
 
 class PredictionsMetric(Metric):
@@ -35,7 +49,7 @@ class PredictionsMetric(Metric):
 
     def reset(self) -> None:
         """Forget what was seen before."""
-        self._rows: list[tuple[list[str], list[str], np.ndarray, np.ndarray]] = []
+        self._rows: list[_Rows] = []
 
     def iteration_completed(self, engine: Engine) -> None:
         """Collect what the step that ended saw."""
@@ -47,18 +61,30 @@ class PredictionsMetric(Metric):
         scores = _numbers(said[CommonKeys.PRED])
         labels = said.get(CommonKeys.LABEL)
         known = np.full_like(scores, np.nan) if labels is None else _numbers(labels)
-        self._rows.append((list(batch["file"]), list(batch.get("patient", batch["file"])), scores, known))
+        logits = _numbers(said[LOGITS]) if LOGITS in said else np.full_like(scores, np.nan)
+        files = list(batch["file"])
+        patients, sources = list(batch.get("patient", files)), list(batch.get("source", [""] * len(files)))
+        self._rows.append(_Rows(files, patients, sources, scores, known, logits))
 
     def compute(self) -> float:
         """The mAUROC of all that was seen, in all processes together."""
         rows = self._rows
         if idist.get_world_size() > 1:
             rows = [row for part in cast(list, idist.all_gather(rows)) for row in part]
-        images = [self._name(file) for row in rows for file in row[0]]
-        patients = [patient for row in rows for patient in row[1]]
         none = np.zeros((0, len(self.labels)))
-        scores, labels = (np.concatenate([none, *(row[part] for row in rows)]) for part in (2, 3))
-        self.predictions = Predictions(images, patients, self.labels, scores, labels)
+        scores, labels, logits = (
+            np.concatenate([none, *(getattr(row, part) for row in rows)]) for part in ("scores", "labels", "logits")
+        )
+        sources = [source for row in rows for source in row.sources]
+        self.predictions = Predictions(
+            [self._name(file) for row in rows for file in row.files],
+            [patient for row in rows for patient in row.patients],
+            self.labels,
+            scores,
+            labels,
+            None if np.isnan(logits).all() else logits,
+            sources if any(sources) else None,
+        )
         return mean_partial_auroc(scores, labels)
 
     def completed(self, engine: Engine, name: str) -> None:
