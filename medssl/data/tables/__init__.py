@@ -13,10 +13,10 @@ To add a form, write its file and put its name into `FORMS`.
 """
 
 from .cells import table_name
-from .chestxray14 import CHESTXRAY14_LABELS
-from .chexpert import CHEXPERT_LABELS
 from .forms import FORMS, patient_in_path, study_in_path
-from .generic import ROLES
+from .forms.chestxray14 import CHESTXRAY14_LABELS
+from .forms.chexpert import CHEXPERT_LABELS
+from .forms.generic import ROLES
 from .labels import BLANK, MOST_CLASSES, UNCERTAIN, Blank, Uncertain
 from .table import Table, mark, read_table
 from .words import SPLIT_WORDS, TRAIN_OR_VALIDATION, VIEWS, near_miss, split_of

@@ -13,7 +13,7 @@ from medssl.errors import UserError
 from .cells import Coded, read_cells, table_name, texts_of
 from .form import Column, Form, Listed
 from .forms import FORMS, patient_in_path
-from .generic import ALIASES, NEEDED, ROLES
+from .forms.generic import ALIASES, NEEDED, ROLES
 from .labels import (
     BLANK,
     UNCERTAIN,

@@ -9,7 +9,7 @@ import ast
 
 import pandas as pd
 
-from .form import Form, Listed
+from ..form import Form, Listed
 
 IMAGE, LABELS = "ImageID", "Labels"
 BORN, TAKEN = "PatientBirth", "StudyDate_DICOM"

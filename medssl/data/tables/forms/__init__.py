@@ -1,21 +1,20 @@
-"""The forms of tables that are recognised, and what their data sets' paths tell of images that no table names."""
+"""The forms of tables that are recognised, a file each, and what their paths tell of images that no table names.
+
+Every file here that has a `FORM` is one; nothing else lists them.
+"""
 
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
-from . import chestxray14, chexpert, generic, mimic_cxr, padchest, rsna, vindr_cxr
-from .form import Form
+from ..form import Form
+from . import generic
 
-FORMS: tuple[Form, ...] = (
-    chestxray14.FORM,
-    chexpert.FORM,
-    mimic_cxr.FORM,
-    padchest.FORM,
-    rsna.FORM,
-    vindr_cxr.FORM,
-    generic.FORM,  # the last, for it takes every table
-)
+_FILES = [import_module(f".{file.name}", __name__) for file in iter_modules(__path__)]
+# The generic one comes last, for it takes every table.
+FORMS: tuple[Form, ...] = (*(file.FORM for file in _FILES if file is not generic), generic.FORM)
 
 
 def patient_in_path(path: str | Path) -> str:

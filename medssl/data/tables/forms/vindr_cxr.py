@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .cells import spread, texts_of
-from .form import Form
+from ..cells import spread, texts_of
+from ..form import Form
+from ..words import squash, state_of
 from .generic import ALIASES, names_images
-from .words import squash, state_of
 
 IMAGE, READER, NAME = "image_id", "rad_id", "class_name"
 SAME = {"Other disease": "Other diseases"}

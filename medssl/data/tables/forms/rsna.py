@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .form import Form
+from ..form import Form
 from .generic import names_images
 
 IMAGE, TARGET, CLASS = "patientId", "Target", "class"

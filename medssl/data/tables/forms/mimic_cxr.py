@@ -12,11 +12,11 @@ import pandas as pd
 
 from medssl.errors import UserError
 
-from .cells import beside, read_cells
+from ..cells import beside, read_cells
+from ..form import Form
+from ..words import squash
 from .chexpert import CHEXPERT_LABELS, DEVICES, HEALTHY, has_findings
-from .form import Form
 from .generic import names_images
-from .words import squash
 
 IMAGE, STUDY, PATIENT = "dicom_id", "study_id", "subject_id"
 METADATA = ("mimic-cxr-*-metadata.csv*", "*metadata.csv", "*metadata.csv.gz")

@@ -10,9 +10,9 @@ import pandas as pd
 
 from medssl.errors import UserError
 
-from .cells import beside
-from .form import Form, Listed
-from .words import TRAIN_OR_VALIDATION, squash
+from ..cells import beside
+from ..form import Form, Listed
+from ..words import TRAIN_OR_VALIDATION, squash
 
 CHESTXRAY14_LABELS = (
     "Atelectasis",

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from .form import Form
-from .words import squash
+from ..form import Form
+from ..words import squash
 
 ROLES = ("image", "patient", "study", "split", "source", "age", "sex", "view")
 """What a column may tell besides labels."""

@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from .form import Form, from_path
+from ..form import Form, from_path
 
 CHEXPERT_LABELS = (
     "No Finding",
