@@ -11,17 +11,18 @@ from .backbone import (
 )
 from .decoder import LightDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, output_layer
-from .transfer import flexible_unet, load_matching_weights, repeat_input_channels, torchvision_weights
+from .public_weights import load_init
+from .state_dicts import load_state_dict, read_description
+from .transfer import flexible_unet, load_matching_weights, monai_weights, repeat_input_channels, torchvision_weights
 from .vgg import VGG
 from .weights import (
+    describe_init,
     first_convolution,
     fold_input_copies,
     load_backbone,
     load_backbone_weights,
     load_model_weights,
-    load_state_dict,
     model_description,
-    read_description,
     save_backbone,
     weights_file,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "build_classifier",
     "classifier_features",
     "compute_features",
+    "describe_init",
     "fast_layout",
     "first_convolution",
     "flexible_unet",
@@ -43,10 +45,12 @@ __all__ = [
     "last_map_layer",
     "load_backbone",
     "load_backbone_weights",
+    "load_init",
     "load_matching_weights",
     "load_model_weights",
     "load_state_dict",
     "model_description",
+    "monai_weights",
     "network_description",
     "output_layer",
     "read_description",

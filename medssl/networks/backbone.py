@@ -4,15 +4,17 @@ To add one, write a function that returns its last feature map and add a line to
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import DenseNet121, resnet10, resnet18
+from monai.networks.nets import DenseNet121, resnet10, resnet18, resnet34, resnet50
 from torch import Tensor, nn
 
 from medssl.errors import UserError
 
+from .public_weights import load_init
 from .vgg import VGG
 
 
@@ -91,7 +93,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         smallest_side=29,
         channels_last=(2, 3),
     ),
+    "resnet10": _RESNET18._replace(target="monai.networks.nets.resnet10", build=resnet10),
     "resnet18": _RESNET18,
+    "resnet34": _RESNET18._replace(target="monai.networks.nets.resnet34", build=resnet34),
+    "resnet50": _RESNET18._replace(target="monai.networks.nets.resnet50", build=resnet50, out_channels=2048),
     # A ResNet-10 with a quarter of the channels, 0.3 million weights: for a first try on a laptop, and for tests.
     "resnet10_quarter": _RESNET18._replace(
         target="monai.networks.nets.resnet10",
@@ -162,7 +167,9 @@ def last_map_layer(name: str) -> str:
     return _architecture(name).last_map
 
 
-def build_classifier(name: str, spatial_dims: int, in_channels: int, num_classes: int) -> nn.Module:
+def build_classifier(
+    name: str, spatial_dims: int, in_channels: int, num_classes: int, init: str | Path = ""
+) -> nn.Module:
     """The plain network (MONAI's own class, where it has one) with ``num_classes`` logits, for fine-tuning.
 
     Args:
@@ -170,15 +177,18 @@ def build_classifier(name: str, spatial_dims: int, in_channels: int, num_classes
         spatial_dims: 2 or 3.
         in_channels: channels of the images.
         num_classes: number of logits.
+        init: weights to begin with, see `load_init`; "" for random ones. The head is random in any case.
 
     Raises:
-        UserError: for an unknown name, or ``spatial_dims`` other than 2 and 3.
+        UserError: for an unknown name, ``spatial_dims`` other than 2 and 3, or weights that do not fit.
+        MissingFileError: there are no such weights.
     """
     if spatial_dims not in (2, 3):
         raise UserError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     arguments = network_description(name, spatial_dims, in_channels, num_classes)
     del arguments["_target_"]
-    return _architecture(name).build(**arguments)
+    network = _architecture(name).build(**arguments)
+    return load_init(network, init, _architecture(name).head) if init else network
 
 
 class Backbone(nn.Module):
@@ -237,6 +247,18 @@ class Backbone(nn.Module):
         return feature_map.flatten(2).mean(dim=2)
 
 
-def build_backbone(name: str, spatial_dims: int, in_channels: int = 1) -> Backbone:
-    """A `Backbone` by name: a key of ``ARCHITECTURES``."""
-    return Backbone(name, spatial_dims, in_channels)
+def build_backbone(name: str, spatial_dims: int, in_channels: int = 1, init: str | Path = "") -> Backbone:
+    """A `Backbone` by name: a key of ``ARCHITECTURES``.
+
+    Args:
+        name, spatial_dims, in_channels: see `Backbone`.
+        init: weights to begin with, see `load_init`; "" for random ones.
+
+    Raises:
+        UserError: see `Backbone`; or the weights do not fit.
+        MissingFileError: there are no such weights.
+    """
+    backbone = Backbone(name, spatial_dims, in_channels)
+    if init:
+        load_init(backbone.network, init)
+    return backbone

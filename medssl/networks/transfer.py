@@ -1,10 +1,12 @@
-"""The weights of a backbone in networks of others: MONAI's segmentation networks, torchvision's, more channels."""
+"""The weights of a backbone in networks of others, and back: MONAI's for segmentation, torchvision's, more channels."""
 
 import logging
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import torch
 from monai.networks.nets import FlexibleUNet, resnet18
 from monai.networks.utils import copy_model_state
 from torch import Tensor, nn
@@ -12,6 +14,11 @@ from torch import Tensor, nn
 from medssl.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+# The layers of a dense block: MONAI calls one denselayer1.layers.norm1, torchvision denselayer1.norm1, and its files of
+# 2017 denselayer1.norm.1.
+_THEIRS = partial(re.compile(r"(denselayer\d+)\.layers\.").sub, r"\1.")
+_OURS = partial(re.compile(r"(denselayer\d+)\.(norm|conv)\.?(?=[12]\.)").sub, r"\1.layers.\2")
 
 
 def load_matching_weights(network: nn.Module, state: Mapping[str, Tensor], prefix: str = "") -> int:
@@ -102,7 +109,7 @@ def repeat_input_channels(state: Mapping[str, Tensor], copies: int) -> dict[str,
 
 
 def torchvision_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a 2D ``densenet121`` or ``resnet18`` backbone under torchvision's names, exact at inference.
+    """The weights of a 2D ``densenet121`` or ResNet backbone under torchvision's names, exact at inference.
 
     torchvision's shortcuts have no bias; it is taken into the running mean of the batch normalisation that follows,
     which is the same. Repeat the input channels for torchvision's three: ``repeat_input_channels(state, 3)``.
@@ -111,7 +118,7 @@ def torchvision_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state: weights with MONAI's names; those of its head are left out.
 
     Returns:
-        What ``torchvision.models.densenet121`` or ``resnet18`` takes, without the head.
+        What ``torchvision.models.densenet121``, ``resnet18`` and so on take, without the head.
 
     Raises:
         UserError: for weights of another network, or in 3D.
@@ -121,8 +128,7 @@ def torchvision_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if "layer1.0.conv1.weight" in state:
         return {key: value for key, value in _without_shortcut_biases(state).items() if not key.startswith("fc.")}
     if "features.denseblock1.denselayer1.layers.conv1.weight" in state:
-        names = {key: re.sub(r"(denselayer\d+)\.layers\.", r"\1.", key) for key in state}
-        return {names[key]: value for key, value in state.items() if not key.startswith("class_layers.")}
+        return {_THEIRS(key): value for key, value in state.items() if not key.startswith("class_layers.")}
     raise UserError("These are weights of neither MONAI's DenseNet nor its ResNet: there are no others to rename.")
 
 
@@ -133,3 +139,55 @@ def _without_shortcut_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             mean = key.replace("0.bias", "1.running_mean")
             kept[mean] = kept[mean] - kept.pop(key)
     return kept
+
+
+def monai_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of others' ResNets, DenseNets and VGGs under the names of our backbones, exact at inference.
+
+    The way back from `torchvision_weights`, in 2D and 3D: names of dense layers are MONAI's; shortcuts get a bias of 0;
+    the biases of VGG's convolutions are taken into the running mean of the batch normalisation that follows; and the
+    shortcuts of type A (He et al. 2016; MedicalNet's ResNet-18 and 34), which pass every second voxel on and have no
+    weights, become convolutions that do the same. In training the batch normalisation behind such a one normalises
+    what it passes on.
+
+    Args:
+        state: weights with the names of torchvision, timm, MedicalNet, torchxrayvision or MONAI; those of a head stay.
+
+    Returns:
+        The same with MONAI's names, and those of VGG with ours.
+    """
+    renamed = {_OURS(key): value for key, value in state.items()}
+    for key in list(renamed):
+        if key.endswith("downsample.0.weight"):
+            renamed.setdefault(key.replace("weight", "bias"), renamed[key].new_zeros(len(renamed[key])))
+        if re.fullmatch(r"features\.\d+\.bias", key):
+            mean = f"features.{int(key.split('.')[1]) + 1}.running_mean"
+            if mean in renamed:  # which the bias of a normalisation has not behind it, but an activation
+                renamed[mean] = renamed[mean] - renamed.pop(key)
+    for layer in (1, 2, 3, 4):
+        renamed |= _shortcut(f"layer{layer}.0", layer > 1, renamed)
+    for key in list(renamed):  # counted since PyTorch 0.4.1
+        if key.endswith("running_mean"):
+            renamed.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    return renamed
+
+
+def _shortcut(block: str, strided: bool, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a shortcut of type A; none where it has its own, or there is no such block."""
+    first = state.get(f"{block}.conv1.weight")
+    last = state.get(f"{block}.conv3.weight", state.get(f"{block}.conv2.weight"))
+    if first is None or last is None or f"{block}.downsample.0.weight" in state:
+        return {}
+    given, wanted = first.shape[1], len(last)
+    if given == wanted and not strided:
+        return {}
+    like = last.new_zeros(wanted)
+    eps = nn.BatchNorm1d(1).eps
+    return {
+        f"{block}.downsample.0.weight": torch.eye(wanted, given).to(last).view(wanted, given, *[1] * (last.ndim - 2)),
+        f"{block}.downsample.0.bias": like,
+        f"{block}.downsample.1.weight": like + 1,
+        f"{block}.downsample.1.bias": like.clone(),
+        f"{block}.downsample.1.running_mean": like.clone(),
+        f"{block}.downsample.1.running_var": like + 1 - eps,
+    }

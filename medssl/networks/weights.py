@@ -1,6 +1,5 @@
 """Weights in and out: plain MONAI state dicts with a description beside them, and loading that says what it loaded."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file, write_json
 
 from .backbone import ARCHITECTURES, Backbone, build_backbone, network_description
+from .public_weights import description_of_init, fitting_weights, read_public_weights
+from .state_dicts import load_state_dict, read_description
 
 logger = logging.getLogger(__name__)
 
@@ -159,48 +160,6 @@ def _fitting_state(network: nn.Module, path: str | Path) -> Mapping[str, Tensor]
     return state
 
 
-def load_state_dict(path: str | Path) -> Mapping[str, Tensor]:
-    """Read a state dict with ``weights_only=True``.
-
-    Raises:
-        MissingFileError: when there is no such file.
-        UserError: when it holds something else than named tensors.
-    """
-    if not Path(path).is_file():
-        raise MissingFileError(f"There is no weights file {path}.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Not torch's own words: they advise to load the file unsafely.
-        raise UserError(
-            f"{path} cannot be read as weights ({type(error).__name__}): it is damaged, or holds more than tensors."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} is no plain state dict (names and tensors).")
-    return state
-
-
-def read_description(path: str | Path) -> dict[str, Any]:
-    """The description that stands beside a weights file, with the suffix ``.json``.
-
-    Raises:
-        MissingFileError: when there is none.
-        UserError: when it is damaged.
-    """
-    path = Path(path).with_suffix(".json")
-    if not path.is_file():
-        raise MissingFileError(
-            f"There is no {path}, which says what the network of these weights is: keep both together."
-        )
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSON's and Unicode's errors are kinds of it
-        raise UserError(f"{path} is no valid JSON ({error}): it is damaged.") from error
-    if not isinstance(description, dict):
-        raise UserError(f"{path} describes no weights: it must hold names and values.")
-    return description
-
-
 def model_description(path: str | Path, spatial_dims: int | None = None) -> dict[str, Any]:
     """The description of a classifier, which stands beside its ``model.pt``.
 
@@ -225,3 +184,29 @@ def model_description(path: str | Path, spatial_dims: int | None = None) -> dict
             "take the other bundle."
         )
     return description
+
+
+def describe_init(path: str | Path, architecture: str, spatial_dims: int, source: str = "") -> dict[str, Any]:
+    """What a description says of the weights that a network begins with: ``{"init": …}``, empty without any.
+
+    Whether they fit is looked at here, before anything is built.
+
+    Args:
+        path: see `load_init`; "" for random weights.
+        architecture: a key of ``ARCHITECTURES``.
+        spatial_dims: 2 or 3.
+        source: where they are from and under which licence.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it holds no state dict, or one of another network.
+    """
+    if not path:
+        if source:
+            raise UserError("--init_source says where weights are from, but there are none: give --init, too.")
+        return {}
+    weights = read_public_weights(path)
+    with torch.device("meta"):  # names and shapes, and no random number drawn
+        network = build_backbone(architecture, spatial_dims).network
+    fitting_weights(weights, network)
+    return {"init": description_of_init(weights, source)}

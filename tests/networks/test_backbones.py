@@ -133,7 +133,7 @@ def test_the_description_builds_the_same_network_from_a_config(name: str, spatia
 
 def test_unknown_names_and_dimensions_are_refused() -> None:
     with pytest.raises(
-        ValueError, match="no backbone 'resnet19'; choose one of densenet121, resnet18, resnet10_quarter, vgg11"
+        ValueError, match=r"no backbone 'resnet19'; choose one of densenet121, .*resnet18, .*resnet10_quarter, vgg11"
     ):
         build_backbone("resnet19", 2)
     with pytest.raises(ValueError, match="spatial_dims must be 2 or 3, got 1"):
