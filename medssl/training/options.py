@@ -28,10 +28,10 @@ PART_NAMES = ("run_id", "init_id", "final_id")
 """Those of them that name a part of the config; a word that belongs to no option is taken for one, too."""
 PATHS = (
     "bundle_root", "data", "dataset_dir", "datalist", "output_dir", "pretrained", "model", "predictions", "first",
-    "recipe",
+    "recipe", "init",
 )  # fmt: skip
 """Ids that name a file or folder."""
-MAY_BE_EMPTY = ("pretrained", "first")
+MAY_BE_EMPTY = ("pretrained", "first", "init")
 CODE = ("$", "@", "%")
 """What a value begins with that MONAI evaluates: an expression, a reference, a piece of another file."""
 
@@ -75,7 +75,7 @@ RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(("learning_rate", "backbone_rate"), POSITIVE),
     **dict.fromkeys(("amp", "compile", "resume", "exclusive"), TRUTH),
-    **dict.fromkeys(("split", "schedule", "experiment", "tracking_uri"), TEXT),
+    **dict.fromkeys(("split", "schedule", "experiment", "tracking_uri", "init_source"), TEXT),
     "cache_rate": Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "similarity_weight": Rule("a number from 0", lambda value: _is_number(value) and value >= 0),
     "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
@@ -176,6 +176,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     for name, rule in RULES.items():
         if name in plain and not rule.holds(plain[name]):
             raise UserError(f"--{name} is {plain[name]!r}, and must be {rule.words}.")
+    if plain.get("init") and plain.get("pretrained"):
+        raise UserError("--init and --pretrained both name weights to begin with: give one of them.")
     epochs, interval = plain.get("epochs"), plain.get("val_interval", 1)
     if epochs is not None and interval > epochs:
         raise UserError(
