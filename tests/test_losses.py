@@ -9,8 +9,10 @@ from monai.losses import ContrastiveLoss
 from torch import Tensor
 
 from medssl.losses import (
+    AsymmetricPartialLoss,
     PartialBCELoss,
     PartialCrossEntropyLoss,
+    asymmetric_partial,
     info_nce,
     label_loss,
     negative_cosine,
@@ -166,6 +168,85 @@ def test_exclusive_classes_are_weighted_by_inverse_frequency_with_a_mean_of_one(
     findings = label_loss([3, 0], [9, 8], exclusive=False)
     assert isinstance(findings, PartialBCELoss)
     assert findings.positive_weight.tolist() == [0.75, 0.5]
+
+
+def test_without_balance_all_outcomes_count_alike() -> None:
+    findings = label_loss([3, 0], [9, 8], balance=False)
+    assert findings.positive_weight.tolist() == findings.negative_weight.tolist() == [0.5, 0.5]
+    assert label_loss([10, 40, 0], [40, 10, 50], exclusive=True, balance=False).weight.tolist() == [1, 1, 1]
+    logits, labels = torch.randn(5, 2), partial_labels(5, 2)
+    known = labels.isfinite()
+    expected = F.binary_cross_entropy_with_logits(logits[known], labels[known]) / 2
+    torch.testing.assert_close(findings(logits, labels), expected)
+
+
+def test_a_mixed_label_costs_the_mixture_of_both_outcomes() -> None:
+    logits, weights = torch.randn(6, 3, dtype=torch.float64), torch.rand(2, 3, dtype=torch.float64)
+    share = torch.rand(6, 3, dtype=torch.float64)
+    one, none = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    for loss in (partial_bce, asymmetric_partial):
+        expected = 0.0
+        for b in range(6):
+            for k in range(3):
+                outcomes = [loss(logits[b : b + 1, k : k + 1], y, *weights[:, k : k + 1]).item() for y in (one, none)]
+                expected += share[b, k].item() * outcomes[0] + (1 - share[b, k].item()) * outcomes[1]
+        assert loss(logits, share, *weights).item() == pytest.approx(expected / 18, rel=1e-9)
+
+
+def test_mixed_exclusive_classes_cost_the_mixture_of_both_classes() -> None:
+    logits, weight = torch.randn(2, 4, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
+    labels = torch.tensor([[0, 0.3, 0, 0.7], [NAN] * 4], dtype=torch.float64)
+    first, second = (partial_cross_entropy(logits[:1], torch.eye(4)[[own]], weight).item() for own in (1, 3))
+    assert partial_cross_entropy(logits, labels, weight).item() == pytest.approx(0.3 * first + 0.7 * second)
+
+
+def slow_asymmetric(
+    logits: Tensor, labels: Tensor, weights: Tensor, gammas: tuple[float, float], margin: float
+) -> float:
+    losses = []
+    for b in range(len(logits)):
+        for k in range(logits.shape[1]):
+            probability = 1 / (1 + math.exp(-logits[b, k].item()))
+            if labels[b, k] == 1:
+                losses.append(-weights[0, k].item() * (1 - probability) ** gammas[0] * math.log(probability))
+            elif labels[b, k] == 0:
+                shifted = max(probability - margin, 0)
+                losses.append(-weights[1, k].item() * shifted ** gammas[1] * math.log(1 - shifted))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize(("gammas", "margin"), [((0, 4), 0.05), ((1, 2.5), 0.0), ((0, 0), 0.2)])
+def test_the_asymmetric_loss_is_its_formula_over_known_labels(gammas: tuple[float, float], margin: float) -> None:
+    logits = (2 * torch.randn(9, 4, dtype=torch.float64)).requires_grad_()
+    labels, weights = partial_labels(9, 4), torch.rand(2, 4, dtype=torch.float64)
+    loss = asymmetric_partial(logits, labels, *weights, *gammas, margin)
+    assert loss.item() == pytest.approx(slow_asymmetric(logits.detach(), labels, weights, gammas, margin), rel=1e-9)
+    loss.backward()
+    assert (logits.grad[labels.isnan()] == 0).all()
+    if gammas == (0, 0) and not margin:
+        torch.testing.assert_close(loss, partial_bce(logits, labels, *weights))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_asymmetric_loss_of_extreme_logits_is_finite_and_so_are_its_gradients(dtype: torch.dtype) -> None:
+    logits = torch.tensor([[200.0, -200.0, 200.0, -1e30]], dtype=dtype, requires_grad=True)
+    loss = AsymmetricPartialLoss([1, 1, 1, 1], [1, 1, 1, 1])(logits, torch.tensor([[0.0, 1.0, NAN, 0.0]]))
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+    nothing = asymmetric_partial(logits, torch.full((1, 4), NAN), torch.ones(4), torch.ones(4))
+    assert nothing.item() == 0
+
+
+def test_label_losses_are_values() -> None:
+    assert isinstance(label_loss([3, 0], [9, 8], kind="asymmetric"), AsymmetricPartialLoss)
+    with pytest.raises(ValueError, match="focal"):
+        label_loss([1], [1], kind="focal")
+    with pytest.raises(ValueError, match="exclude each other"):
+        label_loss([1], [1], exclusive=True, kind="asymmetric")
+    for numbers in ({"gamma_negative": 0.5}, {"margin": 1.0}, {"gamma_positive": -1}):
+        with pytest.raises(ValueError, match="margin from 0"):
+            AsymmetricPartialLoss([1], [1], **numbers)
 
 
 def slow_cosine(first: list[float], second: list[float]) -> float:
