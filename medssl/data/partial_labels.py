@@ -40,6 +40,10 @@ def simulate_partial_labels(
     For each class, ``labelled_per_class / 2`` positive and as many negative images are drawn, no image twice; they keep
     that class's label, and everything else becomes unknown. Images that nobody drew are unknown throughout.
 
+    As many of a class's negatives have another of the findings as in all of the split, so far as the positives leave
+    such images. (Drawn blindly they would, in a small split, be nearly all without any: its positives use up the images
+    with findings. Then "has it anything?" answers nearly as well as what was asked, in training but not in the test.)
+
     Call it on one split at a time: no patient crosses a split then. (The paper samples its test set likewise.)
 
     Args:
@@ -53,7 +57,8 @@ def simulate_partial_labels(
 
     Warns:
         UserWarning: a class has too few positives (or negatives) left; it gets all there are of these, and as many of
-            the others. The warning names class and count.
+            the others. The warning names class and count. Another one says where too few images with other findings
+            were left for its negatives.
 
     Raises:
         UserError: ``labels`` is not [N, K], or ``labelled_per_class`` is not even and positive.
@@ -67,19 +72,31 @@ def simulate_partial_labels(
     random = np.random.default_rng(seed)
     free = np.ones(len(labels), dtype=bool)
     positives = _draw_positives(labels == 1, free, half, random)
-    negatives = _draw_negatives(labels == 0, free, [len(rows) for rows in positives], random)
+    counts = [len(rows) for rows in positives]
+    found = (labels == 1).any(axis=1)
+    negatives = _draw_negatives(labels == 0, found, free, counts, random)
     partial = np.full_like(labels, np.nan)
-    short = []
+    short, plain = [], []
     for column in range(labels.shape[1]):
         count = min(len(positives[column]), len(negatives[column]))
         partial[positives[column][:count], column] = 1
         partial[negatives[column][:count], column] = 0
+        name = names[column] if names else f"class {column}"
         if count < half:
-            short.append(f"{names[column] if names else f'class {column}'} {count}")
+            short.append(f"{name} {count}")
+        with_finding, wanted = found[negatives[column][:count]].sum(), count * found[labels[:, column] == 0].sum()
+        if with_finding < wanted // max((labels[:, column] == 0).sum(), 1):
+            plain.append(f"{name} {with_finding} of {count}")
     if short:
         warnings.warn(
             f"Too few images for {half} positives and {half} negatives of every class; of each there are: "
             f"{', '.join(short)}.",
+            stacklevel=2,
+        )
+    if plain:
+        warnings.warn(
+            "The positives leave too few images with other findings for the negatives; of each class there are: "
+            f"{', '.join(plain)}, fewer than in the whole split. Label fewer images a class for a fair draw.",
             stacklevel=2,
         )
     return partial
@@ -98,17 +115,38 @@ def _draw_positives(
 
 
 def _draw_negatives(
-    negative: np.ndarray, free: np.ndarray, counts: list[int], random: np.random.Generator
+    negative: np.ndarray, found: np.ndarray, free: np.ndarray, counts: list[int], random: np.random.Generator
 ) -> list[list[int]]:
-    """As many free rows as ``counts`` says, one column after the other in turns, so that all share what there is."""
-    waiting = [random.permutation(np.flatnonzero(column)).tolist() for column in negative.T]
+    """As many free rows as ``counts`` says, one column after the other in turns, so that all share what there is.
+
+    Of the rows of a column that are drawn the share ``found`` is that of all its rows, as long as there are both kinds.
+    """
+    waiting = [
+        [random.permutation(np.flatnonzero(column & kind)).tolist() for kind in (~found, found)]
+        for column in negative.T
+    ]
+    shares = [found[column].mean() if column.any() else 0.0 for column in negative.T]
+    begun = random.random(len(counts))  # a column of few rows gets a whole number of them: which, is left to chance
     drawn: list[list[int]] = [[] for _ in counts]
+    with_finding = [0] * len(counts)
     for turn in range(max(counts, default=0)):
         for column, count in enumerate(counts):
-            while turn < count and waiting[column]:
-                row = waiting[column].pop()
-                if free[row]:
+            if turn >= count:
+                continue
+            wanted = int(with_finding[column] + 1 <= shares[column] * (turn + 1) + begun[column])
+            for kind in (wanted, 1 - wanted):
+                row = _next_free(waiting[column][kind], free)
+                if row is not None:
                     free[row] = False
                     drawn[column].append(row)
+                    with_finding[column] += kind
                     break
     return drawn
+
+
+def _next_free(waiting: list[int], free: np.ndarray) -> int | None:
+    while waiting:
+        row = waiting.pop()
+        if free[row]:
+            return row
+    return None

@@ -53,6 +53,33 @@ def test_scarce_images_are_shared_among_classes() -> None:
     assert np.isfinite(partial).sum(axis=1).max() == 1
 
 
+def clinic(images: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return (random.random((images, 5)) < [0.2, 0.12, 0.1, 0.08, 0.06]).astype(np.float32)
+
+
+def share_of_other_findings(labels: np.ndarray, negative: np.ndarray) -> float:
+    """Of how many negatives of a class another finding is known, over all classes."""
+    return (labels == 1).any(axis=1)[np.nonzero(negative)[0]].mean()
+
+
+def test_negatives_have_other_findings_as_often_as_in_the_whole_split_in_a_small_one_too() -> None:
+    gaps: dict[int, list[float]] = {400: [], 4000: []}
+    for seed in range(10):
+        for images, found in gaps.items():
+            labels = clinic(images, seed)
+            labels[:20, 4] = 1  # enough of the rarest
+            wanted = np.mean([share_of_other_findings(labels, labels[:, [column]] == 0) for column in range(5)])
+            found.append(share_of_other_findings(labels, simulate_partial_labels(labels, 40, seed) == 0) - wanted)
+    for found in gaps.values():
+        assert abs(np.mean(found)) < 0.01
+
+
+def test_where_the_positives_leave_too_few_images_with_other_findings_a_warning_says_so() -> None:
+    with pytest.warns(UserWarning, match="other findings for the negatives.* A 0 of"):
+        simulate_partial_labels(clinic(300, 0), 80, names=["A", "B", "C", "D", "E"])
+
+
 def test_unknown_stays_unknown_and_is_not_counted() -> None:
     labels = full_labels(400)
     labels[::2, 0] = np.nan
