@@ -14,7 +14,7 @@ from medssl.runs import CONFIG, Run, grad_cam_file, predictions_file, shown_path
 
 from .page import Parts, Picture, Section, Table, Text
 from .plots import draw_auroc, draw_curves, draw_reliability, draw_roc, png
-from .story import UNDEFINED, SplitFigures, baseline_column, known_labels, pretraining_results, results, triple_text
+from .story import UNDEFINED, SplitFigures, baseline_column, known_labels, pretraining_results, results, sources, triple_text
 
 MAIN_SETTINGS = {
     "epochs": "epochs, at most",
@@ -130,6 +130,7 @@ def _results(name: str, run: Run) -> Parts:
         yield Text(sentence, run.resume_command())
         return
     yield from results(figures)
+    yield from sources(figures)
     if not figures.baselines and figures.split == "test":
         yield Text("The two trivial baselines are missing. This evaluates anew, with them:", run.evaluate_command())
     points = {

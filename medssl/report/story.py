@@ -14,6 +14,7 @@ import numpy as np
 from medssl.data import Datalist
 from medssl.errors import UserError
 from medssl.evaluation.baselines import BASELINES
+from medssl.evaluation.figures import OF_ALL
 from medssl.evaluation.predictions import Predictions, read_predictions
 from medssl.runs import METRICS, Run, predictions_file
 
@@ -23,10 +24,16 @@ Triple = Sequence[float | None]
 """A value and the two ends of its 95 % interval, which are None where there is none."""
 SPLITS = ("training", "validation", "test")
 UNDEFINED = "undefined:\none outcome only"
-WORDS = {"auroc": "AUROC", "average_precision": "Average\nprecision", "ece": "ECE"}
+WORDS = {
+    "auroc": "AUROC",
+    "average_precision": "Average\nprecision",
+    "ece": "ECE",
+    "ece_uncalibrated": "ECE before\ncalibration",
+    "auroc_within_sources": "AUROC\nwithin sources",
+    "mAUROC_within_sources": "mAUROC within sources",
+}
 """Figures of a class whose name is no word; the others are called as in the file."""
 OF_THRESHOLD = ("sensitivity", "specificity")
-OF_EXCLUSIVE = ("accuracy", "balanced_accuracy")
 EXPLAINED = {
     "pixels": "a shortcut in the data explains as much",
     "untrained": "features of random weights explain as much",
@@ -125,7 +132,7 @@ class SplitFigures:
 
     def triples(self) -> dict[str, Triple | None]:
         """Every figure with an interval, by name and class."""
-        found = {"mAUROC": self.mean} | {key: self.values[key] for key in OF_EXCLUSIVE if key in self.values}
+        found = {"mAUROC": self.mean} | {key: self.values[key] for key in OF_ALL if key in self.values}
         for name, each in self.values["classes"].items():
             found |= {f"{_word(key, ' ')} {name}": each[key] for key in each if key != "threshold"}
         return found | {f"mAUROC of baseline {key}": each["mAUROC"] for key, each in self.baselines.items()}
@@ -138,6 +145,22 @@ def results(figures: SplitFigures) -> Parts:
         yield from _warning(figures, name)
     yield _figures_table(figures)
     yield Text(" ".join(_notes(figures)))
+
+
+def sources(figures: SplitFigures) -> Parts:
+    """The AUROC of each source by itself, which names the sources: for a page that stays in the house."""
+    found = figures.values.get("sources", {})
+    if found:
+        header = ["Source", "Images", "mAUROC", *figures.values["per_class"]]
+        rows = [
+            [
+                name,
+                str(each["images"]),
+                *(number_text(value, "undefined") for value in (each["mAUROC"], *each["per_class"].values())),
+            ]
+            for name, each in found.items()
+        ]
+        yield Table(f"AUROC of each source on {figures.split}", header, rows)
 
 
 def known_labels(run: Run) -> Parts:
@@ -185,7 +208,7 @@ def _headline(figures: SplitFigures) -> str:
     sentence += f"; beside it: {', '.join(beside)}." if beside else "."
     if undefined:
         sentence += f" Undefined, for only one outcome is known: {', '.join(undefined)}."
-    rates = [f"{_word(key, ' ')}: {_inline(values[key])}." for key in OF_EXCLUSIVE if key in values]
+    rates = [f"{_word(key, ' ')}: {_inline(values[key])}." for key in OF_ALL if key in values]
     return " ".join([sentence, *rates])
 
 
@@ -230,6 +253,15 @@ def _notes(figures: SplitFigures) -> Iterator[str]:
         "Sensitivity and specificity are those at the threshold that maximises their sum on the validation split; ECE "
         "is the expected calibration error in ten bins."
     )
+    if "ece_uncalibrated" in next(iter(values["classes"].values())):
+        yield "The probabilities are calibrated by temperature and bias of each class, fitted to the validation split."
+    if values.get("uncalibrated"):
+        yield f"Too few labels are known there to calibrate {', '.join(values['uncalibrated'])}."
+    if "sources" in values:
+        yield (
+            "AUROC within sources compares images of one source only, so that telling the sources apart is worth "
+            "nothing; what lies far above it is owed to their differences."
+        )
     if figures.split == "validation":
         yield "The validation split chose model and thresholds, so its figures flatter the run."
     if figures.baselines:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,55 @@ def replicates_of(predictions: Predictions, measure: Callable[[np.ndarray], floa
     for counts in bootstrap(lambda weights: {"of": weights.astype(int)}, predictions.patients, resamples)["of"]:
         values.append(measure(np.repeat(np.arange(len(counts)), counts)))
     return [measure(np.arange(len(predictions.images))), *np.nanquantile(values, [0.025, 0.975])]
+
+
+def within_sources(labels: np.ndarray, scores: np.ndarray, sources: np.ndarray) -> float:
+    """Of all pairs of a positive and a negative image of one source, the share in the right order."""
+    right = [
+        float(scores[i] > scores[j]) + 0.5 * float(scores[i] == scores[j])
+        for i in np.flatnonzero(labels == 1)
+        for j in np.flatnonzero(labels == 0)
+        if sources[i] == sources[j]
+    ]
+    return float(np.mean(right)) if right else np.nan
+
+
+def test_auroc_within_sources_counts_pairs_of_one_source_only() -> None:
+    predictions = partial_predictions()
+    sources = np.array(["north", "south", "far"])[np.random.default_rng(3).integers(3, size=80)]
+    sources[0] = "alone"  # no pair is in it
+    found = figures(replace(predictions, sources=sources.tolist()), THRESHOLDS, resamples=30)
+    for k, name in enumerate(NAMES[:2]):
+
+        def of_images(rows: np.ndarray, k: int = k) -> float:
+            return within_sources(predictions.labels[rows, k], predictions.scores[rows, k], sources[rows])
+
+        expected = replicates_of(predictions, of_images, 30)
+        np.testing.assert_allclose(found["classes"][name]["auroc_within_sources"], expected, rtol=1e-12)
+    assert found["classes"]["Hernia"]["auroc_within_sources"] is None
+    mean = np.mean([found["classes"][name]["auroc_within_sources"][0] for name in NAMES[:2]])
+    assert found["mAUROC_within_sources"][0] == pytest.approx(mean)
+    assert list(found["sources"]) == ["alone", "far", "north", "south"]
+    north = (sources == "north") & ~np.isnan(predictions.labels[:, 0])
+    own = roc_auc_score(predictions.labels[north, 0], predictions.scores[north, 0])
+    assert found["sources"]["north"]["per_class"]["Edema"] == pytest.approx(own)
+    assert found["sources"]["alone"] == {"images": 1, "mAUROC": None, "per_class": dict.fromkeys(NAMES)}
+    assert found["per_class"] == figures(predictions, THRESHOLDS, resamples=0)["per_class"]
+
+
+def test_what_only_tells_the_sources_apart_is_worth_nothing_within_them() -> None:
+    random = np.random.default_rng(0)
+    south = random.random(400) < 0.5
+    labels = (random.random((400, 1)) < np.where(south, 0.8, 0.2)[:, None]).astype(float)
+    scores = np.clip(south * 0.5 + random.random(400) * 0.4, 0, 1)[:, None]
+    files = [str(number) for number in range(400)]
+    sources = np.where(south, "south", "north").tolist()
+    found = figures(Predictions(files, files, ["Mass"], scores, labels, sources=sources), [None], resamples=100)
+    assert found["mAUROC"] > 0.75
+    low, high = found["mAUROC_within_sources"][1:]
+    assert low < 0.5 < high
+    one = figures(Predictions(files, files, ["Mass"], scores, labels, sources=["south"] * 400), [None], resamples=0)
+    assert "mAUROC_within_sources" not in one
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from medssl.data import write_datalist
 from medssl.evaluation import Predictions, compare_runs, figures, write_predictions, youden_thresholds
 from medssl.files import write_json, write_text
 from medssl.report import write_report
+from medssl.report.page import markdown_parts
 from medssl.report.plots import draw_curves, png
-from medssl.report.story import SplitFigures
+from medssl.report.story import SplitFigures, results
 from medssl.runs import Run
 
 LABELS = ["Effusion", "Mass", "Pleural|$thickening$ <b>", "Hernia"]
@@ -365,6 +367,28 @@ def test_a_run_of_the_first_edition_is_told_too(datalist: Path, tmp_path: Path) 
     facts = {row[0]: row[1] for table in page.tables for row in table if len(row) == 2}
     assert (facts["data"], facts["epochs, at most"]) == ("three_hospitals.json", "20")
     assert page.table("training positive")["images"]["training positive"] == str(SPLITS["training"])
+
+
+def test_calibration_and_sources_are_told_and_sources_are_named_on_the_page_only(
+    datalist: Path, tmp_path: Path
+) -> None:
+    run = finetuned(tmp_path / "run", datalist)
+    test = predictions("test", 2.0, 0)
+    test = replace(test, sources=["NORTH", "SOUTH"] * (len(test.images) // 2))
+    found = json.loads((run / "metrics.json").read_text())
+    told = figures(test, [0.5] * len(LABELS), resamples=20, uncalibrated=test.scores**2)
+    found["splits"]["test"] = {**told, "uncalibrated": ["Hernia"]}
+    write_json(run / "metrics.json", found)
+    page, text = report([run], tmp_path / "page")
+    row = page.table("AUROC")["Mass"]
+    assert row["ECE before calibration"] == written(told["classes"]["Mass"]["ece_uncalibrated"])
+    assert row["AUROC within sources"] == written(told["classes"]["Mass"]["auroc_within_sources"])
+    assert page.table("Source")["NORTH"]["Mass"] == f"{told['sources']['NORTH']['per_class']['Mass']:.3f}"
+    assert "mAUROC within sources" in text
+    assert "calibrate Hernia" in text
+    card = markdown_parts(results(SplitFigures.read(Run.read(run))))
+    assert "AUROC within sources" in card
+    assert "NORTH" not in card
 
 
 def test_a_new_figure_of_the_classes_shows_by_itself(datalist: Path, tmp_path: Path) -> None:
