@@ -1,17 +1,25 @@
 """Figures for partially labelled data, and where they are written."""
 
-from .baselines import TrivialBaselines, linear_probe, thumbnails
+from .baselines import TrivialBaselines, thumbnails
 from .calibration import ReliabilityCurve, expected_calibration_error, reliability_curve, youden_thresholds
 from .figures import figures
 from .grad_cam import GradCAMPanels
 from .handlers import EvaluationFiles, closing_line
+from .logistic import choose_strength, feature_gains, linear_probe
 from .paired_comparison import compare_runs
 from .partial_metrics import mean_partial_auroc, partial_auroc
 from .prediction_rows import PredictionRows
 from .predictions import Predictions, read_predictions, write_predictions
 from .predictions_metric import PredictionsMetric
 from .probes import OnlineProbe, knn_probe
-from .similarity import StreamingCKA, compare_backbones, draw_similarity, similarity_matrix, write_similarity
+from .similarity import (
+    StreamingCKA,
+    backbone_gains,
+    compare_backbones,
+    draw_similarity,
+    similarity_matrix,
+    write_similarity,
+)
 from .temperature import Calibration, calibrate
 
 __all__ = [
@@ -25,12 +33,15 @@ __all__ = [
     "ReliabilityCurve",
     "StreamingCKA",
     "TrivialBaselines",
+    "backbone_gains",
     "calibrate",
+    "choose_strength",
     "closing_line",
     "compare_backbones",
     "compare_runs",
     "draw_similarity",
     "expected_calibration_error",
+    "feature_gains",
     "figures",
     "knn_probe",
     "linear_probe",

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.utils import CommonKeys
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from medssl.networks import Backbone, compute_features
+
+from .logistic import linear_probe
 
 BASELINES = {"pixels": "logistic regression on few pixels", "untrained": "probe of the untrained backbone"}
 """What `TrivialBaselines` gives, in words."""
@@ -36,35 +35,13 @@ def thumbnails(images: Tensor, side: int = 8) -> Tensor:
     return pool(images, side).flatten(1)
 
 
-def linear_probe(train_features: np.ndarray, train_labels: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Probabilities by a logistic regression for each class, fitted to its known labels.
-
-    The features are standardised, and positive and negative cases weigh the same in sum.
-
-    Args:
-        train_features: ``[M, D]``.
-        train_labels: ``[M, K]`` of 1, 0, NaN (unknown).
-        features: ``[N, D]`` of the images to judge.
-
-    Returns:
-        ``[N, K]`` probabilities, 0.5 throughout for a class that is not known both positive and negative in training.
-    """
-    scores = np.full((len(features), train_labels.shape[1]), 0.5)
-    for k, labels in enumerate(train_labels.T):
-        known = ~np.isnan(labels)
-        if len(np.unique(labels[known])) == 2:
-            probe = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-            probe.fit(train_features[known], labels[known])
-            scores[:, k] = probe.predict_proba(features)[:, 1]
-    return scores
-
-
 class TrivialBaselines:
     """The trivial results for the images of a loader.
 
     Args:
         network: a backbone with random weights; with those of another seed the result differs a little.
-        training_loader: gives the training images once, as batches of ``image`` and ``label``.
+        training_loader: gives the training images once, as batches of ``image``, ``label`` and, so that the probes are
+            regularised by folds over patients and not over images, ``patient``.
         device: to run the backbone on.
     """
 
@@ -82,24 +59,26 @@ class TrivialBaselines:
             ``pixels`` (probe of the thumbnails) and ``untrained`` (probe of the backbone), each ``[N, K]`` in the order
             of the loader; constant for a class that is not known both positive and negative in training.
         """
-        training, labels = self._features(self.training_loader, "baselines: training images")
-        features, _ = self._features(loader, "baselines: images to judge")
-        return {name: linear_probe(training[name], labels, features[name]) for name in training}
+        training, labels, patients = self._features(self.training_loader, "baselines: training images")
+        features, *_ = self._features(loader, "baselines: images to judge")
+        return {name: linear_probe(training[name], labels, features[name], patients) for name in training}
 
     def _features(
         self, loader: Iterable[Mapping[str, Any]], description: str
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, list[str] | None]:
         labels: list[Tensor] = []
+        patients: list[str] = []
 
         def batches() -> Iterator[Mapping[str, Any]]:
             for batch in loader:
                 labels.append(torch.as_tensor(batch[CommonKeys.LABEL]))
+                patients.extend(map(str, batch.get("patient", ())))
                 yield batch
 
         network = self.network.to(self.device)
         both = compute_features(network, self._extract, batches(), description=description).cpu().numpy()
         pixels, untrained = np.split(both, [-network.out_channels], axis=1)
-        return {"pixels": pixels, "untrained": untrained}, torch.cat(labels).double().numpy()
+        return {"pixels": pixels, "untrained": untrained}, torch.cat(labels).double().numpy(), patients or None
 
     def _extract(self, images: Tensor) -> Tensor:
         return torch.cat([thumbnails(images), self.network.pool(self.network(images))], dim=1)

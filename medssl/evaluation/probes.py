@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medssl.networks import Backbone, compute_features
 
-from .baselines import linear_probe
+from .logistic import USUAL, deal_folds, linear_probe
 from .partial_metrics import partial_auroc
 
 logger = logging.getLogger(__name__)
@@ -56,12 +56,14 @@ class OnlineProbe:
     """Put the mAUROC of a linear and of a nearest-neighbour probe on the validation images into the trainer's metrics.
 
     They are named `probe/linear_mAUROC` and `probe/knn_mAUROC` and stand there in the epochs in which they were
-    computed. The backbone is looked at in evaluation mode, and no random number of the run is drawn, so a run ends as
-    it does without probes. Where no class has both outcomes in both splits there is nothing to probe; the log says so.
+    computed. The features are standardised, and `C` of the linear probe is chosen of 0.001 … 1 by folds over the
+    training patients (see `medssl.evaluation.choose_strength`). The backbone is looked at in evaluation mode, and no
+    random number of the run is drawn, so a run ends as it does without probes. Where no class has both outcomes in both
+    splits there is nothing to probe; the log says so.
 
     Args:
         backbone: in training.
-        training: items of the datalist with `image` and `label`, to fit the probes on.
+        training: items of the datalist with `image`, `label` and `patient`, to fit the probes on.
         validation: items to judge them on.
         labels: names of the K classes.
         transform: from an item to one with an image `[C, *spatial]`; nothing random.
@@ -110,6 +112,12 @@ class OnlineProbe:
         if names:
             count = f"{len(self.training)} training and {len(self.validation)} validation images"
             logger.info("Probing %s every %d epochs on %s.", ", ".join(names), self.interval, count)
+            if (deal_folds(labels_of(self.training), patients_of(self.training)) < 0).all():
+                logger.info(
+                    "No label is known positive in two patients of training and negative in two, so the linear probe's "
+                    "C is not chosen by folds over patients but %g.",
+                    USUAL,
+                )
         else:
             logger.info("No probes: no label has known positive and negative cases in both training and validation.")
 
@@ -126,7 +134,7 @@ class OnlineProbe:
         train_labels, labels = labels_of(self.training), labels_of(self.validation)
         train_features, features = self._features(self.training), self._features(self.validation)
         scores = {
-            "linear": linear_probe(train_features.numpy(), train_labels, features.numpy()),
+            "linear": linear_probe(train_features.numpy(), train_labels, features.numpy(), patients_of(self.training)),
             "knn": knn_probe(train_features, torch.as_tensor(train_labels), features),
         }
         return {
@@ -160,6 +168,11 @@ def pooled_features(
 def labels_of(items: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The labels of items, `[N, K]`."""
     return np.array([item["label"] for item in items], dtype=np.float64)
+
+
+def patients_of(items: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """The patients of items; None where it is not known of each."""
+    return [str(item["patient"]) for item in items] if all("patient" in item for item in items) else None
 
 
 def evenly(items: Sequence[Item], most: int) -> list[Item]:

@@ -1,6 +1,7 @@
 """The trivial results: what a thumbnail and a random network give away, and what cannot be learned."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from medssl.evaluation import TrivialBaselines, linear_probe, thumbnails
+from medssl.evaluation import TrivialBaselines, baselines, linear_probe, thumbnails
 from medssl.networks import Backbone
 
 
@@ -35,10 +36,10 @@ def test_a_probe_learns_from_the_known_labels_alone() -> None:
     partial = np.where(known, labels, np.nan)
     partial[:, 2] = np.where(known[:, 2], 1, np.nan)
     others, truth = features_and_labels(400, 2)
-    scores = linear_probe(features, partial, others)
+    scores = linear_probe(features, partial, others, strength=1.0)
     for k in range(2):
         assert roc_auc_score(truth[:, k], scores[:, k]) > 0.95
-        only_known = linear_probe(features[known[:, k]], labels[known[:, k], k : k + 1], others)
+        only_known = linear_probe(features[known[:, k]], labels[known[:, k], k : k + 1], others, strength=1.0)
         np.testing.assert_allclose(scores[:, k], only_known[:, 0], rtol=1e-6)
         # Rare as the positives are, they weigh as much as the negatives.
         balanced = scores[truth[:, k] == 1, k].mean() + scores[truth[:, k] == 0, k].mean()
@@ -57,9 +58,12 @@ class Loader:
         self.labels[::5] = float("nan")
         self.truth = bright.numpy()
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self.given = 0
         for images, labels in zip(self.images.split(7), self.labels.split(7), strict=True):
-            yield {"image": images, "label": labels}
+            count = self.given
+            self.given += len(images)
+            yield {"image": images, "label": labels, "patient": [f"{count + place}" for place in range(len(images))]}
 
 
 @pytest.mark.parametrize(("dims", "side"), [(2, 16), (3, 8)])
@@ -102,3 +106,14 @@ def test_the_untrained_backbone_is_probed_on_its_pooled_features() -> None:
     for name, side in (("pixels", 8), ("untrained", 1)):
         expected = linear_probe(probe(training, side), training.labels.numpy(), probe(judged, side))
         np.testing.assert_allclose(scores[name], expected, rtol=1e-3)
+
+
+def test_pixels_are_regularised_by_folds_over_patients() -> None:
+    """Images of a patient look alike: by folds over images, learning them by heart would seem best."""
+    training, judged = Loader(60, 0, 16, 2), Loader(40, 1, 16, 2)
+    seen: list[Any] = []
+    probe = baselines.linear_probe
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "linear_probe", lambda *given: seen.append(given[3]) or probe(*given))
+        TrivialBaselines(Backbone("resnet10_quarter", 2, 1), training, "cpu")(judged)
+    assert seen == [[str(number) for number in range(60)]] * 2

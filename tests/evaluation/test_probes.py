@@ -42,8 +42,12 @@ def items(count: int, seed: int, labels: np.ndarray | None = None) -> list[dict[
     images *= np.where(labels[:, 1] == 1, 2, 1)[:, None, None, None]
     images[:, :, 4:8, 4:8] += np.where(labels[:, 0] == 1, 2, 0)[:, None, None, None]
     return [
-        {"image": torch.tensor(image, dtype=torch.float32), "label": label.astype(np.float32)}
-        for image, label in zip(images, labels, strict=True)
+        {
+            "image": torch.tensor(image, dtype=torch.float32),
+            "label": label.astype(np.float32),
+            "patient": str(place // 2),
+        }
+        for place, (image, label) in enumerate(zip(images, labels, strict=True))
     ]
 
 
@@ -129,8 +133,9 @@ def test_the_figures_are_those_of_both_probes_on_the_features() -> None:
             return backbone.pool(backbone(torch.stack([item["image"] for item in listed])))
 
     labels = [np.stack([item["label"] for item in listed]) for listed in (training, validation)]
+    patients = [item["patient"] for item in training]
     scores = {
-        "linear": linear_probe(features(training).numpy(), labels[0], features(validation).numpy()),
+        "linear": linear_probe(features(training).numpy(), labels[0], features(validation).numpy(), patients),
         "knn": knn_probe(features(training), torch.tensor(labels[0]), features(validation)),
     }
     for name, values in scores.items():
@@ -163,6 +168,19 @@ def test_without_labels_a_run_goes_on_and_says_so_once(
     assert [record.message.split(":")[0] for record in caplog.records if record.name.startswith("medssl")] == [
         "No probes"
     ]
+
+
+def test_too_few_patients_for_folds_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    backbone: Any = TinyBackbone()
+    few = [{**item, "patient": "the only one"} for item in items(20, 1)]
+    with caplog.at_level(logging.INFO, logger="medssl"):
+        train(1, build(1, few, items(20, 2), backbone), backbone)
+    assert "not chosen by folds over patients but 0.01" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="medssl"):
+        train(1, build(1, items(20, 1), items(20, 2), backbone), backbone)
+    assert "Probing" in caplog.text
+    assert "folds" not in caplog.text
 
 
 def test_of_many_images_a_part_is_looked_at() -> None:
