@@ -9,17 +9,23 @@ import numpy as np
 import pandas as pd
 import torch
 from monai.data import DataLoader, Dataset
-from monai.utils import CommonKeys
 from torch import nn
 from tqdm import tqdm
 
 from medssl.data import Datalist, label_counts
 from medssl.errors import UserError
 from medssl.evaluation import Predictions, compare_runs
-from medssl.evaluation.probes import labels_of, pooled_features
+from medssl.evaluation.probes import labels_of, patients_of, pooled_features
 from medssl.losses import label_loss
-from medssl.networks import load_backbone
-from medssl.training import check_batches, fit_linear_layer, gradient_affinity
+from medssl.networks import Backbone, load_backbone
+from medssl.training import (
+    check_batches,
+    fit_linear_layer,
+    gradient_affinity,
+    prepare_images,
+    prepare_labelled,
+    restate_batch_norm,
+)
 
 from .kept_backbones import PretrainingRun
 
@@ -93,38 +99,39 @@ def measure(
     measured = []
     randini: Predictions | None = None
     for epoch in tqdm(run.kept, f"task affinity of {run.name}", unit="epoch", dynamic_ncols=True):
-        head, predictions = _probe(run, epoch, images, device, workers)
+        predictions = _probe(run, epoch, images, device, workers)
         randini = randini or predictions
         difference = compare_runs(randini, predictions)["mAUROC"]
         if difference is None:
             raise UserError("No class has known positive and negative cases among the images to judge the guides by.")
-        gradient = _gradient(run, epoch, head, images, device, batches, workers)
+        gradient = _gradient(run, epoch, images, device, batches, workers)
         measured.append([run.name, epoch, difference["second"], *difference["difference"], *gradient])
     return pd.DataFrame(measured, columns=MEASURED).astype(dict.fromkeys(MEASURED[2:], float))
 
 
-def _probe(
-    run: PretrainingRun, epoch: int, images: Images, device: torch.device, workers: int
-) -> tuple[nn.Linear, Predictions]:
+def _probe(run: PretrainingRun, epoch: int, images: Images, device: torch.device, workers: int) -> Predictions:
     """The linear classification protocol: features once, then a linear layer, the same seed for every epoch."""
     backbone = load_backbone(run.kept[epoch]).to(device)
-    training, judged = (
-        pooled_features(backbone, Dataset(items, run.view.stored()), run.batch_size, workers)
-        for items in (images.training, images.judged)
-    )
-    labels = torch.as_tensor(labels_of(images.training), dtype=torch.float32, device=device)
-    head = fit_linear_layer(training, labels, images.loss(), run.seed, batch_size=run.batch_size)
+    head = _head(run, backbone, images, workers)
+    judged = pooled_features(backbone, Dataset(images.judged, run.view.stored()), run.batch_size, workers)
     with torch.no_grad():
         logits = head(judged).double()
     scores = (logits.softmax(dim=1) if images.exclusive else logits.sigmoid()).cpu().numpy()
     files, patients = ([str(item[key]) for item in images.judged] for key in ("file", "patient"))
-    return head, Predictions(files, patients, images.names, scores, labels_of(images.judged))
+    return Predictions(files, patients, images.names, scores, labels_of(images.judged))
+
+
+def _head(run: PretrainingRun, backbone: Backbone, images: Images, workers: int) -> nn.Linear:
+    """A linear layer fitted to the features of the training images, in evaluation mode."""
+    features = pooled_features(backbone, Dataset(images.training, run.view.stored()), run.batch_size, workers)
+    labels = torch.as_tensor(labels_of(images.training), dtype=torch.float32, device=features.device)
+    patients = patients_of(images.training)
+    return fit_linear_layer(features, labels, images.loss(), run.seed, batch_size=run.batch_size, patients=patients)
 
 
 def _gradient(
     run: PretrainingRun,
     epoch: int,
-    head: nn.Module,
     images: Images,
     device: torch.device,
     batches: int,
@@ -144,9 +151,15 @@ def _gradient(
         )
         check_batches(model, loader)
         endless = chain.from_iterable(repeat(loader))
-        labelled = (
-            (batch[CommonKeys.IMAGE].to(device), batch[CommonKeys.LABEL].to(device))
-            for batch in islice(endless, batches)
-        )
-        cosines = gradient_affinity(model.to(device), head, images.loss(), labelled)
+        model = model.to(device)
+        restate_batch_norm(model.backbone, (prepare_images(batch, device)[0] for batch in loader))
+        head = _head(run, model.backbone, images, workers)
+        labelled = (_labelled(batch, device) for batch in islice(endless, batches))
+        cosines = gradient_affinity(model, head, images.loss(), labelled)
     return cosines.mean().item(), cosines.std().item() / batches**0.5
+
+
+def _labelled(batch: dict[str, Any], device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Images, labels and what else a pretext model is given of a batch."""
+    _, _, *others = prepare_images(batch, device)
+    return (*prepare_labelled(batch, device), *(others[0] if others else ()))
