@@ -14,7 +14,17 @@ from medssl.runs import CONFIG, Run, grad_cam_file, predictions_file, shown_path
 
 from .page import Parts, Picture, Section, Table, Text
 from .plots import draw_auroc, draw_curves, draw_reliability, draw_roc, png
-from .story import UNDEFINED, SplitFigures, baseline_column, known_labels, pretraining_results, results, sources, triple_text
+from .story import (
+    UNDEFINED,
+    SplitFigures,
+    baseline_column,
+    begun_with,
+    known_labels,
+    pretraining_results,
+    results,
+    sources,
+    triple_text,
+)
 
 MAIN_SETTINGS = {
     "epochs": "epochs, at most",
@@ -25,7 +35,7 @@ MAIN_SETTINGS = {
 OF_VIEW = {"image_size": "image size", "spacing": "spacing in mm", "window": "window in HU"}
 SHOWN_ELSEWHERE = {
     "data", "datalist", "pretrained", "output_dir", "bundle", "bundle_root", "dataset_dir", "architecture", "rank",
-    "resume", "tasks", *MAIN_SETTINGS, *OF_VIEW,
+    "resume", "tasks", "init", "init_source", *MAIN_SETTINGS, *OF_VIEW,
 }  # fmt: skip
 HELD_BESIDE = {"chance": "accuracy", "baseline": "error"}
 """What a metric of a pretext task is drawn beside."""
@@ -59,14 +69,15 @@ def comparison_sections(runs: Mapping[str, Run]) -> list[Section]:
 
 def _weights_at_start(run: Run) -> str:
     pretrained = run.text("pretrained")
+    begun = begun_with(run)
     if not pretrained:
-        return "random (RandIni)" if "pretrained" in run.config else "unknown"
+        return begun or "random (RandIni)" if "pretrained" in run.config else "unknown"
     tasks = run.pretraining_description().get("tasks", [])
-    return shown_path(pretrained) + (f"\npre-trained on {', '.join(tasks)}" if tasks else "")
+    return shown_path(pretrained) + (f"\npre-trained on {', '.join(tasks)}" if tasks else "") + (begun and f"\nfrom {begun}")
 
 
 def _pretraining(run: Run) -> Parts:
-    facts = {"pretext tasks": ", ".join(run.tasks)}
+    facts = {"pretext tasks": ", ".join(run.tasks), "weights at the start": begun_with(run)}
     for key, words in (("images", "images"), ("epoch", "epochs done")):
         if key in run.metrics:
             facts[words] = str(run.metrics[key])

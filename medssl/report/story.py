@@ -163,6 +163,15 @@ def sources(figures: SplitFigures) -> Parts:
         yield Table(f"AUROC of each source on {figures.split}", header, rows)
 
 
+def begun_with(run: Run) -> str:
+    """The weights of others that a run, or the pre-training before it, began with; "" where there were none."""
+    init = run.description.get("init") or run.pretraining_description().get("init")
+    if not isinstance(init, Mapping):
+        return ""
+    told = f"{init.get('family')}, SHA-256 {str(init.get('sha256'))[:12]}"
+    return f"{init.get('file')} ({'; '.join(filter(None, (told, init.get('source'))))})"
+
+
 def known_labels(run: Run) -> Parts:
     """What is known in each split, as it was evaluated, or as the datalist has it where that still is where it was."""
     counts = {}
