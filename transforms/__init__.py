@@ -12,8 +12,9 @@ back, as `RandPerImage` does.
 
 from .accounted import Accounted
 from .batch_augmentation import BatchAugmentation, RandPerImage, RandPerImaged
+from .clinical_augmentation import ClinicalAugmentation
 from .contrastive_view import ContrastiveView
-from .genesis import BezierIntensity, LocalShuffle, Painting
+from .genesis import BezierIntensity, LocalShuffle, Painting, RandomFlips
 from .image_tensor import image_tensor
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 from .load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed
@@ -34,6 +35,7 @@ __all__ = [
     "Accounted",
     "BatchAugmentation",
     "BezierIntensity",
+    "ClinicalAugmentation",
     "ContrastiveView",
     "LoadRadiograph",
     "LoadRadiographd",
@@ -49,6 +51,7 @@ __all__ = [
     "RandPerImaged",
     "RandStoredCrops",
     "RandStoredCropsd",
+    "RandomFlips",
     "ResampleVolume",
     "ResampleVolumed",
     "ResizeRadiograph",

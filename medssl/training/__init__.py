@@ -1,5 +1,6 @@
 """What MONAI's engines and bundles need from us: steps, handlers, determinism, resume, several processes."""
 
+from .batches import EveryImage, PrepareAugmented
 from .checks import (
     check_finetuning,
     check_pretrained,
@@ -8,7 +9,7 @@ from .checks import (
     check_view,
     fingerprint,
 )
-from .choices import choose_view, read_recipe
+from .choices import choose_steps, choose_view, read_recipe, training_view
 from .config import begin_run, check_ids, check_options
 from .distributed import (
     ShareBuffers,
@@ -18,38 +19,51 @@ from .distributed import (
     process_device,
     process_rank,
 )
-from .frozen_features import FeatureDataset, feature_dataset, fit_linear_layer, whole_batch
-from .gradient_affinity import gradient_affinity
+from .frozen_features import FeatureDataset, StandardisedHead, feature_dataset, fit_linear_layer, whole_batch
+from .gradient_affinity import gradient_affinity, restate_batch_norm
 from .logs.metrics import EpochMeans, MetricsFile, PretextMetrics, effective_rank, feature_spread
 from .logs.mlflow_log import mlflow_log
 from .logs.pictures import draw_puzzles
 from .logs.progress import ProgressBar
 from .logs.tensorboard import TensorBoardLog
 from .mixed_precision import MixedPrecision, computes_in_half, half_type
+from .mixup import BatchMixUp, mix_up
 from .non_finite import StopAtNonFinite
+from .optimizing import ClipGradients, EndAfterSteps, RateSchedule, build_optimizer, count_epochs
 from .precision_check import CheckPrecision
 from .resuming import ReseedEachEpoch, RunCheckpoint, run_training
 from .saved_weights import SaveBackbone
-from .steps import check_batches, parameter_groups, prepare_images, prepare_labelled, pretext_loss
+from .steps import AfterStep, check_batches, parameter_groups, prepare_images, prepare_labelled, pretext_loss
+from .validating import ValidateEpochs
 from .validation_keeper import ValidationKeeper
 
 __all__ = [
+    "AfterStep",
+    "BatchMixUp",
     "CheckPrecision",
+    "ClipGradients",
+    "EndAfterSteps",
     "EpochMeans",
+    "EveryImage",
     "FeatureDataset",
     "MetricsFile",
     "MixedPrecision",
+    "PrepareAugmented",
     "PretextMetrics",
     "ProgressBar",
+    "RateSchedule",
     "ReseedEachEpoch",
     "RunCheckpoint",
     "SaveBackbone",
     "ShareBuffers",
+    "StandardisedHead",
     "StopAtNonFinite",
     "TensorBoardLog",
+    "ValidateEpochs",
     "ValidationKeeper",
     "begin_distributed",
     "begin_run",
+    "build_optimizer",
     "check_batches",
     "check_finetuning",
     "check_ids",
@@ -58,8 +72,10 @@ __all__ = [
     "check_pretraining",
     "check_resumed",
     "check_view",
+    "choose_steps",
     "choose_view",
     "computes_in_half",
+    "count_epochs",
     "distribute",
     "draw_puzzles",
     "effective_rank",
@@ -69,6 +85,7 @@ __all__ = [
     "fit_linear_layer",
     "gradient_affinity",
     "half_type",
+    "mix_up",
     "mlflow_log",
     "needs_synced_statistics",
     "parameter_groups",
@@ -78,6 +95,8 @@ __all__ = [
     "process_device",
     "process_rank",
     "read_recipe",
+    "restate_batch_norm",
     "run_training",
+    "training_view",
     "whole_batch",
 ]

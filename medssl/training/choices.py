@@ -1,20 +1,22 @@
 """What a run takes where its command says nothing: the numbers of a recipe, and what the network sees of an image."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
+from monai.transforms import Compose
 
 from medssl.data import Datalist
 from medssl.errors import MissingFileError, UserError
 from medssl.networks import read_description, weights_file
-from medssl.transforms import View
+from medssl.transforms import StoredImage, View
 
-from .options import check_values
+from .config import running_config
+from .options import CODE, CROPS, check_values
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,9 @@ def read_recipe(recipe: str | Path, stage: str, spatial_dims: int) -> dict[str, 
     A recipe is a YAML file with a part for each stage; what stands in its `2D` or `3D` rules there over the rest::
 
         pretrain: {tasks: "rotation,mim", epochs: 200, 2D: {learning_rate: 0.001}, 3D: {learning_rate: 0.0001}}
-        finetune: {epochs: 60}
+        finetune: {steps: 1600, rate_schedule: cosine}
+
+    A length in `steps` rules over `epochs`, but not the default's over epochs of another recipe.
 
     Args:
         recipe: the name of a file of `configs/recipes`, or a path.
@@ -51,7 +55,20 @@ def read_recipe(recipe: str | Path, stage: str, spatial_dims: int) -> dict[str, 
         check_values(chosen)
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix('--')}") from error
+    if "epochs" in chosen:
+        chosen = {"steps": 0, **chosen}
     return {**numbers, **chosen}
+
+
+def choose_steps(numbers: Mapping[str, Any]) -> int:
+    """The steps of a recipe, or 0 where the command gives epochs: what is typed rules over the recipe.
+
+    Call it from an expression of a MONAI bundle config.
+
+    Args:
+        numbers: of the recipe.
+    """
+    return int(numbers["steps"]) if str(running_config().get("epochs", CODE[0])).startswith(CODE) else 0
 
 
 def _path(recipe: str | Path) -> Path:
@@ -101,6 +118,27 @@ def choose_view(prepared: Datalist, image_size: Any = AUTO, window: Any = AUTO, 
     if window != AUTO:
         view = replace(view, window=None if window in (None, "none") else window)
     return view
+
+
+def training_view(view: View, items: Sequence[Mapping[str, Any]], crops: str = "random") -> Compose:
+    """What a classifier sees of an image in training; validation and evaluation see `view.stored()`.
+
+    Args:
+        view: of the network.
+        items: to train on, whose `image` is a prepared file.
+        crops: of a volume that is larger than the network's box: `random`, a box anywhere in it, or `middle`. Where no
+            volume is larger, both are the same, and can be kept in memory.
+
+    Raises:
+        UserError: for another word.
+    """
+    if crops not in CROPS:
+        raise UserError(f"crops is {crops!r}, and must be one of {', '.join(CROPS)}.")
+    if view.spatial_dims == 2 or crops == "middle":
+        return view.stored()
+    shapes = (StoredImage(item["image"]).shape for item in items)
+    larger = any(side > box for shape in shapes for side, box in zip(shape, view.image_size, strict=False))
+    return view.random_crops() if larger else view.stored()
 
 
 def _view_of(pretrained: str | Path) -> View | None:

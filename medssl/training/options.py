@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from medssl.errors import UserError
+from medssl.losses import LABEL_LOSSES
 from medssl.networks import ARCHITECTURES
 
 MONAI_ARGUMENTS = {
@@ -61,26 +62,50 @@ def _is_device(value: Any) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
 
 
+def _one_of(words: Sequence[Any]) -> Rule:
+    return Rule(f"one of {', '.join(map(str, words))}", lambda value: value in list(words))
+
+
+CROPS = ("random", "middle")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+NOT_NEGATIVE = Rule("a number from 0", lambda value: _is_number(value) and value >= 0)
 POSITIVE = Rule("a number above 0, such as 0.001", lambda value: _is_number(value) and value > 0)
 TRUTH = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("text", lambda value: isinstance(value, str))
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        ("epochs", "batch_size", "val_interval", "checkpoint_interval", "pictures_every", "crops_per_volume"),
+        (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "val_interval",
+            "checkpoint_interval",
+            "pictures_every",
+            "crops_per_volume",
+        ),
         _whole(1),
     ),
     **dict.fromkeys(
-        ("seed", "workers", "patience", "cache_images", "keep_every", "probe_every", "resamples"),
+        ("seed", "workers", "patience", "cache_images", "keep_every", "probe_every", "resamples", "steps"),
         _whole(0),
     ),
     **dict.fromkeys(("learning_rate", "backbone_rate"), POSITIVE),
-    **dict.fromkeys(("amp", "compile", "resume", "exclusive"), TRUTH),
+    **dict.fromkeys(("amp", "compile", "resume", "exclusive", "class_balance"), TRUTH),
     **dict.fromkeys(("split", "schedule", "experiment", "tracking_uri", "init_source"), TEXT),
     "cache_rate": Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
-    "similarity_weight": Rule("a number from 0", lambda value: _is_number(value) and value >= 0),
+    **dict.fromkeys(("similarity_weight", "weight_decay", "clip", "augmentation", "mixup"), NOT_NEGATIVE),
+    **dict.fromkeys(
+        ("warmup", "momentum"),
+        Rule("a share from 0, below 1", lambda value: _is_number(value) and 0 <= value < 1),
+    ),
+    "optimizer_name": _one_of(OPTIMIZERS),
+    "rate_schedule": _one_of(SCHEDULES),
+    "crops": _one_of(CROPS),
+    "label_loss": _one_of(LABEL_LOSSES),
     "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
     "weights": Rule("a number for each task, such as {rotation: 2.0, mim: 1.0}", lambda value: isinstance(value, dict)),
-    "architecture": Rule(f"one of {', '.join(ARCHITECTURES)}", lambda value: value in list(ARCHITECTURES)),
+    "architecture": _one_of(list(ARCHITECTURES)),
 }
 """Id → what its value must be, unless that is an expression; image_size and window are looked at by `View`."""
 
@@ -178,11 +203,6 @@ def check_values(config: Mapping[str, Any]) -> None:
             raise UserError(f"--{name} is {plain[name]!r}, and must be {rule.words}.")
     if plain.get("init") and plain.get("pretrained"):
         raise UserError("--init and --pretrained both name weights to begin with: give one of them.")
-    epochs, interval = plain.get("epochs"), plain.get("val_interval", 1)
-    if epochs is not None and interval > epochs:
-        raise UserError(
-            f"--val_interval {interval} is more than --epochs {epochs}: no epoch would be validated, and no model kept."
-        )
 
 
 def _check_path(name: str, value: Any) -> None:

@@ -72,13 +72,13 @@ def find_faults(trainer: Any) -> list[str]:
     """
     network = getattr(trainer.network, "_orig_mod", trainer.network)  # of torch.compile, which keeps the kernels
     before = deepcopy(network.state_dict())
-    images, targets, *more = trainer.prepare_batch(
-        trainer.state.batch, trainer.state.device, trainer.non_blocking, **trainer.to_kwargs
-    )
-    arguments, options = more or ((), {})
     layers = _ComparedLayers(network)
     network.train()
     with torch.random.fork_rng(devices=[]):
+        images, targets, *more = trainer.prepare_batch(
+            trainer.state.batch, trainer.state.device, trainer.non_blocking, **trainer.to_kwargs
+        )
+        arguments, options = more or ((), {})
         for _ in _kinds_of_step(network):
             with layers:
                 output = trainer.inferer(images, network, *arguments, **options)

@@ -17,7 +17,7 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.utils import manual_seed
 from monai.data.utils import set_rnd
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, DistributedSampler, Sampler
 
 from medssl import runs
 from medssl.errors import UserError
@@ -185,11 +185,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _load(state: Any, saved: Any) -> None:
-    rates = [group.get("lr") for group in getattr(state, "param_groups", [])]
+    before = [dict(group) for group in getattr(state, "param_groups", [])]
     state.load_state_dict(saved)
-    for group, rate in zip(getattr(state, "param_groups", []), rates, strict=True):
-        if "initial_lr" not in group:  # which a scheduler puts there
-            group["lr"] = rate
+    for group, one in zip(getattr(state, "param_groups", []), before, strict=True):
+        if "initial_lr" not in one:  # which a scheduler puts there; the run before may have had one
+            group["lr"] = one["lr"]
+            group.pop("initial_lr", None)
 
 
 class ReseedEachEpoch:
@@ -202,12 +203,16 @@ class ReseedEachEpoch:
         dataset: whose random transforms are reseeded; needed where the loader has no workers (workers get theirs from
             torch's generator).
         rank: number of the process.
+        sampler: of a distributed run, which learns the number of the epoch; of others nothing is asked.
     """
 
-    def __init__(self, seed: int, dataset: Dataset | None = None, rank: int = 0) -> None:
+    def __init__(
+        self, seed: int, dataset: Dataset | None = None, rank: int = 0, sampler: Sampler | None = None
+    ) -> None:
         self.seed = seed
         self.dataset = dataset
         self.rank = rank
+        self.sampler = sampler
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
@@ -220,6 +225,9 @@ class ReseedEachEpoch:
         manual_seed(seed)
         if self.dataset is not None:
             set_rnd(self.dataset, seed)
+        # MONAI's trainer does so for a loader's own sampler, and does not find one that a batch sampler has.
+        if isinstance(self.sampler, DistributedSampler):
+            self.sampler.set_epoch(engine.state.epoch)
 
 
 def run_training(trainer: Engine) -> None:

@@ -6,14 +6,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from monai.bundle import ConfigParser
+from monai.data import set_rnd
+from monai.transforms.traits import RandomizableTrait
 
 from medssl.data import Datalist
 from medssl.data.store import write_settings
 from medssl.errors import UserError
 from medssl.networks import build_backbone, save_backbone
-from medssl.training import choose_view, read_recipe
-from medssl.transforms import View
+from medssl.training import choices, choose_view, read_recipe, training_view
+from medssl.training.options import check_values
+from medssl.transforms import View, write_stored
 
 PROPOSED = View(3, (64, 64, 16), (-1000.0, 500.0), (1.0, 1.0, 4.0), "CT")
 
@@ -33,6 +38,7 @@ def prepared(folder: Path, view: View = PROPOSED) -> Datalist:
 def test_every_recipe_of_ours_gives_all_the_numbers(name: str, spatial_dims: int, stage: str) -> None:
     numbers = read_recipe(name, stage, spatial_dims)
     assert {"architecture", "epochs", "batch_size", "learning_rate"} <= set(numbers)
+    check_values(numbers)
     assert ("tasks" in numbers) == (stage == "pretrain")
 
 
@@ -43,6 +49,64 @@ def test_a_recipe_of_ones_own_rules_over_the_default_and_its_dimensions_over_the
     assert read_recipe(recipe, "pretrain", 2) == {**default, "tasks": "rotation,mim", "epochs": 7}
     assert read_recipe(str(recipe), "pretrain", 3)["epochs"] == 9
     assert read_recipe(recipe, "finetune", 2) == read_recipe("default", "finetune", 2)
+
+
+def test_a_length_in_epochs_rules_over_the_defaults_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = tmp_path / "ours.yaml"
+    default = choices._path("default")
+    (tmp_path / "default.yaml").write_text(default.read_text().replace("steps: 0", "steps: 1600"))
+    monkeypatch.setattr(choices, "_path", lambda name: tmp_path / f"{name}.yaml")
+    ours.write_text("finetune: {epochs: 7}\npretrain: {epochs: 7, steps: 5}\n")
+    assert read_recipe("default", "finetune", 2)["steps"] == 1600
+    assert read_recipe("ours", "finetune", 2)["steps"] == 0
+    assert read_recipe("ours", "pretrain", 2)["steps"] == 5
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [({}, (20, 1600)), ({"epochs": 3}, (3, 0)), ({"steps": 9}, (20, 9)), ({"epochs": 3, "steps": 9}, (3, 9))],
+)
+def test_a_length_that_is_typed_rules_over_the_recipe(typed: dict[str, int], expected: tuple[int, int]) -> None:
+    parser = ConfigParser(
+        {
+            "imports": ["$import medssl"],
+            "numbers": {"epochs": 20, "steps": 1600},
+            "epochs": "$@numbers['epochs']",
+            "steps": "$medssl.training.choose_steps(@numbers)",
+            **typed,
+        }
+    )
+    assert (parser.get_parsed_content("epochs"), parser.get_parsed_content("steps")) == expected
+
+
+def volumes(folder: Path, *shapes: tuple[int, ...]) -> list[dict[str, str]]:
+    items = []
+    for number, shape in enumerate(shapes):
+        path = folder / f"{number}.b2nd"
+        write_stored(path, np.random.default_rng(number).normal(size=shape).astype(np.float32))
+        items.append({"image": str(path)})
+    return items
+
+
+def test_training_sees_every_place_of_a_volume_that_is_larger_than_the_box(tmp_path: Path) -> None:
+    # Only the middle was seen, in training as well as in validation.
+    view = View(3, (4, 4, 4))
+    (item,) = items = volumes(tmp_path, (4, 4, 12))
+    crops = training_view(view, items)
+    set_rnd(crops, 1)
+    seen = {tuple(crops(item)[0]["image"].flatten().tolist()) for _ in range(100)}
+    assert len(seen) == 9
+    middle = training_view(view, items, "middle")
+    assert len({tuple(middle(item)["image"].flatten().tolist()) for _ in range(9)}) == 1
+
+
+def test_where_no_volume_is_larger_training_can_keep_all_in_memory(tmp_path: Path) -> None:
+    for shapes, image_size in ((((4, 4, 3), (2, 4, 4)), (4, 4, 4)), (((6, 6),), (6, 6))):
+        view = View(len(image_size), image_size)
+        transform = training_view(view, volumes(tmp_path, *shapes))
+        assert not any(isinstance(step, RandomizableTrait) for step in transform.transforms)
+    with pytest.raises(UserError, match="edge"):
+        training_view(view, [], "edge")
 
 
 @pytest.mark.parametrize(

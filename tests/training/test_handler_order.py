@@ -8,11 +8,12 @@ import yaml
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 CONFIGS = [path for path in sorted(BUNDLES.glob("*/configs/*.yaml")) if not path.parents[1].is_symlink()]
-METRICS = ["EpochMeans", "ValidationHandler", "PretextMetrics", "OnlineProbe"]
+METRICS = ["EpochMeans", "ValidateEpochs", "PretextMetrics", "OnlineProbe"]
 """What makes the metrics of an epoch, in order; it comes before what reads them."""
 BEFORE = [
     # No infinite number reaches a validation or a file.
-    *(("StopAtNonFinite", later) for later in ("ValidationHandler", "OnlineProbe", "SaveBackbone")),
+    *(("StopAtNonFinite", later) for later in ("ValidateEpochs", "OnlineProbe", "SaveBackbone")),
+    ("AfterStep", "RunCheckpoint"),
     *pairwise(METRICS),
     *((maker, reader) for maker in METRICS for reader in ("MetricsFile", "TensorBoardLog", "ProgressBar")),
 ]

@@ -1,0 +1,42 @@
+"""Turning, shifting, resizing and mirroring the images of a batch, each by its own numbers, in one call."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rotations(angles: Tensor) -> Tensor:
+    """Rotation matrices about the centre.
+
+    Args:
+        angles: in radians; `[B, 1]` from the first axis of an image towards its second, `[B, 3]` about the first,
+            second and third axis of a volume, the first applied last.
+
+    Returns:
+        `[B, 2, 2]` or `[B, 3, 3]`.
+    """
+    cosines, sines = angles.cos(), angles.sin()
+    planes = [(0, 1)] if angles.shape[1] == 1 else [(1, 2), (2, 0), (0, 1)]
+    dims = 2 if len(planes) == 1 else 3
+    whole = torch.eye(dims, device=angles.device, dtype=angles.dtype).repeat(len(angles), 1, 1)
+    for number, (one, other) in enumerate(planes):
+        turn = torch.eye(dims, device=angles.device, dtype=angles.dtype).repeat(len(angles), 1, 1)
+        turn[:, one, one] = turn[:, other, other] = cosines[:, number]
+        turn[:, one, other], turn[:, other, one] = -sines[:, number], sines[:, number]
+        whole = whole @ turn
+    return whole
+
+
+def sample(images: Tensor, matrices: Tensor, shifts: Tensor) -> Tensor:
+    """Look up every voxel of the result where it lies in the image (bi- or trilinear); the border goes on outside.
+
+    Args:
+        images: `[B, C, *spatial]`.
+        matrices: `[B, d, d]`, from places in the result to places in the image, both counted from the centre in units
+            of half the image's sides; axes in the order of the image's.
+        shifts: `[B, d]`, added to these places, in the same units.
+    """
+    # affine_grid counts axes from the last.
+    theta = torch.cat([matrices.flip(1, 2), shifts.flip(1)[..., None]], dim=2)
+    grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
