@@ -73,7 +73,9 @@ def _weights_at_start(run: Run) -> str:
     if not pretrained:
         return begun or "random (RandIni)" if "pretrained" in run.config else "unknown"
     tasks = run.pretraining_description().get("tasks", [])
-    return shown_path(pretrained) + (f"\npre-trained on {', '.join(tasks)}" if tasks else "") + (begun and f"\nfrom {begun}")
+    return "\n".join(
+        filter(None, (shown_path(pretrained), tasks and f"pre-trained on {', '.join(tasks)}", begun and f"from {begun}"))
+    )
 
 
 def _pretraining(run: Run) -> Parts:
