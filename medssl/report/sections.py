@@ -74,7 +74,9 @@ def _weights_at_start(run: Run) -> str:
         return begun or "random (RandIni)" if "pretrained" in run.config else "unknown"
     tasks = run.pretraining_description().get("tasks", [])
     return "\n".join(
-        filter(None, (shown_path(pretrained), tasks and f"pre-trained on {', '.join(tasks)}", begun and f"from {begun}"))
+        filter(
+            None, (shown_path(pretrained), tasks and f"pre-trained on {', '.join(tasks)}", begun and f"from {begun}")
+        )
     )
 
 
