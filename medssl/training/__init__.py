@@ -1,5 +1,6 @@
 """What MONAI's engines and bundles need from us: steps, handlers, determinism, resume, several processes."""
 
+from .averaging import AveragedWeights, freeze
 from .batches import EveryImage, PrepareAugmented
 from .checks import (
     check_finetuning,
@@ -31,6 +32,7 @@ from .mixup import BatchMixUp, mix_up
 from .non_finite import StopAtNonFinite
 from .optimizing import ClipGradients, EndAfterSteps, RateSchedule, build_optimizer, count_epochs
 from .precision_check import CheckPrecision
+from .probe_head import fit_head
 from .resuming import ReseedEachEpoch, RunCheckpoint, run_training
 from .saved_weights import SaveBackbone
 from .steps import AfterStep, check_batches, parameter_groups, prepare_images, prepare_labelled, pretext_loss
@@ -39,6 +41,7 @@ from .validation_keeper import ValidationKeeper
 
 __all__ = [
     "AfterStep",
+    "AveragedWeights",
     "BatchMixUp",
     "CheckPrecision",
     "ClipGradients",
@@ -82,7 +85,9 @@ __all__ = [
     "feature_dataset",
     "feature_spread",
     "fingerprint",
+    "fit_head",
     "fit_linear_layer",
+    "freeze",
     "gradient_affinity",
     "half_type",
     "mix_up",

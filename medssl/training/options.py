@@ -67,6 +67,9 @@ def _one_of(words: Sequence[Any]) -> Rule:
 
 
 CROPS = ("random", "middle")
+FROZEN = ("nothing", "norm", "backbone")
+HEADS = ("random", "probe")
+KEPT = ("best", "last")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 NOT_NEGATIVE = Rule("a number from 0", lambda value: _is_number(value) and value >= 0)
@@ -96,12 +99,15 @@ RULES: dict[str, Rule] = {
     "cache_rate": Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     **dict.fromkeys(("similarity_weight", "weight_decay", "clip", "augmentation", "mixup"), NOT_NEGATIVE),
     **dict.fromkeys(
-        ("warmup", "momentum"),
+        ("warmup", "momentum", "average"),
         Rule("a share from 0, below 1", lambda value: _is_number(value) and 0 <= value < 1),
     ),
     "optimizer_name": _one_of(OPTIMIZERS),
     "rate_schedule": _one_of(SCHEDULES),
     "crops": _one_of(CROPS),
+    "frozen": _one_of(FROZEN),
+    "head": _one_of(HEADS),
+    "keep": _one_of(KEPT),
     "label_loss": _one_of(LABEL_LOSSES),
     "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
     "weights": Rule("a number for each task, such as {rotation: 2.0, mim: 1.0}", lambda value: isinstance(value, dict)),

@@ -30,7 +30,8 @@ def test_the_handlers_of_the_trainer_stand_in_the_order_that_they_ask_for(path: 
     assert not [pair for pair in BEFORE if set(pair) <= set(names) and names.index(pair[0]) > names.index(pair[1])]
     # A checkpoint holds what all others did, and whatever remembers something from one epoch to the next.
     assert names[-1] == "RunCheckpoint"
-    assert {"network", "optimizer", *({"keeper"} & set(config))} == set(config["train"]["handlers"][-1]["states"])
+    remembered = {"network", "optimizer", *({"keeper", "averaged"} & set(config))}
+    assert remembered == set(config["train"]["handlers"][-1]["states"])
     keeps = ["$@keeper.set_trainer(@train::trainer)"] if "keeper" in config else []  # after the checkpoint is restored
     assert config["run"][-1 - len(keeps) :] == [*keeps, "$medssl.training.run_training(@train::trainer)"]
 

@@ -1,0 +1,73 @@
+"""Every number of a recipe in one fine-tuning, 2D and 3D: it ends as it should, and resumed to the bit."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from medssl.studies import BundleRun
+
+EVERYTHING: dict[str, Any] = {
+    "architecture": "resnet10_quarter",
+    "workers": 0,
+    "batch_size": 4,
+    "learning_rate": 0.01,
+    "optimizer_name": "adamw",
+    "weight_decay": 0.01,
+    "rate_schedule": "cosine",
+    "accumulate": 2,
+    "clip": 1.0,
+    "augmentation": 1.0,
+    "average": 0.9,
+    "head": "probe",
+    "frozen": "norm",
+    "keep": "last",
+    "val_interval": 2,
+}
+
+
+@pytest.mark.parametrize(("kind", "steps", "epochs"), [("chest", 10, 3), ("head", 5, 3)])
+def test_a_fine_tuning_by_all_numbers_of_a_recipe_is_resumed_to_the_bit(
+    kind: str, steps: int, epochs: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    data, whole, resumed = request.getfixturevalue(kind), tmp_path / "whole", tmp_path / "resumed"
+    recipe = tmp_path / "ours.yaml"
+    names = ("val_interval", "workers")
+    numbers = {name: value for name, value in EVERYTHING.items() if name not in names} | {"steps": steps}
+    recipe.write_text(yaml.safe_dump({"finetune": numbers}))
+    options = {name: EVERYTHING[name] for name in names} | {"data": data, "recipe": str(recipe), "output_dir": whole}
+    if kind == "head":
+        options["image_size"] = [32, 32, 16]  # smaller than the volumes
+    BundleRun("finetune", options).run()
+    last = torch.load(whole / "checkpoints" / "last.pt", weights_only=True)
+    assert last["epoch"] == epochs
+    assert {group["lr"] for group in last["optimizer"]["param_groups"]} == {0.0}  # the cosine has ended
+    made = {int(state["step"]) for state in last["optimizer"]["state"].values()}
+    assert made == {steps}
+    model = torch.load(whole / "model.pt", weights_only=True)  # of the last epoch, though 3 is no multiple of 2
+    assert all(torch.equal(model[name], last["averaged"][name]) for name in model)
+    assert not torch.equal(model["fc.weight"], last["network"]["fc.weight"])
+
+    (resumed / "checkpoints").mkdir(parents=True)
+    shutil.copy(whole / "checkpoints" / "previous.pt", resumed / "checkpoints" / "last.pt")
+    shutil.copy(whole / "checkpoints" / "settings.json", resumed / "checkpoints" / "settings.json")
+    BundleRun("finetune", {**options, "output_dir": resumed, "resume": True}).run()
+    for name in ("checkpoints/last.pt", "model.pt"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+    kept = yaml.safe_load((whole / "config.yaml").read_text())
+    assert (kept["steps"], kept["rate_schedule"], kept["head"]) == (steps, "cosine", "probe")
+    assert json.loads((whole / "model.json").read_text())["labels"]
+
+
+def test_a_pre_training_in_steps_ends_in_the_middle_of_an_epoch(chest: Path, tmp_path: Path) -> None:
+    shared = {name: EVERYTHING[name] for name in ("architecture", "workers", "rate_schedule", "accumulate", "clip")}
+    options = {**shared, "data": chest, "output_dir": tmp_path, "batch_size": 8, "probe_every": 0}
+    BundleRun("pretrain", {**options, "optimizer_name": "sgd", "learning_rate": 0.01, "steps": 3}).run()
+    last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    assert last["epoch"] == 2
+    assert {group["lr"] for group in last["optimizer"]["param_groups"]} == {0.0}
+    assert (tmp_path / "backbone.pt").exists()
