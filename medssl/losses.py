@@ -178,19 +178,34 @@ def info_nce(
     return F.cross_entropy(similarities, positive), similarities
 
 
-def predictive_ratio(prediction: Tensor, features: Tensor) -> Tensor:
+def predictive_ratio(prediction: Tensor, features: Tensor, targets: Tensor | None = None) -> Tensor:
     """Zhu et al. 2020, Eq. 3, with the sign that lets the prediction approach its target (see ``medssl.pretext.MCPC``).
 
     Args:
         prediction: predicted features of each route's last tile before the sigmoid, ``[B, D]``.
         features: features of the route's tiles, ``[B, m, D]``; the last is the target, the others are the negatives.
+        targets: features of last tiles, ``[N, D]``, this mini-batch's first: those of the other images are negatives,
+            too. None: there are only those of the image itself, as printed.
 
     Returns:
-        The mean over the batch of Σᵢ CE(z_m, z'_m) / CE(z_i, z'_m), where the cross-entropy is the mean over D.
+        The mean over the batch of Σᵢ CE(z_m, z'_m) / CE(z_i, z'_m), where the cross-entropy is the mean over D; with
+        more negatives than m − 1, their mean times m − 1. Float32 at least, under autocast too.
     """
-    logits = prediction[:, None].expand_as(features)
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, features.sigmoid(), reduction="none").mean(dim=2)
-    return (cross_entropy[:, -1:] / cross_entropy[:, :-1]).sum(dim=1).mean()
+    with torch.autocast(prediction.device.type, enabled=False):
+        prediction, features = _at_least_single(prediction), _at_least_single(features)
+        logits = prediction[:, None].expand_as(features)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, features.sigmoid(), reduction="none").mean(dim=2)
+        own, negatives = cross_entropy[:, -1:], cross_entropy[:, :-1]
+        ratios = (own / negatives).sum(dim=1)
+        if targets is None:
+            return ratios.mean()
+        # The same cross-entropies of all pairs, as one product of matrices.
+        shares = _at_least_single(targets).sigmoid()
+        others = F.softplus(prediction).mean(dim=1, keepdim=True) - prediction @ shares.T / shares.shape[1]
+        itself = torch.eye(*others.shape, dtype=torch.bool, device=others.device)
+        ratios = ratios + (own / others).masked_fill(itself, 0).sum(dim=1)
+        printed = negatives.shape[1]
+        return ratios.mean() * printed / (printed + len(targets) - 1)
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
@@ -227,7 +242,7 @@ class _Gather(torch.autograd.Function):
         return total[dist.get_rank()]
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
+def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5, groups: Tensor | None = None) -> Tensor:
     """Normalised temperature-scaled cross-entropy (Chen et al. 2020, Eq. 1): find an image's other view among all.
 
     The value is that of ``monai.losses.ContrastiveLoss``, which builds a ``[2B, 2B, D]`` tensor: for B = 256, D = 128
@@ -238,23 +253,32 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
         first: a view of each image, embedded, ``[B, D]``.
         second: another view of the same images, ``[B, D]``.
         temperature: the cosine similarities are divided by it.
+        groups: numbers ``[B]``; images of one group are not told apart. None: every image is of its own.
 
     Returns:
-        The mean over the 2B views of this process.
+        The mean over the 2B views of this process, float32 at least, under autocast too.
 
     Raises:
         UserError: when there is one image only, so that nothing could be told apart.
     """
     if len(first) < 2:
         raise UserError(f"NT-Xent needs a batch of at least 2 images, got {len(first)}: raise batch_size.")
-    views = F.normalize(torch.cat([first, second]), dim=1)
-    everywhere = gather_with_gradient(views)
-    similarities = views @ everywhere.T / temperature
+    # A similarity of 16 bits is off by up to 0.004, over a temperature of 0.1 by 0.04.
+    with torch.autocast(first.device.type, enabled=False):
+        views = F.normalize(_at_least_single(torch.cat([first, second])), dim=1)
+        everywhere = gather_with_gradient(views)
+        similarities = views @ everywhere.T / temperature
     # A view is no candidate for itself.
-    itself = torch.eye(*similarities.shape, dtype=torch.bool, device=views.device)
-    similarities = similarities.masked_fill(itself, -torch.inf)
+    excluded = torch.eye(*similarities.shape, dtype=torch.bool, device=views.device)
     partner = torch.arange(len(views), device=views.device).roll(len(first))
-    return F.cross_entropy(similarities, partner)
+    if groups is not None:
+        mine = torch.cat([groups, groups])
+        excluded |= (mine[:, None] == gather_with_gradient(mine)).scatter(1, partner[:, None], False)
+    return F.cross_entropy(similarities.masked_fill(excluded, -torch.inf), partner)
+
+
+def _at_least_single(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -267,7 +291,7 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return -F.cosine_similarity(prediction, target.detach(), dim=1).mean()
 
 
-def linear_cka(x: Tensor, y: Tensor) -> Tensor:
+def linear_cka(x: Tensor, y: Tensor, unbiased: bool = False) -> Tensor:
     """Linear centred kernel alignment (LCKA) of two networks' features of the same images (Kornblith et al. 2019).
 
     ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) with Frobenius norms and centred features: 1 for features that are equal up to rotation and
@@ -275,25 +299,33 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     is computed in the cheaper of the forms over features, as above, and over images, ⟨XXᵀ, YYᵀ⟩ / (‖XXᵀ‖ ‖YYᵀ‖).
 
     Few images make it too large: of two images it is always 1; two sets of 512 independent normal features have 0.97
-    over 16 images, 0.50 over 512 and 0.11 over 4096. Compare only values of the same images.
+    over 16 images, 0.50 over 512 and 0.11 over 4096. Compare only values of the same images. The unbiased form is
+    near 0 for these, however few the images are, and can fall below 0.
 
     Args:
         x: ``[N, D]``, a row for each image.
         y: ``[N, E]``, the same images in the same order.
+        unbiased: put the unbiased estimator of Song et al. 2012, Eq. 5, in place of every ⟨·, ·⟩ (Nguyen et al. 2021,
+            Eq. 3), which leaves out what each image has to do with itself. It is computed over images.
 
     Returns:
-        A scalar, float32 at least, under autocast too; 0 (with zero gradients) when all rows of one set are 0.
+        A scalar, float32 at least, under autocast too; 0 (with zero gradients) when all rows of one set are equal.
 
     Raises:
-        UserError: when the two are no features of equally many images.
+        UserError: when the two are no features of equally many images, or fewer than 4 for the unbiased form.
     """
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
         raise UserError(f"Features {list(x.shape)} and {list(y.shape)} must be [images, features] of the same images.")
+    if unbiased and len(x) < 4:
+        raise UserError(f"The unbiased LCKA needs at least 4 images, got {len(x)}: raise batch_size.")
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     with torch.autocast(x.device.type, enabled=False):  # the products overflow half precision
         x, y = (features.to(dtype) - features.to(dtype).mean(dim=0) for features in (x, y))
         images, d, e = len(x), x.shape[1], y.shape[1]
-        if images * (d + e) < d * d + d * e + e * e:
+        if unbiased:
+            own, other = _centred_off_diagonal(x @ x.T), _centred_off_diagonal(y @ y.T)
+            cross = (own * other).sum()
+        elif images * (d + e) < d * d + d * e + e * e:
             own, other = x @ x.T, y @ y.T
             cross = (own * other).sum()
         else:
@@ -301,6 +333,143 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
             cross = (y.T @ x).square().sum()
         norms = own.norm() * other.norm()
         return cross / torch.where(norms > 0, norms, 1)
+
+
+def queue_info_nce(
+    query: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.2, excluded: Tensor | None = None
+) -> Tensor:
+    """InfoNCE of each query with its own key among the other keys of the mini-batch and those of a queue.
+
+    He et al. 2020, Eq. 1, has the queue alone. With the mini-batch's own keys beside it, nothing that all images of a
+    mini-batch have in common, such as what batch normalisation tells of them, finds the right one.
+
+    Args:
+        query: ``[B, D]``.
+        keys: of the same images, ``[B, D]``; no gradient flows into them. In a distributed run those of all P
+            processes are compared with.
+        queue: keys of earlier images, ``[Q, D]``.
+        temperature: the cosine similarities are divided by it.
+        excluded: candidates that are no negatives of a query, ``[B, P · B + Q]`` (bool), this process's keys first.
+
+    Returns:
+        A scalar, float32 at least, under autocast too.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        candidates = torch.cat([gather_with_gradient(keys.detach()).to(queue.dtype), queue])
+        query, candidates = (F.normalize(_at_least_single(part), dim=1) for part in (query, candidates))
+        similarities = query @ candidates.to(query.dtype).T / temperature
+        own = torch.arange(len(query), device=query.device)
+        if excluded is not None:
+            similarities = similarities.masked_fill(excluded.scatter(1, own[:, None], False), -torch.inf)
+        return F.cross_entropy(similarities, own)
+
+
+def barlow_twins(first: Tensor, second: Tensor, redundancy: float = 5e-3) -> Tensor:
+    """Barlow Twins (Zbontar et al. 2021, Eq. 1): equal features of both views, and no feature twice.
+
+    Σᵢ (1 − cᵢᵢ)² + redundancy · Σ_{i≠j} cᵢⱼ², where c is the correlation of features over the images (of all processes,
+    in a distributed run).
+
+    ``monai.losses.BarlowTwinsLoss`` divides by the unbiased deviation and by B, so that views that are equal keep a
+    loss of D / B²; under autocast it correlates in 16 bits; and its mask of the entries off the diagonal makes a GPU
+    wait for the CPU in every step.
+
+    Args:
+        first: a view of each image, embedded, ``[B, D]``.
+        second: another view of the same images, ``[B, D]``.
+        redundancy: weight of what lies off the diagonal, λ.
+
+    Returns:
+        A scalar, float32 at least.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        first, second = (gather_with_gradient(_at_least_single(view)) for view in (first, second))
+        # As the authors' `BatchNorm1d(affine=False)`.
+        first, second = (F.batch_norm(view, None, None, training=True) for view in (first, second))
+        correlation = first.T @ second / len(first)
+        diagonal = correlation.diagonal()
+        off_diagonal = correlation.square().sum() - diagonal.square().sum()
+        return (1 - diagonal).square().sum() + redundancy * off_diagonal
+
+
+def variance_floor(embeddings: Tensor, floor: float = 1.0) -> Tensor:
+    """How far the features' standard deviations lie below a floor, on average (Bardes et al. 2022, Eq. 1 and 2).
+
+    Args:
+        embeddings: ``[B, D]``, float32 at least.
+        floor: what the deviation over the images should not fall below, γ.
+    """
+    return F.relu(floor - (embeddings.var(dim=0) + 1e-4).sqrt()).mean()
+
+
+def vicreg(
+    first: Tensor, second: Tensor, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
+) -> Tensor:
+    """VICReg (Bardes et al. 2022, Eq. 6): views alike, every feature varies, no two vary together.
+
+    As in the authors' code, whose weights these are: the invariance is a mean over the features, not their sum, and the
+    variance terms of the two views are averaged.
+
+    Args:
+        first: a view of each image, embedded, ``[B, D]``.
+        second: another view of the same images, ``[B, D]``.
+        invariance: weight of the squared distance, λ.
+        variance: of `variance_floor`, μ.
+        covariance: of the squared covariances of different features, ν.
+
+    Returns:
+        A scalar, float32 at least; over the images of all processes in a distributed run.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        views = [gather_with_gradient(_at_least_single(view)) for view in (first, second)]
+        apart = F.mse_loss(*views)
+        flat = (variance_floor(views[0]) + variance_floor(views[1])) / 2
+        redundant = torch.stack([_squared_covariances(view) for view in views]).sum()
+        return invariance * apart + variance * flat + covariance * redundant
+
+
+def _squared_covariances(embeddings: Tensor) -> Tensor:
+    """The squared covariances of different features, summed, over their number (Bardes et al. 2022, Eq. 3 and 4)."""
+    centred = embeddings - embeddings.mean(dim=0)
+    matrix = centred.T @ centred / (len(centred) - 1)
+    return (matrix.square().sum() - matrix.diagonal().square().sum()) / matrix.shape[1]
+
+
+def _centred_off_diagonal(gram: Tensor) -> Tensor:
+    """A Gram matrix ``[N, N]`` with zeros on its diagonal, and rows and columns that sum to zero without it.
+
+    The sum of the products of two of these is Song et al. 2012, Eq. 5, times N (N − 3) (Székely & Rizzo 2014, Sec. 3).
+    """
+    images = len(gram)
+    diagonal = torch.eye(images, dtype=torch.bool, device=gram.device)
+    gram = gram.masked_fill(diagonal, 0)
+    sums = gram.sum(dim=0) / (images - 2)
+    return (gram - sums - sums[:, None] + sums.sum() / (images - 1)).masked_fill(diagonal, 0)
+
+
+def mixture_info_nce(
+    mixtures: Tensor, candidates: Tensor, pairs: Tensor, coefficients: Tensor, temperature: float = 0.2
+) -> tuple[Tensor, Tensor]:
+    """Each mixture's two images among all: cross-entropy with the targets λ and 1 − λ, on cosine similarities.
+
+    In a distributed run the candidates of all P processes are compared with, this one's first.
+
+    Args:
+        mixtures: ``[M, D]``, embedded.
+        candidates: of the images, ``[N, D]``.
+        pairs: which two of the images a mixture is made of, ``[2, M]``.
+        coefficients: λ of the first of them, ``[M]``.
+        temperature: the similarities are divided by it.
+
+    Returns:
+        The loss, a scalar, float32 at least, under autocast too; and the similarities over the temperature
+        ``[M, P · N]``.
+    """
+    with torch.autocast(mixtures.device.type, enabled=False):
+        mixtures, candidates = (F.normalize(_at_least_single(part), dim=1) for part in (mixtures, candidates))
+        similarities = mixtures @ gather_with_gradient(candidates).T / temperature
+        first, second = (F.cross_entropy(similarities, one, reduction="none") for one in pairs)
+        return torch.lerp(second, first, coefficients.to(second.dtype)).mean(), similarities
 
 
 def asymmetric_partial(

@@ -1,10 +1,13 @@
 """The pretext tasks, one file each, and the model that trains several together."""
 
+from .barlow_twins import BarlowTwins
+from .byol import BYOL
 from .cpc import CPC
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .mcpc import MCPC
 from .mim import MIM
+from .moco import MoCo
 from .model import PretextModel, PretextModelOutput, build_pretext_model
 from .models_genesis import ModelsGenesis
 from .registry import TASKS, build_task, copies_of, named_tasks
@@ -17,8 +20,11 @@ from .simclr import SimCLR
 from .simsiam import SimSiam
 from .src import SRC
 from .task import Pictures, PretextOutput, PretextTask
+from .teacher import Teacher
+from .vicreg import VICReg
 
 __all__ = [
+    "BYOL",
     "CPC",
     "MCPC",
     "MIM",
@@ -26,9 +32,11 @@ __all__ = [
     "SCASSL",
     "SRC",
     "TASKS",
+    "BarlowTwins",
     "Complement",
     "Inpainting",
     "Jigsaw",
+    "MoCo",
     "ModelsGenesis",
     "Pictures",
     "PretextModel",
@@ -39,6 +47,8 @@ __all__ = [
     "RubiksCube",
     "SimCLR",
     "SimSiam",
+    "Teacher",
+    "VICReg",
     "build_pretext_model",
     "build_task",
     "copies_of",

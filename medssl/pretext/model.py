@@ -99,23 +99,38 @@ class PretextModel(nn.Module):
         finally:
             self._only = None
 
-    def forward(self, images: Tensor) -> PretextModelOutput:
-        """Total loss and every task's own output for images ``[B, C, *spatial]``."""
-        output = self._scheduled(images)
+    def forward(self, images: Tensor, patients: Tensor | None = None) -> PretextModelOutput:
+        """Total loss and every task's own output.
+
+        Args:
+            images: ``[B, C, *spatial]``.
+            patients: equal numbers ``[B]`` for images of one patient, for the tasks with ``asks_patients``.
+        """
+        output = self._scheduled(images, patients)
         for name, task in self.beside.items():
-            output.tasks[name] = task(self.backbone, images)
+            output.tasks[name] = self._solve(task, images, patients)
             output.loss = output.loss + output.tasks[name].loss
         return output
 
-    def _scheduled(self, images: Tensor) -> PretextModelOutput:
+    def _solve(self, task: nn.Module, images: Tensor, patients: Tensor | None) -> PretextOutput:
+        more = (patients,) if task.asks_patients else ()
+        output: PretextOutput = task(self.backbone, images, *more)
+        return output
+
+    def _scheduled(self, images: Tensor, patients: Tensor | None) -> PretextModelOutput:
         if self.schedule == "alternate":
             drawn = self._only or self._draw_task()
-            output = self.tasks[drawn](self.backbone, images)
+            output = self._solve(self.tasks[drawn], images, patients)
             shares = {name: images.new_full((), name == drawn, dtype=torch.float32) for name in self.tasks}
             return PretextModelOutput(output.loss, {drawn: output}, shares)
-        outputs = {name: task(self.backbone, images) for name, task in self.tasks.items()}
+        outputs = {name: self._solve(task, images, patients) for name, task in self.tasks.items()}
         weighted = torch.stack([self.weights[name] * output.loss for name, output in outputs.items()])
         return PretextModelOutput(weighted.sum(), outputs, dict(zip(outputs, _shares(weighted), strict=True)))
+
+    def after_step(self) -> None:
+        """Let every task do what it does after a step of the optimiser; a trainer calls this once a step."""
+        for task in self.all_tasks.values():
+            task.after_step(self.backbone)
 
     def _draw_task(self) -> str:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.steps)

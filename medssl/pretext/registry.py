@@ -8,11 +8,14 @@ from typing import Any
 from medssl.errors import UserError
 from medssl.networks import Backbone
 
+from .barlow_twins import BarlowTwins
+from .byol import BYOL
 from .cpc import CPC
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .mcpc import MCPC
 from .mim import MIM
+from .moco import MoCo
 from .models_genesis import ModelsGenesis
 from .rotation import Rotation
 from .rubiks_cube import RubiksCube
@@ -22,6 +25,7 @@ from .simclr import SimCLR
 from .simsiam import SimSiam
 from .src import SRC
 from .task import PretextTask, check_values
+from .vicreg import VICReg
 
 TASKS: dict[str, type[PretextTask]] = {
     "rotation": Rotation,
@@ -29,6 +33,10 @@ TASKS: dict[str, type[PretextTask]] = {
     "inpainting": Inpainting,
     "simsiam": SimSiam,
     "simclr": SimCLR,
+    "moco": MoCo,
+    "byol": BYOL,
+    "barlow_twins": BarlowTwins,
+    "vicreg": VICReg,
     "jigsaw": Jigsaw,
     "cpc": CPC,
     "rubiks_cube": RubiksCube,
@@ -71,8 +79,16 @@ def _is_list(tasks: Any) -> bool:
 
 def copies_of(tasks: Tasks) -> int:
     """How often an image stands on the channel axis of the backbone that all these tasks train together."""
-    made = [_class_of(name) if isinstance(values, Mapping) else values for name, values in named_tasks(tasks).items()]
-    return max(int(getattr(task, "copies", getattr(getattr(task, "func", None), "copies", 1))) for task in made)
+    return max(_copies(name, values) for name, values in named_tasks(tasks).items())
+
+
+def _copies(name: str, values: Any) -> int:
+    if isinstance(values, Mapping):
+        return _class_of(name).copies_for(values)
+    maker = getattr(values, "func", None)  # of a partial
+    if isinstance(maker, type) and issubclass(maker, PretextTask):
+        return maker.copies_for(values.keywords)
+    return int(getattr(values, "copies", 1))
 
 
 def build_tasks(tasks: Tasks, backbone: Backbone, image_size: Sequence[int]) -> dict[str, PretextTask]:

@@ -9,7 +9,7 @@ from medssl.losses import nt_xent
 from medssl.networks import Backbone
 
 from .task import check_positive
-from .view_pairs import ViewPairs
+from .view_pairs import Pairs, Positives, ViewPairs
 
 
 class SimCLR(ViewPairs):
@@ -22,7 +22,7 @@ class SimCLR(ViewPairs):
         backbone, image_size: see `PretextTask`.
         out_channels: of the embedding.
         temperature: of NT-Xent.
-        view: values for `medssl.transforms.ContrastiveView`, which draws the views.
+        view, positives: see `ViewPairs`.
 
     Raises:
         UserError: when sizes do not fit, the temperature is not positive, or a value of the views means nothing.
@@ -37,8 +37,9 @@ class SimCLR(ViewPairs):
         out_channels: int = 128,
         temperature: float = 0.5,
         view: dict[str, Any] | None = None,
+        positives: Positives = "image",
     ) -> None:
-        super().__init__(backbone, image_size, view)
+        super().__init__(backbone, image_size, view, positives)
         check_positive(temperature=temperature)
         self.temperature = temperature
         features = backbone.out_channels
@@ -46,7 +47,7 @@ class SimCLR(ViewPairs):
             nn.Linear(features, features), nn.ReLU(inplace=True), nn.Linear(features, out_channels)
         )
 
-    def compare(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def compare(self, first: Tensor, second: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """NT-Xent of the embeddings."""
         z1, z2 = self.head(first), self.head(second)
-        return nt_xent(z1, z2, self.temperature), z1, z2
+        return nt_xent(z1, z2, self.temperature, pairs.groups), z1, z2

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from medssl.losses import negative_cosine
 from medssl.networks import Backbone
 
-from .view_pairs import ViewPairs
+from .view_pairs import Pairs, Positives, ViewPairs, hidden_layer, projector
 
 
 class SimSiam(ViewPairs):
@@ -26,7 +26,7 @@ class SimSiam(ViewPairs):
         backbone, image_size: see `PretextTask`.
         hidden_channels: of the projector and the predictor.
         out_channels: of the embedding.
-        view: values for `medssl.transforms.ContrastiveView`, which draws the views.
+        view, positives: see `ViewPairs`.
 
     Raises:
         UserError: when sizes do not fit, or a value of the views means nothing.
@@ -41,23 +41,20 @@ class SimSiam(ViewPairs):
         hidden_channels: int = 1024,
         out_channels: int = 2048,
         view: dict[str, Any] | None = None,
+        positives: Positives = "image",
     ) -> None:
-        super().__init__(backbone, image_size, view)
+        super().__init__(backbone, image_size, view, positives)
         self.projector = nn.Sequential(
-            *_layer(backbone.out_channels, hidden_channels),
-            *_layer(hidden_channels, hidden_channels),
+            *hidden_layer(backbone.out_channels, hidden_channels),
+            *hidden_layer(hidden_channels, hidden_channels),
             # A bias before a batch normalisation has no effect.
             nn.Linear(hidden_channels, out_channels, bias=False),
             nn.BatchNorm1d(out_channels),
         )
-        self.predictor = nn.Sequential(*_layer(out_channels, hidden_channels), nn.Linear(hidden_channels, out_channels))
+        self.predictor = projector(out_channels, hidden_channels, out_channels)
 
-    def compare(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def compare(self, first: Tensor, second: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """Negative cosine between prediction and embedding, both ways."""
         z1, z2 = self.projector(first), self.projector(second)
         p1, p2 = self.predictor(z1), self.predictor(z2)
         return (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2, p1, z2
-
-
-def _layer(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
-    return nn.Linear(in_channels, out_channels, bias=False), nn.BatchNorm1d(out_channels), nn.ReLU(inplace=True)

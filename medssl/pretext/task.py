@@ -61,13 +61,21 @@ class PretextTask(nn.Module, ABC):
         question: what the network is asked, in a few words.
         smallest_batch: images that a mini-batch must hold for the puzzle to make sense.
         compares_images: whether the loss sets the features of a mini-batch's images (or tiles) against each other.
-        copies: how often an image stands on the channel axis of what the backbone sees.
+        copies: how often an image stands on the channel axis of what the backbone sees, see `copies_for`.
+        asks_patients: whether `forward` takes as its last argument whose images they are: equal numbers ``[B]`` for
+            those of one patient, or None where nobody says.
     """
 
     question: str
     smallest_batch: int = 1
     compares_images: bool = False
     copies: int = 1
+    asks_patients: bool = False
+
+    @classmethod
+    def copies_for(cls, values: Mapping[str, Any]) -> int:
+        """``copies`` of a task that will be built with these values; asked before there is a backbone."""
+        return cls.copies
 
     @abstractmethod
     def puzzle(self, images: Tensor) -> tuple[Any, Any]:
@@ -76,6 +84,9 @@ class PretextTask(nn.Module, ABC):
     @abstractmethod
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
         """Make a puzzle from the images, answer it and measure the answer."""
+
+    def after_step(self, backbone: Backbone) -> None:
+        """What a task does once after every step of the optimiser, such as letting a teacher follow the backbone."""
 
     def describe(self, target: Tensor) -> str:
         """One target (or answer) in words, for the picture of the puzzle."""

@@ -2,74 +2,104 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from medssl.errors import UserError
 from medssl.networks import Backbone
 from medssl.transforms import ContrastiveView
 
-from .task import Pictures, PretextOutput, PretextTask, accuracy_metrics, check_image_size, check_values
+from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_values
+
+Positives = Literal["image", "patient"]
+
+
+@dataclass
+class Pairs:
+    """What there is to know of a mini-batch's pairs of views, beside their features.
+
+    Attributes:
+        views: ``[2 B, C, *spatial]``, a first view of every image, then the second of each pair.
+        groups: numbers ``[B]``, equal for pairs that must not be told apart; None where all must be.
+    """
+
+    views: Tensor
+    groups: Tensor | None = None
 
 
 class ViewPairs(PretextTask):
-    """Base of the tasks that compare two views of each image; a subclass says in :meth:`compare` how.
+    """Base of the tasks that compare two views which belong together; a subclass says in `compare` how.
 
     Args:
         backbone: sees the views.
         image_size: spatial shape of the images.
         view: values for `medssl.transforms.ContrastiveView`, which draws the views.
+        positives: of what the second view is: of the same ``image``; or of another image of the same ``patient``
+            (another radiograph, another crop of the volume) where the mini-batch has one, else of the same. Images of
+            one patient are then not told apart either (Azizi et al. 2021, Sec. 3.2).
 
     Raises:
-        UserError: when sizes do not fit, or a value of the views means nothing.
+        UserError: when sizes do not fit, or a value means nothing.
     """
 
     smallest_batch = 2
     compares_images = True
+    asks_patients = True
 
-    def __init__(self, backbone: Backbone, image_size: Sequence[int], view: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: Sequence[int],
+        view: Mapping[str, Any] | None = None,
+        positives: Positives = "image",
+    ) -> None:
         super().__init__()
-        check_image_size(image_size, backbone)
-        check_values("view", ContrastiveView, view or {})
-        try:
-            self.view = ContrastiveView(**(view or {}))
-        except UserError as error:
-            raise UserError(f"view: {error}") from error
-        dims, mirror_axes = backbone.spatial_dims, self.view.mirror_axes
-        if not all(0 <= axis < dims for axis in mirror_axes or ()):
-            raise UserError(f"view: mirror_axes must name axes 0 to {dims - 1}, got {mirror_axes}.")
+        self.view = build_view(view, image_size, backbone)
+        if positives not in ("image", "patient"):
+            raise UserError(f"positives must be image or patient, got {positives!r}.")
+        self.positives = positives
 
-    def puzzle(self, images: Tensor) -> tuple[Tensor, None]:
+    def puzzle(self, images: Tensor, patients: Tensor | None = None) -> tuple[Tensor, None]:
         """Two views of each image, ``[2 B, C, *spatial]``: a first view of every image, then a second.
 
-        There is no target but one another.
+        There is no target but one another. The second views are of ``images[partners]`` with ``positives: patient``.
+
+        Args:
+            images: ``[B, C, *spatial]``.
+            patients: whose they are, ``[B]``; not looked at with ``positives: image``.
 
         Raises:
-            UserError: when the batch holds a single image.
+            UserError: when the batch holds a single image, or nobody says whose the images are.
         """
         if len(images) < 2:
             raise UserError(f"A batch of at least 2 images is needed, got {len(images)}: raise batch_size.")
-        return self.view(torch.cat([images, images])), None
+        if self.positives == "image":
+            return self.view(torch.cat([images, images])), None
+        if patients is None:
+            raise UserError("positives: patient needs to know whose the images are, and these came without patients.")
+        return self.view(torch.cat([images, images[draw_partners(patients)]])), None
 
-    def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+    def forward(self, backbone: Backbone, images: Tensor, patients: Tensor | None = None) -> PretextOutput:
         """Compare the pooled features of both views, from one pass of the backbone.
 
         Batch normalisation therefore takes its statistics over both views of all images, where the originals take them
         over each half alone. Both halves are drawn alike, so the two estimate the same, here from twice as many images;
         and no half can be told by its statistics.
         """
-        views, _ = self.puzzle(images)
+        views, _ = self.puzzle(images, patients)
         first, second = backbone.pool(backbone(views)).chunk(2)
-        loss, predicted, embedded = self.compare(first, second)
-        metrics, answer = matching_metrics(predicted, embedded)
+        groups = patients if self.positives == "patient" else None
+        loss, predicted, embedded = self.compare(first, second, Pairs(views, groups))
+        metrics, answer = matching_metrics(predicted, embedded, groups)
         panels = torch.stack(views.detach()[:, 0].chunk(2), dim=1)  # side by side; the target is the image's number
         return PretextOutput(loss, metrics, Pictures(panels, torch.arange(len(panels), device=views.device), answer))
 
     @abstractmethod
-    def compare(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def compare(self, first: Tensor, second: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of both views' features ``[B, D]``, and whose `matching_metrics` are shown: two ``[B, E]``."""
 
     def describe(self, target: Tensor) -> str:
@@ -77,19 +107,95 @@ class ViewPairs(PretextTask):
         return f"a view of image {int(target) + 1}"
 
 
-def matching_metrics(first: Tensor, second: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def build_view(values: Mapping[str, Any] | None, image_size: Sequence[int], backbone: Backbone) -> ContrastiveView:
+    """What draws the views that a task gives to its backbone.
+
+    Raises:
+        UserError: when sizes do not fit, or a value of the views means nothing.
+    """
+    check_image_size(image_size, backbone)
+    check_values("view", ContrastiveView, values or {})
+    try:
+        view = ContrastiveView(**(values or {}))
+    except UserError as error:
+        raise UserError(f"view: {error}") from error
+    dims, mirror_axes = backbone.spatial_dims, view.mirror_axes
+    if not all(0 <= axis < dims for axis in mirror_axes or ()):
+        raise UserError(f"view: mirror_axes must name axes 0 to {dims - 1}, got {mirror_axes}.")
+    return view
+
+
+def projector(in_channels: int, hidden_channels: int, out_channels: int, hidden_layers: int = 1) -> nn.Sequential:
+    """A perceptron whose hidden layers are batch-normalised: what features pass before they are compared."""
+    layers: list[nn.Module] = []
+    for _ in range(hidden_layers):
+        layers += hidden_layer(in_channels, hidden_channels)
+        in_channels = hidden_channels
+    return nn.Sequential(*layers, nn.Linear(in_channels, out_channels))
+
+
+def hidden_layer(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+    """A layer of a perceptron with batch normalisation, before which a bias has no effect."""
+    return nn.Linear(in_channels, out_channels, bias=False), nn.BatchNorm1d(out_channels), nn.ReLU(inplace=True)
+
+
+def draw_partners(groups: Tensor) -> Tensor:
+    """For every image another one of its group, at random; itself where it is alone.
+
+    Each is the partner of one: a cyclic shift of each group's images in a random order. No device is waited for.
+
+    Args:
+        groups: equal numbers ``[B]`` for images of one group.
+
+    Returns:
+        The number of each image's partner, ``[B]``.
+    """
+    order = torch.randperm(len(groups), device=groups.device)
+    order = order[groups[order].argsort(stable=True)]  # group by group, each in a random order
+    places = torch.arange(len(groups), device=groups.device)
+    begins = groups[order] != groups[order].roll(1)
+    begins[0] = True
+    first = torch.where(begins, places, 0).cummax(dim=0).values
+    following = torch.where(begins.roll(-1), first, (places + 1).clamp(max=len(groups) - 1))
+    return torch.empty_like(order).index_copy_(0, order, order[following])
+
+
+def matching_metrics(first: Tensor, second: Tensor, groups: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
     """Is an image's second view the one most alike to its first, of all second views in the batch?
 
     Args:
         first: embedding of each first view, or what is predicted from it, ``[B, D]``.
         second: embedding of each second view, ``[B, D]``.
+        groups: numbers ``[B]``; of each group an image's own second view alone is compared with. With groups there is
+            ``company``, too: the share of images that are not alone in theirs.
 
     Returns:
-        ``accuracy``, ``chance`` (1/B) and ``spread`` (of ``second``, normalised: 1 when they point everywhere, 0
-        when they have collapsed; Chen & He 2021, Sec. 4.1); and the second view most alike to each first, ``[B]``.
+        ``accuracy``, ``chance`` (1/B without groups) and ``spread`` (of ``second``, normalised: 1 when they point
+        everywhere, 0 when they have collapsed; Chen & He 2021, Sec. 4.1); and the second view most alike to each first,
+        ``[B]``.
     """
     first, second = F.normalize(first.detach(), dim=1), F.normalize(second.detach(), dim=1)
     similarities = first @ second.T
-    metrics = accuracy_metrics(similarities, torch.arange(len(first), device=first.device))
+    own = torch.arange(len(first), device=first.device)
+    metrics = {}
+    chance = similarities.new_full((), 1 / len(first), dtype=torch.float32)
+    if groups is not None:
+        others = same_group(groups, groups, own)
+        similarities = similarities.masked_fill(others, -torch.inf)
+        chance = (1 / (~others).sum(dim=1)).mean()
+        metrics["company"] = others.any(dim=1).float().mean()
+    answer = similarities.argmax(dim=1)
+    metrics |= {"accuracy": (answer == own).float().mean(), "chance": chance}
     metrics["spread"] = second.std(dim=0, unbiased=False).mean() * second.shape[1] ** 0.5
-    return metrics, similarities.argmax(dim=1)
+    return metrics, answer
+
+
+def same_group(groups: Tensor, others: Tensor, own: Tensor) -> Tensor:
+    """Which of the candidates are of one's group without being one's own, ``[B, N]`` (bool).
+
+    Args:
+        groups: of those who choose, ``[B]``.
+        others: of the candidates, ``[N]``.
+        own: the number of each one's own candidate, ``[B]``.
+    """
+    return (groups[:, None] == others).scatter(1, own[:, None], False)

@@ -1,10 +1,11 @@
 """The few functions that MONAI's engines and optimizers call for us: in every step, or before the first."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.optimizers import generate_param_groups
 from torch import Tensor, nn
@@ -22,9 +23,22 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def prepare_images(
     batch: Mapping[str, Any], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """The images of a batch on the device, as a plain tensor; pre-training has no labels."""
-    return _plain(batch["image"]).to(device, non_blocking=non_blocking, **kwargs), None
+) -> tuple[Tensor, None] | tuple[Tensor, None, tuple[Any, ...], dict[str, Any]]:
+    """The images of a batch on the device, as a plain tensor; pre-training has no labels.
+
+    Where the batch says by ``patient`` whose they are, the trainer gives the network a second argument: numbers
+    ``[B]``, the same for images of one patient, in every process and every run.
+    """
+    images = _plain(batch["image"]).to(device, non_blocking=non_blocking, **kwargs)
+    if "patient" not in batch:
+        return images, None
+    return images, None, (patient_numbers(batch["patient"]).to(device, non_blocking=non_blocking),), {}
+
+
+def patient_numbers(patients: Sequence[str]) -> Tensor:
+    """Names of patients as whole numbers ≥ 0, ``[B]``: 63 bits of a hash, so that no two patients share one."""
+    digests = (hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest() for name in patients)
+    return torch.tensor([int.from_bytes(digest, "big") >> 1 for digest in digests])
 
 
 def prepare_labelled(
@@ -88,3 +102,27 @@ def parameter_groups(network: nn.Module, learning_rate: float, backbone_rate: fl
         )
     head, backbone = generate_param_groups(network, [output_layer], ["select"], [learning_rate])
     return [head, {**backbone, "lr": learning_rate * backbone_rate}]
+
+
+class AfterStep:
+    """Let the tasks of a model do what they do after each step of the optimiser: teachers follow, queues move on.
+
+    Attach it before what keeps or reads the model.
+
+    Args:
+        model: in training.
+    """
+
+    def __init__(self, model: PretextModel) -> None:
+        self.model = model
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Call the model's ``after_step``, if the optimizer has made a step in this iteration."""
+        length = cast(int, engine.state.epoch_length)
+        mini_batch = (engine.state.iteration - 1) % length + 1  # of the epoch
+        if mini_batch % getattr(engine, "accumulation_steps", 1) == 0 or mini_batch == length:
+            self.model.after_step()
