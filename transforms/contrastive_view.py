@@ -7,20 +7,20 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.errors import UserError
 
+from .affine import rotations, sample
 from .batch_augmentation import BatchAugmentation
-from .intensity import blur, jitter_intensity, value_range
+from .intensity import blur, jitter_intensity, per_image, value_range
 
 REFERENCE_SIDE = 224
 """Blur widths are given for images of this side, and shrink with it."""
 
 
 class ContrastiveView(BatchAugmentation):
-    """One random view of each image of a batch: resized crop, mirroring, brightness and contrast, blur.
+    """One random view of each image of a batch: resized crop, mirroring, brightness and contrast, blur; turn and noise.
 
     Dong et al. turn the grey image into RGB, augment it there as for photographs and turn it back. On an image whose
     three channels are equal, the parts of that recipe which change colour (saturation, hue, random greyscale) change
@@ -39,6 +39,11 @@ class ContrastiveView(BatchAugmentation):
         blur: probability of a Gaussian blur.
         sigma: its lowest and highest width, in pixels of an image whose longest side is 224; smaller images get
             smaller widths.
+        degrees: crops are turned by up to so many degrees, in every plane; what comes in from outside the image repeats
+            its border. 0, as in the papers, for none.
+        noise: highest standard deviation of Gaussian noise, as a share of the image's range, drawn for each view.
+        renormalise: whether each view is brought to a mean of 0 and a deviation of 1, as images are that
+            ``NormalizeIntensityd`` has seen; brightness then teaches nothing but clipping.
 
     Raises:
         UserError: for shares or probabilities outside 0..1, and other numbers that mean nothing.
@@ -53,6 +58,9 @@ class ContrastiveView(BatchAugmentation):
         strength: float = 0.4,
         blur: float = 0.5,
         sigma: Sequence[float] = (0.1, 2.0),
+        degrees: float = 0.0,
+        noise: float = 0.0,
+        renormalise: bool = False,
     ) -> None:
         if not 0 < scale[0] <= scale[1] <= 1:
             raise UserError(f"scale must rise within 0 and 1, got {list(scale)}.")
@@ -64,6 +72,9 @@ class ContrastiveView(BatchAugmentation):
             raise UserError(f"ratio must be 1 / r and r, such as 3/4 and 4/3, got {list(ratio)}.")
         if not all(0 <= share <= 1 for share in (jitter, strength, blur)):
             raise UserError(f"jitter, strength and blur must lie in 0..1, got {jitter}, {strength} and {blur}.")
+        if not 0 <= degrees <= 180 or not 0 <= noise < math.inf:
+            raise UserError(f"degrees must lie in 0..180 and noise not below 0, got {degrees} and {noise}.")
+        self.degrees, self.noise, self.renormalise = degrees, noise, renormalise
         self.scale, self.ratio, self.mirror_axes = tuple(scale), tuple(ratio), mirror_axes
         self.jitter, self.strength = jitter, strength
         self.blur, self.sigma = blur, tuple(sigma)
@@ -79,7 +90,11 @@ class ContrastiveView(BatchAugmentation):
         coins = torch.rand(len(images), dims, device=device) < 0.5
         allowed = torch.tensor([axis in mirror_axes for axis in range(dims)], device=device)
         low, span = value_range(images)
-        views = resize_crops(images, centres, sides, coins & allowed)
+        turns = None
+        if self.degrees:
+            planes = dims * (dims - 1) // 2
+            turns = torch.deg2rad(self.degrees * (2 * torch.rand(len(images), planes, device=device) - 1))
+        views = resize_crops(images, centres, sides, coins & allowed, turns)
         views = (views - low) / torch.where(span > 0, span, 1)
         changed = random[0] < self.jitter
         brightness, contrast = (
@@ -88,7 +103,16 @@ class ContrastiveView(BatchAugmentation):
         views = jitter_intensity(views, brightness, contrast, random[3] < 0.5)
         narrow, wide = (width * max(images.shape[2:]) / REFERENCE_SIDE for width in self.sigma)
         width = torch.where(random[4] < self.blur, narrow + random[5] * (wide - narrow), 0)
-        return blur(views, width, wide) * span + low
+        views = blur(views, width, wide)
+        if self.noise:
+            deviation = self.noise * torch.rand(len(images), device=device)
+            views = views + per_image(deviation, views).to(views.dtype) * torch.randn_like(views)
+        if self.renormalise:
+            axes = tuple(range(1, views.ndim))
+            deviation, mean = torch.std_mean(views, dim=axes, keepdim=True, correction=0)
+            # Of an even image there is nothing but rounding.
+            return (views - mean) / torch.where((deviation > 1e-5) & (span > 0), deviation, 1)
+        return views * span + low
 
 
 def draw_resized_crops(
@@ -122,16 +146,21 @@ def draw_resized_crops(
     return centres, sides
 
 
-def resize_crops(images: Tensor, centres: Tensor, sides: Tensor, mirrored: Tensor) -> Tensor:
-    """Cut out each image's crop, resized to the size of the image (bi- or trilinear) and mirrored where asked for.
+def resize_crops(
+    images: Tensor, centres: Tensor, sides: Tensor, mirrored: Tensor, turns: Tensor | None = None
+) -> Tensor:
+    """Cut out each image's crop, resized to the size of the image (bi- or trilinear), mirrored and turned as asked for.
 
     Args:
         images: ``[B, C, *spatial]``.
         centres, sides: ``[B, spatial_dims]``, see `draw_resized_crops`.
         mirrored: along which axes, ``[B, spatial_dims]`` (bool).
+        turns: angles about the crop's centre in radians, see `rotations`: ``[B, 1]`` in 2D, ``[B, 3]`` in 3D.
     """
-    # affine_grid counts axes from the last and runs from −1 to 1.
     signed = torch.where(mirrored, -sides, sides)
-    matrices = torch.cat([torch.diag_embed(signed.flip(1)), (2 * centres - 1).flip(1)[..., None]], dim=2)
-    grid = F.affine_grid(matrices.to(images.dtype), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    matrices = torch.diag_embed(signed)
+    if turns is not None:
+        # Lengths count in voxels, not in sides of the image, or an oblong image would be sheared.
+        lengths = torch.tensor(images.shape[2:], device=images.device, dtype=signed.dtype)
+        matrices = rotations(turns) @ (matrices * lengths[:, None]) / lengths[:, None]
+    return sample(images, matrices, 2 * centres - 1)

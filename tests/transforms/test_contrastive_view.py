@@ -118,6 +118,8 @@ def test_the_share_of_changed_views_is_the_probability(change: str, probability:
         {"jitter": -0.1},
         {"strength": 1.5},
         {"blur": 2},
+        {"degrees": -1},
+        {"degrees": 181},
     ],
 )
 def test_impossible_numbers_are_refused(wrong: dict[str, Any]) -> None:
@@ -277,3 +279,54 @@ def test_a_view_equals_the_recipe_in_colour_from_the_crop_to_the_blur(
         np.testing.assert_allclose(views[number, 0], in_grey, atol=0.02)  # 2e-5 of the range
     assert 0 < jittered < 16
     assert 0 < blurred < 16
+
+
+def test_noise_that_means_nothing_is_refused() -> None:
+    for noise in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="noise not below 0, got"):
+            ContrastiveView(noise=noise)
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 24), (2, 16, 30), (1, 12, 10, 14)])
+def test_a_view_is_turned_by_up_to_so_many_degrees_each_by_its_own(shape: tuple[int, ...]) -> None:
+    # The gradient of a ramp tells the angle by which it was turned, seen away from the border that repeats.
+    dims, degrees = len(shape) - 1, 20.0
+    axes = torch.meshgrid(*[torch.arange(side).float() for side in shape[1:]], indexing="ij")
+    images = axes[0].expand(64, *shape)
+    views = ContrastiveView(**{**NOTHING, "degrees": degrees})(images)
+    middle = tuple(slice(side // 2 - 2, side // 2 + 2) for side in shape[1:])
+    slopes = torch.stack(
+        [views[:, 0].diff(dim=1 + axis)[(slice(None), *middle)].flatten(1).mean(1) for axis in range(dims)]
+    )
+    torch.testing.assert_close(slopes.norm(dim=0), torch.ones(64), rtol=0, atol=1e-2)  # turned in voxels: no shearing
+    angles = torch.rad2deg(slopes[0].clamp(-1, 1).arccos())
+    assert angles.max() < degrees * dims**0.5
+    assert angles.max() > degrees / 2
+    assert len(set(angles.round(decimals=3).tolist())) > 32
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_noise_has_at_most_the_share_of_the_range_that_was_asked_for(shape: tuple[int, ...]) -> None:
+    images = hounsfield(64, shape)
+    spans = images.flatten(1).amax(1) - images.flatten(1).amin(1)
+    shares = (ContrastiveView(**{**NOTHING, "noise": 0.1})(images) - images).flatten(1).std(dim=1) / spans
+    assert shares.max() < 0.12
+    assert shares.mean().item() == pytest.approx(0.05, abs=0.015)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_renormalised_views_have_no_brightness_and_nothing_remains_of_an_even_one(shape: tuple[int, ...]) -> None:
+    images = hounsfield(8, shape)
+    images[3] = -1000.0
+    views = ContrastiveView(renormalise=True)(images)
+    mean, deviation = views.flatten(1).mean(1), views.flatten(1).std(1, correction=0)
+    torch.testing.assert_close(mean, torch.zeros(8), rtol=0, atol=1e-4)
+    expected = torch.ones(8)
+    expected[3] = 0
+    torch.testing.assert_close(deviation, expected, rtol=0, atol=1e-3)
+    plain = ContrastiveView(**NOTHING)(images)
+    again = ContrastiveView(**{**NOTHING, "renormalise": True})(images)
+    slow = (plain - plain.flatten(1).mean(1).view(8, *[1] * len(shape))) / plain.flatten(1).std(1, correction=0).view(
+        8, *[1] * len(shape)
+    ).clamp(min=1e-3)
+    torch.testing.assert_close(again, slow, rtol=0, atol=1e-3)
