@@ -17,7 +17,7 @@ from processes import end_of, in_two_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from medssl.losses import info_nce, nt_xent
+from medssl.losses import barlow_twins, info_nce, nt_xent, queue_info_nce, vicreg
 from medssl.networks import build_backbone, save_backbone
 from medssl.pretext import PretextModel, build_task
 from medssl.studies import BundleRun
@@ -28,9 +28,10 @@ IMAGES, STEPS = 8, 4
 EQUAL_TASKS = ["rotation", "mim", "simclr", "jigsaw", "cpc", "rubiks_cube", "src", "mcpc", "sc_assl"]
 """Without batch normalisation and with the same puzzles, these have the loss of one process with all images.
 
-SimSiam has batch normalisation in its head, inpainting and Models Genesis in their decoder: it can be synchronised, but
-on GPUs only. RVRM mixes an image with another of its own process; Self-ASSL compares the images of its own process; the
-loss for partial labels is a mean over the known labels, of which the processes do not have equally many.
+SimSiam, MoCo, BYOL, Barlow Twins and VICReg have batch normalisation in their heads, inpainting and Models Genesis in
+their decoder: it can be synchronised, but on GPUs only. RVRM mixes an image with another of its own process; Self-ASSL
+compares the images of its own process; the loss for partial labels is a mean over the known labels, of which the
+processes do not have equally many.
 """
 
 
@@ -70,7 +71,7 @@ def loss_curve(name: str, distributed: bool) -> list[float]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     draw, losses = task.puzzle, []
 
-    def puzzle(images: Tensor) -> Any:
+    def puzzle(images: Tensor, *patients: Any) -> Any:
         inputs, target = draw(everything)
         if not distributed:
             return inputs, target
@@ -92,18 +93,27 @@ def loss_curve(name: str, distributed: bool) -> list[float]:
 
 
 def contrastive_gradients(distributed: bool) -> dict[str, Tensor]:
-    """The gradients of both contrastive losses with respect to this process's embeddings, as DDP averages them."""
+    """The gradients of the losses over a mini-batch with respect to this process's embeddings, as DDP averages them."""
     generator = torch.Generator().manual_seed(0)
     first, second = (torch.randn(IMAGES, 5, generator=generator) for _ in range(2))
-    positive = torch.arange(IMAGES)
+    queue = torch.randn(3, 5, generator=generator)
+    positive, groups = torch.arange(IMAGES), torch.arange(IMAGES) % 3
     if distributed:
-        first, second, positive = share(first), share(second), positive[: IMAGES // 2]
+        first, second, groups, positive = share(first), share(second), share(groups), positive[: IMAGES // 2]
     first.requires_grad_(), second.requires_grad_()
     gradients = {}
-    for name, loss in {"nt_xent": nt_xent(first, second), "info_nce": info_nce(first, second, positive)[0]}.items():
+    for name, loss in {
+        "nt_xent": nt_xent(first, second),
+        "nt_xent of groups": nt_xent(first, second, groups=groups),
+        "info_nce": info_nce(first, second, positive)[0],
+        "queue_info_nce": queue_info_nce(first, second, queue),
+        "barlow_twins": barlow_twins(first, second),
+        "vicreg": vicreg(first, second),
+    }.items():
         loss.backward()
         for tensor, which in ((first, "first"), (second, "second")):
-            assert tensor.grad is not None
+            if tensor.grad is None:  # keys of a teacher
+                continue
             gradients[f"{name}/{which}"] = tensor.grad / (2 if distributed else 1)
             tensor.grad = None
     return gradients

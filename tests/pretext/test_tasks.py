@@ -20,7 +20,8 @@ from medssl.training import MixedPrecision
 BATCH = 3
 ALIKE = ("resnet10", "resnet34", "resnet50")
 """Backbones that differ from resnet18 in the number of their blocks; their own contract is tested with the networks."""
-ROUTES, TILES, PAIRS = ("src", "mcpc", "sc_assl"), ("jigsaw", "rubiks_cube"), ("simsiam", "simclr")
+ROUTES, TILES = ("src", "mcpc", "sc_assl"), ("jigsaw", "rubiks_cube")
+PAIRS, TEACHERS = ("simsiam", "simclr", "moco", "byol", "barlow_twins", "vicreg"), ("moco", "byol")
 CUBES = (*ROUTES, *TILES, "cpc")
 """Tasks that show many tiles of each image."""
 
@@ -29,6 +30,7 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
     *((name, values, spatial_dims) for spatial_dims in (2, 3) for name, values in [
         ("mcpc", {"loss": "ratio"}),
         ("rvrm", {"disguise": 1}),
+        ("moco", {"variance": 1.0, "queue": 5}),
         ("jigsaw", {"grid": 2, "permutations": 24}),
     ]),
     ("mim", {"decoder": "light"}, 2),
@@ -79,8 +81,9 @@ def set_up(
 
 
 def weights(*modules: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """All but those of a teacher, which no gradient reaches."""
     for module in modules:
-        yield from module.named_parameters()
+        yield from ((key, weight) for key, weight in module.named_parameters() if weight.requires_grad)
 
 
 def has_finite_gradient(weight: nn.Parameter) -> bool:
@@ -273,6 +276,13 @@ def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: 
         ("models_genesis", (32, 32), {"shuffle": -0.5}, r"must lie in 0\.\.1, got -0\.5"),
         ("models_genesis", (31, 32), {}, "models_genesis: images .* too small for vgg11"),
         ("simclr", (32, 32), {"temperature": 0}, "simclr: temperature must be positive, got 0"),
+        ("moco", (32, 32), {"queue": 0}, "moco: queue must be positive, got 0"),
+        ("moco", (32, 32), {"momentum": 1.0}, r"moco: momentum must lie between 0 and 1, such as 0\.99, got 1\.0"),
+        ("byol", (32, 32), {"momentum": -0.1}, r"byol: momentum must lie between 0 and 1, such as 0\.99, got -0\.1"),
+        ("barlow_twins", (32, 32), {"redundancy": 0}, "barlow_twins: redundancy must be positive, got 0"),
+        ("vicreg", (32, 32), {"covariance": 0}, "vicreg: covariance must be positive, got 0"),
+        ("vicreg", (32, 32), {"positives": "study"}, "vicreg: positives must be image or patient, got 'study'"),
+        ("byol", (32, 32), {"view": {"degrees": 200}}, r"byol: view: degrees must lie in 0\.\.180 .* got 200"),
         ("simsiam", (32, 32), {"view": {"scale": (0, 1)}}, r"scale must rise within 0 and 1, got \[0, 1\]"),
         ("simsiam", (32, 32), {"view": {"scales": (0.5, 1)}}, "simsiam: view has no value 'scales'; there are scale, "),
         ("simclr", (32, 32), {"view": {"scale": (0.9, 0.5)}}, "scale must rise within 0 and 1"),
@@ -332,5 +342,7 @@ def test_names_of_tasks_are_those_of_their_classes() -> None:
     for name, kind in TASKS.items():
         task = build_task(name, backbone, (32, 32))
         assert type(task) is kind
-        # A task that kept its backbone would carry it into its own state dict.
-        assert not any(isinstance(module, Backbone) for module in task.modules())
+        # A task that kept its backbone would carry it into its own state dict; a teacher belongs there.
+        kept = [module for module in task.modules() if isinstance(module, Backbone)]
+        assert len(kept) == (name in TEACHERS)
+        assert backbone not in kept
