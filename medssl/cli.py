@@ -351,6 +351,46 @@ def _affinity(**given: Any) -> None:
     run_affinity(**given)
 
 
+def _add_curve(commands: Commands) -> None:
+    option = _command(
+        commands,
+        _curve,
+        "how good with how many labelled images, with and without pre-training, and how many more would it take?",
+        "Fine-tunes on growing subsets of the labelled patients, from random weights and from each pre-training, fits "
+        "probes on the frozen backbones beside it, and tests within the sources that were trained on and at another "
+        "one. It may be stopped at any moment, and goes on when the same command is given again.",
+    ).add_argument
+    option("--data", "--datalist", type=Path, required=True, help="labelled, prepared images")
+    option("--output", type=Path, required=True, help="folder for the runs, curve.md, curve.csv and curve.png")
+    option("--pretrained", type=Path, nargs="+", metavar="RUN", help="output_dir of pre-trainings, or their weights")
+    option("--sizes", type=int, nargs="+", metavar="N", help="labelled training images (default: 20 40 100 200)")
+    option("--draws", type=int, help="random subsets of each size (default: 5)")
+    option(
+        "--test-source",
+        nargs="+",
+        metavar="NAME",
+        help="the source to test on, while the others are trained on; none: train and test on all of them (default: "
+        "every source in turn, where there are several)",
+    )
+    option("--target", type=float, nargs="+", metavar="AUROC", help="how many images would be needed for it?")
+    option("--recipe", help="of the fine-tunings: a name of configs/recipes, or a file")
+    option("--epochs", type=int, help="of each fine-tuning (default: the recipe's)")
+    option("--options", nargs="+", metavar="NAME=VALUE", help="others of the fine-tuning, such as learning_rate=0.001")
+    option("--parallel", type=int, help="trainings at a time (default: 1)")
+
+
+def _curve(options: Sequence[str] = (), **given: Any) -> None:
+    import yaml
+
+    pairs = [option.partition("=") for option in options]
+    if wrong := [name for name, sign, _ in pairs if not (name and sign)]:
+        raise UserError(f"--options takes NAME=VALUE, such as learning_rate=0.001, not {wrong[0]!r}.")
+
+    from .studies.curve import run_curve
+
+    run_curve(options={name: yaml.safe_load(value) for name, _, value in pairs}, **given)
+
+
 def _add_phantoms(commands: Commands) -> None:
     option = _command(commands, _phantoms, "write drawn chest radiographs or head CT with their labels").add_argument
     option("directory", metavar="output", type=Path, help="folder to write to: images/ and labels.csv")
@@ -391,6 +431,7 @@ ADD_COMMANDS = (
     _add_verify,
     _add_aggregate,
     _add_affinity,
+    _add_curve,
     _add_phantoms,
     _add_puzzles,
 )
