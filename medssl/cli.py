@@ -388,7 +388,11 @@ def _curve(options: Sequence[str] = (), **given: Any) -> None:
 
     from .studies.curve import run_curve
 
-    run_curve(options={name: yaml.safe_load(value) for name, _, value in pairs}, **given)
+    values = {name: yaml.safe_load(value) for name, _, value in pairs}  # for which 1e-3 is text
+    run_curve(
+        options={name: _number_or_word(value) if isinstance(value, str) else value for name, value in values.items()},
+        **given,
+    )
 
 
 def _add_phantoms(commands: Commands) -> None:

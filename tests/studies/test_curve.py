@@ -265,7 +265,7 @@ def test_subsets_are_datalists_of_their_own_nested_and_by_patient(folder: Path) 
 def test_the_study_end_to_end_and_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", folder / "data", "--pretrained", folder / "pre", "--sizes", 6, 12, "--draws", 2]
     words += ["--test-source", "south", "--output", folder / "curve", "--epochs", 1]
-    words += ["--options", "learning_rate=0.001", "--target", 0.9]
+    words += ["--options", "learning_rate=1e-3", "--target", 0.9]
     command = ["curve", *map(str, words)]
     output = folder / "curve"
     begun: list[str] = []
