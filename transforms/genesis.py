@@ -1,4 +1,4 @@
-"""The distortions that Models Genesis undoes: grey value curves, local shuffling, painting.
+"""The distortions that Models Genesis undoes: grey value curves, local shuffling, painting; and its flips.
 
 Zhou et al. 2019, Sec. 2.2. Each changes a random share of the images of a batch.
 """
@@ -15,12 +15,41 @@ from .boxes import box_masks, draw_boxes
 from .intensity import apply_tables, bezier_tables, per_image, to_unit_range, value_range
 from .shuffling import KEYS, draw_keys, draw_windows, last_windows, seen_voxels, shuffle_within
 
+MOST_FLIPS = 3
+
 
 def check_probability(**probabilities: float) -> None:
     """Raise `UserError` when one of the named numbers does not lie in 0..1."""
     for name, value in probabilities.items():
         if not 0 <= value <= 1:
             raise UserError(f"{name} must lie in 0..1, got {value}.")
+
+
+class RandomFlips(BatchAugmentation):
+    """Mirror each image along random axes, up to three times, as the authors' code does before it distorts.
+
+    Args:
+        prob: probability of each further time; the axis is drawn anew, so that two may undo one another.
+
+    Raises:
+        UserError: when it does not lie in 0..1.
+    """
+
+    def __init__(self, prob: float = 0.4) -> None:
+        check_probability(prob=prob)
+        self.prob = prob
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `BatchAugmentation`."""
+        if not self.prob:
+            return images
+        dims, device = images.ndim - 2, images.device
+        times = (torch.rand(len(images), MOST_FLIPS, 1, device=device) < self.prob).cummin(dim=1).values
+        drawn = torch.randint(dims, (len(images), MOST_FLIPS, 1), device=device)
+        odd = (times & (drawn == torch.arange(dims, device=device))).sum(dim=1) % 2 == 1
+        for axis in range(dims):
+            images = torch.where(per_image(odd[:, axis], images), images.flip(2 + axis), images)
+        return images
 
 
 class BezierIntensity(BatchAugmentation):
@@ -95,12 +124,17 @@ class LocalShuffle(BatchAugmentation):
 class Painting(BatchAugmentation):
     """Overwrite boxes with noise (in-painting), or everything but some boxes (out-painting).
 
-    The noise is uniform over the image's own range, in 65 536 steps.
+    The numbers are those of the authors' code (github.com/MrGiovanni/ModelsGenesis, `pytorch/config.py`, `utils.py`):
+    one image of five is in-painted; it gets up to five boxes, each further one with a probability of 0.95, so that now
+    and then there is none. An out-painted image keeps one box at least, and up to four more. There boxes keep 3 voxels
+    away from the border, which small images and few slices do not have: here they may touch it. The noise is uniform
+    over the image's own range, in 65 536 steps; there over the window of grey values.
 
     Args:
-        prob: probability that an image is changed.
-        inner: probability that a changed image is in-painted, not out-painted.
-        boxes: number of boxes; they may overlap.
+        prob: probability that an image is painted over.
+        inner: probability that such an image is in-painted, not out-painted.
+        boxes: most boxes of an image; they may overlap.
+        further: probability of each further box, in-painting's first included.
         inner_sides: shortest and longest side of a box of noise, as shares of the image's.
         outer_sides: shortest and longest side of a box that is left.
 
@@ -111,15 +145,16 @@ class Painting(BatchAugmentation):
     def __init__(
         self,
         prob: float = 0.9,
-        inner: float = 0.8,
+        inner: float = 0.2,
         boxes: int = 5,
+        further: float = 0.95,
         inner_sides: Sequence[float] = (1 / 6, 1 / 3),
         outer_sides: Sequence[float] = (3 / 7, 4 / 7),
     ) -> None:
-        check_probability(prob=prob, inner=inner)
+        check_probability(prob=prob, inner=inner, further=further)
         if boxes < 1:
             raise UserError(f"Painting needs at least one box, got {boxes}.")
-        self.prob, self.inner, self.boxes = prob, inner, boxes
+        self.prob, self.inner, self.boxes, self.further = prob, inner, boxes, further
         self.inner_sides, self.outer_sides = tuple(inner_sides), tuple(outer_sides)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -133,6 +168,9 @@ class Painting(BatchAugmentation):
         )
         starts = torch.where(inner[:, None, None], in_starts, out_starts)
         sides = torch.where(inner[:, None, None], in_sides, out_sides)
+        wanted = torch.rand(len(images), self.boxes, device=device) < self.further
+        wanted[:, 0] |= ~inner
+        sides = sides * wanted.cummin(dim=1).values[..., None]  # a box without sides holds nothing
         painted = box_masks(starts, sides, image_size) == per_image(inner, images)  # outside of the boxes otherwise
         painted = painted & per_image(random[0] < self.prob, images)
         low, span = value_range(images)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.networks import Backbone
-from medssl.transforms import BezierIntensity, LocalShuffle, Painting
+from medssl.transforms import BezierIntensity, LocalShuffle, Painting, RandomFlips
 from medssl.transforms.genesis import check_probability
 
 from .reconstruction import Reconstruction, reconstruction_metrics, reconstruction_pictures
@@ -15,10 +15,11 @@ from .task import PretextOutput
 
 
 class ModelsGenesis(Reconstruction):
-    """Shuffle locally, bend the grey values, paint over; then give back the image as it was; squared error.
+    """Mirror; shuffle locally, bend the grey values, paint over; give back the mirrored image; squared error.
 
-    The probabilities are the original's. Its encoder and decoder form a U-Net; here the backbone's last feature map is
-    decoded alone, since all other tasks share that backbone and only it is kept.
+    The probabilities are those of the authors' code (github.com/MrGiovanni/ModelsGenesis, `pytorch/config.py`): of the
+    painted images 20 % are in-painted and 80 % out-painted. Its encoder and decoder form a U-Net; here the backbone's
+    last feature map is decoded alone, since all other tasks share that backbone and only it is kept.
 
     Args:
         backbone, image_size: see `PretextTask`.
@@ -26,6 +27,7 @@ class ModelsGenesis(Reconstruction):
         intensity: probability that its grey values are bent, see `BezierIntensity`.
         paint: probability that it is painted over, see `Painting`.
         inner: probability that a painted image is in-painted, not out-painted.
+        flip: probability that it is mirrored beforehand, and once more, see `RandomFlips`.
         decoder: ``light``, or in 2D ``transposed``.
         image_channels: channels of an image.
 
@@ -42,22 +44,24 @@ class ModelsGenesis(Reconstruction):
         shuffle: float = 0.5,
         intensity: float = 0.9,
         paint: float = 0.9,
-        inner: float = 0.8,
+        inner: float = 0.2,
+        flip: float = 0.4,
         decoder: Literal["transposed", "light"] = "light",
         image_channels: int = 1,
     ) -> None:
         super().__init__(backbone, image_size, decoder, image_channels)
-        check_probability(shuffle=shuffle, intensity=intensity, paint=paint, inner=inner)
+        check_probability(shuffle=shuffle, intensity=intensity, paint=paint, inner=inner, flip=flip)
+        self.flips = RandomFlips(flip)
         self.distortions = (LocalShuffle(shuffle), BezierIntensity(intensity), Painting(paint, inner))
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Distorted images and the images themselves, both ``[B, C, *spatial]``."""
-        distorted = images
+        """Distorted images and what they looked like before, both ``[B, C, *spatial]``, mirrored alike."""
+        distorted = images = self.flips(images)
         for distort in self.distortions:
             distorted = distort(distorted)
         return distorted, images
 
     def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
         """Mean squared error over the whole image; ``unchanged`` is that of giving back the distorted image."""
-        metrics = {**reconstruction_metrics(images, answer), "unchanged": F.mse_loss(inputs, images).detach()}
-        return PretextOutput(F.mse_loss(answer, images), metrics, reconstruction_pictures(inputs, images, answer))
+        metrics = {**reconstruction_metrics(target, answer), "unchanged": F.mse_loss(inputs, target).detach()}
+        return PretextOutput(F.mse_loss(answer, target), metrics, reconstruction_pictures(inputs, target, answer))

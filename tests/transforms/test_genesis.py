@@ -1,6 +1,7 @@
 """The distortions of Models Genesis: how many images they change, and what they keep of them."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from medssl.transforms import BezierIntensity, LocalShuffle, Painting
+from medssl.transforms import BezierIntensity, LocalShuffle, Painting, RandomFlips, genesis
+from medssl.transforms.boxes import box_masks
 
 DISTORTIONS: list[Callable[[float], Any]] = [
     lambda prob: BezierIntensity(prob),
     lambda prob: LocalShuffle(prob, windows=60),
-    lambda prob: Painting(prob),
+    lambda prob: Painting(prob, further=1.0),  # else there may be no box at all
 ]
 NAMES = ["bezier", "shuffle", "painting"]
 SHAPES = [(1, 24, 24), (3, 14, 22), (1, 12, 12, 12), (2, 16, 10, 7)]  # channels, then the image
@@ -149,7 +151,7 @@ def assert_sides(sides: list[int], image_size: tuple[int, ...], shares: tuple[fl
 @pytest.mark.parametrize("shape", SHAPES)
 def test_in_painting_fills_boxes_with_noise_within_the_range_of_the_image(shape: tuple[int, ...]) -> None:
     images = hounsfield(60, shape)
-    painted = Painting(1.0, inner=1.0, boxes=1)(images)
+    painted = Painting(1.0, inner=1.0, boxes=1, further=1.0)(images)
     noise = []
     for before, after in zip(images, painted, strict=True):
         different = before != after
@@ -176,7 +178,7 @@ def test_out_painting_leaves_boxes_and_nothing_else(shape: tuple[int, ...]) -> N
         assert after.min() >= before.min() - 1e-6 * span
         assert after.max() <= before.max() + 1e-6 * span
     smallest = np.ones([round(shares[0] * side) for side in shape[1:]])
-    several = Painting(1.0, inner=0.0, boxes=5)(images)
+    several = Painting(1.0, inner=0.0, boxes=5, further=1.0)(images)
     for before, after in zip(images, several, strict=True):
         kept = (before == after)[0].numpy()
         # Every voxel that is left belongs to a box, of which there is at least one.
@@ -185,12 +187,72 @@ def test_out_painting_leaves_boxes_and_nothing_else(shape: tuple[int, ...]) -> N
     assert ((several == images).float().mean() > (one == images).float().mean() + 0.05).all()
 
 
-def test_as_many_images_are_in_painted_as_asked() -> None:
+@pytest.mark.parametrize("values", [{}, {"inner": 0.8}])
+def test_as_many_images_are_in_painted_as_asked_and_one_of_five_by_default(values: dict[str, float]) -> None:
     images = torch.rand(1000, 1, 12, 12)
-    kept = (Painting(1.0, inner=0.8, boxes=1)(images) == images).flatten(1).float().mean(dim=1)
+    kept = (Painting(1.0, boxes=1, further=1.0, **values)(images) == images).flatten(1).float().mean(dim=1)
     # A box of noise leaves at least 8/9 of an image, a box that is left at most 49/144.
     assert ((kept > 0.88) | (kept < 0.35)).all()
-    assert (kept > 0.5).float().mean().item() == pytest.approx(0.8, abs=6 * (0.16 / 1000) ** 0.5)
+    expected = values.get("inner", 0.2)  # the authors' `inpaint_rate`
+    assert (kept > 0.5).float().mean().item() == pytest.approx(expected, abs=6 * (0.16 / 1000) ** 0.5)
+
+
+def authors_boxes(random: np.random.Generator, inner: bool) -> int:
+    """`image_in_painting` and `image_out_painting` of the authors' code, without what they paint."""
+    boxes, left = (0, 5) if inner else (1, 4)
+    while left > 0 and random.random() < 0.95:
+        boxes, left = boxes + 1, left - 1
+    return boxes
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_boxes_are_as_many_as_in_the_authors_code(inner: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def look(starts: Tensor, sides: Tensor, image_size: Any) -> Tensor:
+        assert ((sides > 0).all(dim=2) | (sides == 0).all(dim=2)).all()
+        seen.extend((sides > 0).all(dim=2).sum(dim=1).tolist())
+        return box_masks(starts, sides, image_size)
+
+    monkeypatch.setattr(genesis, "box_masks", look)
+    draws = 20_000
+    images = torch.rand(draws, 1, 8, 8)
+    painted = Painting(1.0, inner=float(inner))(images)
+    random = np.random.default_rng(0)
+    theirs = np.bincount([authors_boxes(random, inner) for _ in range(draws)], minlength=6) / draws
+    ours = np.bincount(seen, minlength=6) / draws
+    assert np.abs(ours - theirs).max() < 6 * (2 * 0.25 / draws) ** 0.5
+    assert (ours[0] > 0) == inner  # an out-painted image keeps something
+    if inner:  # without a box nothing is painted
+        assert changed_images(images, painted).tolist() == [number > 0 for number in seen]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("prob", [0.4, 1.0])
+def test_images_are_mirrored_as_often_as_in_the_authors_code(shape: tuple[int, ...], prob: float) -> None:
+    dims, draws = len(shape) - 1, 4000
+    image = torch.randn(shape)
+    before = image.expand(draws, *shape).clone()
+    mirrored = RandomFlips(prob)(before)
+    assert torch.equal(before, image.expand(draws, *shape))
+    every_way = list(product((False, True), repeat=dims))
+    found = dict.fromkeys(every_way, 0)
+    for one in mirrored:
+        ways = [way for way in every_way if torch.equal(one, image.flip([1 + axis for axis in np.flatnonzero(way)]))]
+        assert len(ways) == 1
+        found[ways[0]] += 1
+    random, expected = np.random.default_rng(0), dict.fromkeys(every_way, 0)
+    for _ in range(draws):  # `data_augmentation`
+        way, left = [False] * dims, 3
+        while random.random() < prob and left > 0:
+            axis = random.integers(dims)
+            way[axis], left = not way[axis], left - 1
+        expected[tuple(way)] += 1
+    for way in every_way:
+        assert abs(found[way] - expected[way]) < 6 * (2 * 0.25 * draws) ** 0.5
+    if prob == 0.4:
+        assert found[(False,) * dims] > draws / 2
+    assert RandomFlips(0.0)(mirrored) is mirrored
 
 
 @pytest.mark.parametrize(
@@ -202,6 +264,8 @@ def test_as_many_images_are_in_painted_as_asked() -> None:
         (LocalShuffle, {"largest": 1.5}),
         (Painting, {"prob": 2}),
         (Painting, {"inner": -1}),
+        (Painting, {"further": 1.2}),
+        (RandomFlips, {"prob": -0.4}),
         (LocalShuffle, {"windows": 0}),
         (Painting, {"boxes": 0}),
     ],
