@@ -26,6 +26,19 @@ def slow_linear_cka(x: Tensor, y: Tensor) -> float:
     return hsic(k, l) / (hsic(k, k) * hsic(l, l)) ** 0.5
 
 
+def slow_unbiased_cka(x: Tensor, y: Tensor) -> float:
+    """Song et al. 2012, Eq. 5, with traces and sums of Gram matrices without their diagonals; Nguyen et al. 2021."""
+    n = len(x)
+    one = torch.ones(n, dtype=x.dtype)
+
+    def hsic(a: Tensor, b: Tensor) -> float:
+        k, l = (gram - torch.diag(gram.diagonal()) for gram in (a @ a.T, b @ b.T))  # noqa: E741
+        total = torch.trace(k @ l) + (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
+        return float((total - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3)))
+
+    return hsic(x, y) / (hsic(x, x) * hsic(y, y)) ** 0.5
+
+
 def features(images: int, width: int) -> Tensor:
     # Columns of different spread, and a mean far from 0.
     return torch.randn(images, width, dtype=torch.float64) * torch.rand(width, dtype=torch.float64) + 5
@@ -89,3 +102,32 @@ def test_half_precision_is_computed_in_float32() -> None:
 def test_features_of_different_images_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="of the same images"):
         linear_cka(*map(torch.zeros, shapes))
+
+
+@pytest.mark.parametrize(("images", "d", "e"), [(4, 20, 30), (9, 10, 3), (40, 6, 3), (7, 7, 7), (30, 1, 1)])
+def test_the_unbiased_form_is_its_definition(images: int, d: int, e: int) -> None:
+    x, y = features(images, d), features(images, e)
+    y[:, : min(d, e)] += x[:, : min(d, e)]
+    assert linear_cka(x, y, unbiased=True).item() == pytest.approx(slow_unbiased_cka(x, y), rel=1e-8)
+    assert linear_cka(x, -3 * x + 2, unbiased=True).item() == pytest.approx(1, rel=1e-9)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda one: linear_cka(one, y, unbiased=True), x)
+
+
+@pytest.mark.parametrize("width", [64, 1024])
+def test_the_unbiased_form_of_independent_features_is_0_on_average_over_few_images(width: int) -> None:
+    values = torch.stack([linear_cka(*torch.randn(2, 64, width), unbiased=True) for _ in range(60)])
+    assert values.abs().mean() < 0.06
+    assert values.mean().abs() < 5 * values.std() / 60**0.5
+    if width == 1024:
+        assert linear_cka(*torch.randn(2, 64, width)) > 0.9
+
+
+def test_the_unbiased_form_needs_four_images_and_some_spread() -> None:
+    with pytest.raises(ValueError, match="at least 4 images, got 3"):
+        linear_cka(torch.randn(3, 5), torch.randn(3, 5), unbiased=True)
+    x = torch.ones(6, 4, requires_grad=True)
+    value = linear_cka(x, torch.randn(6, 5), unbiased=True)
+    value.backward()
+    assert value.item() == 0
+    assert (x.grad == 0).all()

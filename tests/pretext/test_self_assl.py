@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from medssl.losses import linear_cka
+from medssl.losses import linear_cka, variance_floor
 from medssl.networks import Backbone, build_backbone, save_backbone
 from medssl.phantoms.batch import draw_batch
-from medssl.pretext import Complement, PretextModel, build_pretext_model
-from medssl.training import check_batches
+from medssl.pretext import Complement, PretextModel, PretextOutput, PretextTask, build_pretext_model
+from medssl.training import check_batches, effective_rank
 
 SIZE = (32, 32)
 STEPS = 30
@@ -23,11 +23,11 @@ def rotation_model(first: str | Path = "", similarity_weight: float = 1.0) -> Pr
     return build_pretext_model(backbone, SIZE, "rotation", first=first, similarity_weight=similarity_weight)
 
 
-def train(model: PretextModel, images: Tensor) -> None:
+def train(model: PretextModel, images: Tensor, steps: int = STEPS) -> None:
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
     torch.manual_seed(1)
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         model(images[torch.randperm(len(images))[:16]]).loss.backward()
         optimizer.step()
@@ -81,9 +81,12 @@ def test_the_loss_is_that_of_the_task_plus_the_weighted_similarity(first: Path, 
     output = model.train()(images[:8])
     torch.manual_seed(5)
     task_loss = rotation.train()(images[:8]).loss
-    similarity = linear_cka(reference.pool(reference(images[:8])), features(complement.first, images[:8]))
-    assert output.loss.item() == pytest.approx((task_loss + 0.3 * similarity).item(), rel=1e-5)
-    assert output.tasks["self_assl"].metrics["similarity"].item() == pytest.approx(similarity.item(), rel=1e-5)
+    new, old = reference.pool(reference(images[:8])), features(complement.first, images[:8])
+    similarity = linear_cka(new, old, unbiased=True)
+    below_floor = variance_floor(new / old.var(dim=0).mean().sqrt())
+    assert output.loss.item() == pytest.approx((task_loss + 0.3 * (similarity + below_floor)).item(), rel=1e-5)
+    assert output.tasks["self_assl"].metrics["similarity"].item() == pytest.approx(similarity.item(), rel=1e-4)
+    assert output.tasks["self_assl"].metrics["below_floor"].item() == pytest.approx(below_floor.item(), rel=1e-5)
     assert output.shares == {"rotation": 1}
     output.loss.backward()
     # The first network has neither gradients nor new statistics, whichever mode the model is in.
@@ -91,6 +94,55 @@ def test_the_loss_is_that_of_the_task_plus_the_weighted_similarity(first: Path, 
     assert not any(module.training for module in complement.first.modules())
     assert all(torch.equal(before[name], value) for name, value in complement.state_dict().items())
     assert all(weight.grad is not None for weight in [*model.backbone.parameters(), *model.tasks.parameters()])
+
+
+def test_a_collapse_does_not_pay(first: Path, images: Tensor) -> None:
+    complement = Complement(first, 2)
+
+    class Given(torch.nn.Module):
+        """In place of a backbone: features that are given."""
+
+        def __init__(self, features: Tensor) -> None:
+            super().__init__()
+            self.features = features
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.features
+
+        def pool(self, features: Tensor) -> Tensor:
+            return features
+
+    def loss(features: Tensor) -> float:
+        return complement(Given(features), images[:64]).loss.item()  # type: ignore[arg-type]
+
+    _, old = complement.puzzle(images[:64])
+    torch.manual_seed(0)
+    unrelated = 2 * old.var(dim=0).mean().sqrt() * torch.randn(64, 128)
+    assert abs(loss(unrelated)) < 0.15
+    for worse in (torch.ones(64, 128), 0.01 * unrelated, old):
+        assert loss(worse) > loss(unrelated) + 0.5
+
+
+def test_the_rank_stays_where_the_biased_similarity_lowered_it(first: Path, images: Tensor) -> None:
+    class Biased(Complement):
+        """The term as it was."""
+
+        def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
+            inputs, target = self.puzzle(images)
+            return PretextOutput(linear_cka(backbone.pool(backbone(inputs)), target), {})
+
+    terms: dict[str, dict[str, PretextTask]]
+    terms = {"none": {}, "biased": {"self_assl": Biased(first, 2)}, "ours": {"self_assl": Complement(first, 2)}}
+    ranks = {}
+    for form, beside in terms.items():
+        torch.manual_seed(2)
+        model = rotation_model()
+        train(PretextModel(model.backbone, dict(model.tasks.items()), beside=beside), images, 100)  # type: ignore[arg-type]
+        with torch.no_grad():
+            new = model.backbone.train().pool(model.backbone(images[:64]))
+        ranks[form] = effective_rank(new - new.mean(dim=0)).item()
+    assert ranks["biased"] < 0.6 * ranks["none"], ranks
+    assert ranks["ours"] > 0.8 * ranks["none"], ranks
 
 
 def test_its_state_holds_the_first_network_and_the_draws(first: Path, images: Tensor, tmp_path: Path) -> None:
@@ -119,9 +171,9 @@ def test_its_state_holds_the_first_network_and_the_draws(first: Path, images: Te
 
 def test_mistakes_are_answered_before_a_run_begins(first: Path, images: Tensor, tmp_path: Path) -> None:
     model = rotation_model(first)
-    with pytest.raises(ValueError, match="self_assl needs at least 3 images in a mini-batch"):
-        check_batches(model, DataLoader(images, batch_size=2))  # type: ignore[arg-type]
-    check_batches(model, DataLoader(images, batch_size=3))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="self_assl needs at least 4 images in a mini-batch"):
+        check_batches(model, DataLoader(images, batch_size=3))  # type: ignore[arg-type]
+    check_batches(model, DataLoader(images, batch_size=4))  # type: ignore[arg-type]
     for weight in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="similarity_weight must be 0 or more"):
             rotation_model(first, weight)
