@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medssl.losses import predictive_ratio
 from medssl.networks import Backbone, build_backbone
 from medssl.pretext import MCPC, SCASSL, SRC, PretextTask, build_task
 from medssl.pretext.puzzles import tile_features
@@ -81,15 +82,18 @@ def test_mcpc_predicts_the_last_tile_from_the_others_in_their_order(spatial_dims
         swapped = features[:, [1, 0, *range(2, length)]]
         assert not torch.allclose(record_prediction(task, swapped, tiles)[0], prediction)
 
-    # The answer is, of all tiles of the mini-batch, the one most alike.
-    hits = []
+    # The answer is, of all tiles of the mini-batch, the one most alike; for the ratio the one of least cross-entropy.
+    hits, means, deviations = [], features.mean(dim=(0, 1)), features.std(dim=(0, 1), unbiased=False)
+
+    def alike(b: int, other: int, m: int) -> float:
+        if loss == "info_nce":
+            return F.cosine_similarity(prediction[b], features[other, m], dim=0).item()
+        shares = ((features[other, m] - means) / (deviations**2 + 1e-5).sqrt()).sigmoid()
+        return -F.binary_cross_entropy(prediction[b].sigmoid(), shares).item()
+
     for b in range(BATCH):
-        cosines = [
-            F.cosine_similarity(prediction[b], features[other, m], dim=0).item()
-            for other in range(BATCH)
-            for m in range(length)
-        ]
-        hits.append(int(np.argmax(cosines)) == b * length + length - 1)
+        every = [alike(b, other, m) for other in range(BATCH) for m in range(length)]
+        hits.append(int(np.argmax(every)) == b * length + length - 1)
     assert output.metrics["accuracy"].item() == pytest.approx(np.mean(hits))
     assert output.metrics["chance"].item() == pytest.approx(1 / (BATCH * length))
 
@@ -105,6 +109,44 @@ def test_mcpc_is_right_when_its_prediction_is_and_its_loss_is_lower_then(loss: s
     right = task.solve(features, tiles)
     assert right.metrics["accuracy"] == 1
     assert right.loss < wrong.loss
+
+
+def slow_ratio(prediction: Tensor, features: Tensor) -> float:
+    """Eq. 3 with the last tiles of the other images beside the image's own, their mean times the own ones' number."""
+
+    def cross_entropy(truth: Tensor, guess: Tensor) -> float:
+        return F.binary_cross_entropy(guess.sigmoid(), truth.sigmoid()).item()
+
+    ratios = []
+    for b, guess in enumerate(prediction):
+        negatives = [*features[b, :-1], *(features[other, -1] for other in range(len(features)) if other != b)]
+        terms = [cross_entropy(features[b, -1], guess) / cross_entropy(negative, guess) for negative in negatives]
+        ratios.append(np.mean(terms) * (features.shape[1] - 1))
+    return float(np.mean(ratios))
+
+
+@pytest.mark.parametrize(("batch", "tiles", "width"), [(1, 2, 4), (4, 5, 6), (3, 7, 9)])
+def test_the_ratio_takes_the_last_tiles_of_the_other_images_as_negatives(batch: int, tiles: int, width: int) -> None:
+    prediction, features = torch.randn(batch, width), 2 * torch.randn(batch, tiles, width)
+    value = predictive_ratio(prediction, features, features[:, -1]).item()
+    assert value == pytest.approx(slow_ratio(prediction, features), rel=1e-5)
+    task, backbone, images = set_up("mcpc", 2, loss="ratio")
+    assert isinstance(task, MCPC)
+    cut, _ = task.puzzle(images)
+    raw = torch.randn(BATCH, 5, backbone.out_channels).relu()  # as pooled features: never negative
+    prediction, output = record_prediction(task, raw, cut)
+    flat = raw.flatten(0, 1)
+    standardised = ((flat - flat.mean(dim=0)) / (flat.var(dim=0, unbiased=False) + 1e-5).sqrt()).view_as(raw)
+    assert output.loss.item() == pytest.approx(slow_ratio(prediction.detach(), standardised), rel=1e-5)
+
+
+def test_the_ratio_tells_images_apart_that_a_place_does_not() -> None:
+    # Each image's tiles are alike but for the place, so that all that names the target is the image.
+    images = 2 * torch.randn(8, 16)
+    features = images[:, None].expand(8, 5, 16) + torch.randn(5, 16)
+    right, wrong = features[:, -1], features[:, -1].roll(1, dims=0)
+    losses = [predictive_ratio(one, features, features[:, -1]).item() for one in (right, wrong)]
+    assert losses[0] < losses[1] - 0.5
 
 
 @both_dims
