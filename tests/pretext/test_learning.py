@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medssl.networks import build_backbone
 from medssl.phantoms.batch import draw_batch
-from medssl.pretext import build_task
+from medssl.pretext import build_task, copies_of
 from medssl.training import feature_spread
 
 CHEST, HEAD = (64, 64), (32, 32, 16)
@@ -32,6 +32,7 @@ def phantoms() -> dict[Shape, tuple[Tensor, Tensor]]:
         ("src", CHEST, 40, 16, {"accuracy": 5 / 24}),
         ("mcpc", CHEST, 50, 16, {"accuracy": 6 / (16 * 5)}),
         ("rvrm", CHEST, 100, 32, {"error": 1 / 12 / 4}),  # a quarter of the variance of λ
+        ("rvrm, siamese", CHEST, 60, 32, {"accuracy": 3 / 32, "error": 1 / 12 * 0.9}),
         ("mim", CHEST, 40, 16, {"hidden_error": 0.6}),
         ("inpainting", CHEST, 40, 16, {"error": 0.6}),
         ("models_genesis", CHEST, 40, 16, {"error": 0.7}),
@@ -51,8 +52,10 @@ def test_a_task_learns(
     phantoms: dict[Shape, tuple[Tensor, Tensor]],
 ) -> None:
     train, unseen = phantoms[image_size]
-    backbone = build_backbone("resnet10_quarter", len(image_size), in_channels=3 if name == "rvrm" else 1)
-    task = build_task(name, backbone, image_size)
+    name, *form = name.split(", ")
+    values = {"form": form[0], "view": {"scale": (0.5, 1.0)}} if form else {}
+    backbone = build_backbone("resnet10_quarter", len(image_size), in_channels=copies_of({name: values}))
+    task = build_task(name, backbone, image_size, **values)
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):

@@ -1,14 +1,17 @@
 """Two images and their mixture, plain and in disguise, against arithmetic on single images."""
 
+from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from medssl.errors import UserError
 from medssl.networks import ARCHITECTURES, Backbone, build_backbone, fold_input_copies
-from medssl.pretext import RVRM
+from medssl.pretext import RVRM, build_task, copies_of
 
 BATCH = 3
 both_dims = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -112,6 +115,110 @@ def test_rvrm_trains_a_backbone_that_folds_into_an_ordinary_one(spatial_dims: in
     with torch.no_grad():
         expected = backbone.eval()(torch.cat([images, images, images], dim=1))
         assert (folded(images) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def siamese(spatial_dims: int, channels: int = 1, batch: int = 7, **values: Any) -> tuple[RVRM, Backbone, Tensor]:
+    backbone = build_backbone("resnet10_quarter", spatial_dims, channels)
+    image_size = [24, 26, 24][:spatial_dims]
+    return RVRM(backbone, image_size, form="siamese", **values), backbone, torch.randn(batch, channels, *image_size)
+
+
+@both_dims
+@pytest.mark.parametrize(("channels", "batch"), [(1, 7), (2, 4)])
+def test_the_siamese_form_shows_views_of_the_images_and_of_mixtures_apart(
+    spatial_dims: int, channels: int, batch: int
+) -> None:
+    unchanged = {"scale": (1, 1), "ratio": (1, 1), "mirror_axes": (), "jitter": 0, "blur": 0}
+    task, _, images = siamese(spatial_dims, channels, batch, view=unchanged)
+    seen = set()
+    for _ in range(20):
+        inputs, (pairs, coefficients) = task.puzzle(images)
+        assert inputs.shape == (batch + batch // 2, channels, *images.shape[2:])  # 1.5 passes an image
+        torch.testing.assert_close(inputs[:batch], images, rtol=0, atol=1e-4)
+        assert len(set(pairs.flatten().tolist())) == 2 * (batch // 2)  # each image is in one mixture
+        for mixture, first, second, share in zip(inputs[batch:], *pairs, coefficients, strict=True):
+            expected = share * images[first] + (1 - share) * images[second]
+            torch.testing.assert_close(mixture, expected, rtol=0, atol=1e-4)
+        seen |= {tuple(pair) for pair in pairs.T.tolist()}
+    assert len(seen) > batch  # drawn anew
+    # By default the views of an image and of its mixtures are drawn apart.
+    task, _, images = siamese(spatial_dims, view={"jitter": 0, "blur": 0})
+    same = images[:1].expand(4, *images.shape[1:])
+    inputs, _ = task.puzzle(same)
+    assert len({tuple(one.flatten().tolist()) for one in inputs}) == 6
+
+
+@both_dims
+@pytest.mark.parametrize("temperature", [0.2, 1.0])
+def test_the_siamese_loss_is_cross_entropy_with_the_shares_of_both_images(
+    spatial_dims: int, temperature: float
+) -> None:
+    task, backbone, images = siamese(spatial_dims, temperature=temperature)
+    torch.manual_seed(3)
+    inputs, (pairs, coefficients) = task.puzzle(images)
+    torch.manual_seed(3)
+    passes: list[int] = []
+    handle = backbone.register_forward_pre_hook(lambda module, given: passes.append(len(given[0])))
+    output = task(backbone, images)
+    handle.remove()
+    assert passes == [10]  # 7 views and 3 mixtures, in one pass of an ordinary backbone
+    embedded = task.head(backbone.pool(backbone(inputs))).detach().double().numpy()
+    embedded /= np.linalg.norm(embedded, axis=1, keepdims=True)
+    losses, hits, answers = [], [], []
+    for mixture, first, second, share in zip(
+        embedded[7:], *pairs.tolist(), coefficients.double().tolist(), strict=True
+    ):
+        weights = np.exp([mixture @ image / temperature for image in embedded[:7]])
+        chances = weights / weights.sum()
+        losses.append(-share * np.log(chances[first]) - (1 - share) * np.log(chances[second]))
+        hits.append(chances.argmax() == (first if share >= 0.5 else second))
+        answers.append(weights[first] / (weights[first] + weights[second]))
+    assert output.loss.item() == pytest.approx(np.mean(losses), rel=1e-4)
+    assert output.metrics["accuracy"].item() == pytest.approx(np.mean(hits))
+    assert output.metrics["chance"].item() == pytest.approx(1 / 7)
+    assert output.metrics["error"].item() == pytest.approx(((coefficients.numpy() - answers) ** 2).mean(), rel=1e-3)
+    assert output.metrics["baseline"].item() == pytest.approx(1 / 12)
+    pictures = output.pictures
+    assert torch.equal(pictures.target, coefficients)
+    np.testing.assert_allclose(pictures.answer.numpy(), answers, rtol=1e-3)
+    for number, (first, second) in enumerate(pairs.T.tolist()):
+        assert torch.equal(pictures.panels[number], inputs[[first, second, 7 + number], 0])
+    output.loss.backward()
+    assert all(weight.grad is not None for weight in [*backbone.parameters(), *task.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("tasks", "copies"),
+    [
+        ("rvrm", 3),
+        ({"rvrm": {"form": "printed", "disguise": 1.0}}, 3),
+        ({"rvrm": {"form": "siamese"}}, 1),
+        ({"rotation": {}, "rvrm": {"form": "siamese"}}, 1),
+        ({"mine": partial(RVRM, form="siamese")}, 1),
+        ({"mine": partial(RVRM, alpha=0.5)}, 3),
+        ({"mine": RVRM(build_backbone("resnet10_quarter", 2), (24, 24), form="siamese")}, 1),
+    ],
+)
+def test_only_the_printed_form_needs_three_copies(tasks: Any, copies: int) -> None:
+    assert copies_of(tasks) == copies
+
+
+def test_the_siamese_form_refuses_what_belongs_to_the_printed_one() -> None:
+    backbone = build_backbone("resnet10_quarter", 2)
+    for values, message in (
+        ({"form": "paper"}, "form must be printed or siamese, got 'paper'"),
+        ({"form": "siamese", "disguise": 0.5}, "disguise belongs to form: printed"),
+        ({"view": {"jitter": 0}}, "view belongs to form: siamese"),
+        ({"form": "siamese", "view": {"mirror_axes": [2]}}, "mirror_axes must name axes 0 to 1"),
+        ({"form": "siamese", "temperature": 0}, "temperature must be positive"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_task("rvrm", backbone, (24, 24), **values)
+    task, _, images = siamese(2, batch=1)
+    with pytest.raises(UserError, match="at least 2, got 1"):
+        task.puzzle(images)
+    assert task.compares_images
+    assert not RVRM(build_backbone("resnet10_quarter", 2, 3), (24, 24)).compares_images
 
 
 @pytest.mark.parametrize("alpha", [0, -1.0])
