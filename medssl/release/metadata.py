@@ -78,6 +78,7 @@ def metadata(
         "label_classes": "1, 0 or unknown for each class" if model.classes else "none",
         "pred_classes": ", ".join(model.classes) or "pooled features",
         "eval_metrics": evaluation_figures(model.run),
+        **({"decision_thresholds": model.thresholds} if model.thresholds else {}),
         "intended_use": INTENDED_USE,
         "references": list(REFERENCES),
         "network_data_format": {"inputs": {"image": _input(model)}, "outputs": {"pred": _output(model)}},

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from medssl.errors import UserError
+from medssl.evaluation import Calibration
 from medssl.networks import (
     ARCHITECTURES,
     build_classifier,
@@ -33,7 +34,8 @@ class Model:
         outputs: number of outputs.
         config: of the network, as a MONAI config names it.
         modules: of ours that the network needs because MONAI has no such network.
-        state: its weights, under the names of that network.
+        state: its weights, under the names of that network; a classifier's logits are calibrated by them.
+        calibration: what they were calibrated by; None for a backbone, and where the run has none.
     """
 
     run: Run
@@ -43,11 +45,18 @@ class Model:
     config: dict[str, Any]
     modules: tuple[str, ...]
     state: Mapping[str, Tensor]
+    calibration: Calibration | None = None
 
     @property
     def exclusive(self) -> bool:
         """Whether each image has exactly one of the classes."""
         return bool(self.run.description.get("exclusive", False))
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Name of a class → probability from which on an image counts as positive; of those that have one."""
+        classes = self.calibration.classes if self.calibration else {}
+        return {name: each.threshold for name, each in classes.items() if each.threshold is not None}
 
     @property
     def image_word(self) -> str:
@@ -81,8 +90,11 @@ def _classifier(run: Run) -> Model:
     view = View.from_dict(run.description, str(run.path / MODEL_DESCRIPTION))
     name, channels, labels = (run.description[key] for key in ("architecture", "in_channels", "labels"))
     network = load_model_weights(build_classifier(name, view.spatial_dims, channels, len(labels)), run.path / MODEL)
+    calibration = Calibration.read(run.path)
+    if calibration:
+        calibration.fold(network)
     config, modules = _config(name, view.spatial_dims, channels, len(labels))
-    return Model(run, view, list(labels), len(labels), config, modules, network.state_dict())
+    return Model(run, view, list(labels), len(labels), config, modules, network.state_dict(), calibration)
 
 
 def _backbone(run: Run) -> Model:

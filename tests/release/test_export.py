@@ -21,7 +21,8 @@ from PIL import Image
 from torch import nn
 
 from medssl.data import write_datalist
-from medssl.evaluation import Predictions, figures, read_predictions
+from medssl.evaluation import Calibration, Predictions, figures, read_predictions
+from medssl.evaluation.temperature import ClassCalibration
 from medssl.files import write_json, write_text
 from medssl.networks import ARCHITECTURES, build_backbone, build_classifier, load_backbone, save_backbone
 from medssl.phantoms import write_phantoms
@@ -246,6 +247,41 @@ def test_exclusive_classes_sum_to_one_as_in_the_run(tmp_path: Path) -> None:
     assert exported.names == own.names == ["None", "One", "Both"]
     assert exported.scores == pytest.approx(own.scores, abs=1e-5)
     assert exported.scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_temperatures_and_thresholds_travel_and_the_bundle_gives_what_the_run_gives(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (40, 50), dtype=np.uint8)).save(
+            images / f"{number}.png"
+        )
+    inference = BundleRun("finetune", {"dataset_dir": images, "workers": 0, "output_dir": run}, "inference")
+    inference.run()
+    before = read_predictions(run / "predictions.csv").scores
+    left = ClassCalibration(2.5, -0.75, 0.625, 40, 50, is_scaled=True)
+    calibration = Calibration(False, dict(zip(LABELS, [left, ClassCalibration(positive=3, negative=2)], strict=True)))
+    calibration.write(run)
+    inference.run()
+    own = read_predictions(run / "predictions.csv").scores
+    logit = np.log(before / (1 - before))
+    expected = 1 / (1 + np.exp(-(logit / [2.5, 1] + [-0.75, 0])))
+    np.testing.assert_allclose(own, expected, atol=1e-5)
+
+    bundle = export_run(run, tmp_path / "bundle", torchscript=True, archive=False).folder
+    run_inference(bundle, dataset_dir=str(images), output_dir=str(tmp_path / "results"))
+    np.testing.assert_allclose(read_predictions(tmp_path / "results" / "predictions.csv").scores, own, atol=1e-6)
+    pixels = torch.randn(2, 1, 32, 32)
+    with own_scripts(bundle), quiet(), torch.no_grad():
+        script = torch.jit.load(bundle / "models" / "model.ts")
+        torch.testing.assert_close(script(pixels), network_of(bundle)(pixels))
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["decision_thresholds"] == {LABELS[0]: 0.625}
+    text = (bundle / "docs" / "README.md").read_text()
+    assert "| Effusion \\| left | 0.6250 | 40 | 50 |" in text
+    assert "known there for Mass #2" in text
+    assert torch.load(run / "model.pt", weights_only=True).keys() == network_of(bundle).state_dict().keys()
 
 
 @pytest.mark.parametrize("grey_values", [{"modality": "MR"}, {"modality": "CT", "window": [-50.0, 150.0]}])
