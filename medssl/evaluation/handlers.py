@@ -92,7 +92,7 @@ class EvaluationFiles:
         thresholds = self._thresholds(predictions)
         if calibration and self.split == VALIDATION:
             calibration.with_thresholds(thresholds).write(self.output_dir)
-        uncalibrated = raw.scores if calibration else None
+        uncalibrated = raw.scores if predictions is not raw else None
         found = figures(predictions, thresholds, self.resamples, exclusive=self.exclusive, uncalibrated=uncalibrated)
         if calibration:
             found["uncalibrated"] = calibration.unscaled

@@ -25,8 +25,12 @@ from medssl.networks import output_layer
 
 from .predictions import Predictions
 
-MINIMUM = 10
-"""Known labels of each outcome of a class (of exclusive classes: known images) from which on it is scaled."""
+KNOWN, OF_OUTCOME = 20, 5
+"""Known labels of a class, and of each of its outcomes, from which on it is scaled; of exclusive classes known images.
+
+Few suffice where a network trained on as many positive as negative images meets ten negative for one positive, for that
+is far off. Fewer do about as much harm to a network that was calibrated as good to one that was not.
+"""
 RANGE = (0.05, 20.0)
 """Temperatures that are tried. Where a network is worse than chance on validation, none would keep its order."""
 
@@ -71,8 +75,8 @@ class Calibration:
         Of findings each class has its own temperature and bias, which minimise the cross-entropy over its known labels,
         with Platt's targets (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2) for 1 and 0: so a validation split that happens to be
         told apart without an error does not make the network certain. Exclusive classes share the temperature of the
-        softmax, with targets smoothed by one image a class. A class with fewer than `MINIMUM` known labels of either
-        outcome, or exclusive ones with fewer known images, stay as they are.
+        softmax, with targets smoothed by one image a class. A class with fewer than `KNOWN` known labels, or with
+        fewer than `OF_OUTCOME` of either outcome, stays as it is; so do exclusive ones with fewer known images.
 
         Args:
             predictions: of the split, with ``logits``.
@@ -148,6 +152,8 @@ class Calibration:
                 f"The calibration is of the classes {', '.join(self.classes)}, but those evaluated are "
                 f"{', '.join(predictions.names)}: evaluate the validation split again."
             )
+        if len(self.unscaled) == len(self.classes):
+            return predictions
         logits = predictions.logits / self.temperatures + self.biases
         scores = softmax(logits, axis=1) if self.exclusive else expit(logits)
         return replace(predictions, scores=scores.astype(np.float32).astype(np.float64))
@@ -186,7 +192,7 @@ def _fit_findings(logits: np.ndarray, labels: np.ndarray, bias: bool) -> list[Cl
     fitted = []
     for column, known in zip(logits.T, labels.T, strict=True):
         positive, negative = int((known == 1).sum()), int((known == 0).sum())
-        enough = min(positive, negative) >= MINIMUM
+        enough = min(positive, negative) >= OF_OUTCOME and positive + negative >= KNOWN
         temperature, shift = _fit_finding(column, known, bias) if enough else (1.0, 0.0)
         fitted.append(ClassCalibration(temperature, shift, None, positive, negative, enough))
     return fitted
@@ -220,7 +226,7 @@ def _fit_softmax(logits: np.ndarray, labels: np.ndarray) -> list[ClassCalibratio
     known = (labels == 1).any(axis=1)
     counts = [(int((column == 1).sum()), int((column == 0).sum())) for column in labels.T]
     images, classes = int(known.sum()), labels.shape[1]
-    enough = images >= MINIMUM
+    enough = images >= KNOWN
     temperature = 1.0
     if enough:
         targets = (images * (labels[known] == 1) + 1) / (images + classes)

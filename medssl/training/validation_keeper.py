@@ -25,8 +25,8 @@ class ValidationKeeper:
     The metrics of the newest validation stand beside the trainer's own, for which it must be given to `set_trainer`.
 
     Beside the weights, a plain state dict, stand their description and, where the evaluator has a
-    `medssl.evaluation.PredictionsMetric`, the files of `medssl.evaluation.EvaluationFiles` for the validation split, the
-    calibration of the model among them.
+    `medssl.evaluation.PredictionsMetric`, the files of `medssl.evaluation.EvaluationFiles` for the validation split,
+    the calibration of the model among them.
 
     It is a handler of the evaluator, and one of the states of `RunCheckpoint`: a resumed run keeps and stops what an
     undisturbed one does, and a run that has stopped trains no further when it is resumed. (MONAI's ``CheckpointSaver``

@@ -1,6 +1,7 @@
 """Temperatures against a slow search, the order of images, and a folded network against calibrated logits."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ def test_a_class_with_too_few_known_labels_is_left_alone_and_named() -> None:
     rare = calibration.classes["Rare"]
     assert (rare.temperature, rare.bias, rare.is_scaled, rare.positive, rare.negative) == (1, 0, False, 5, 0)
     assert calibration.unscaled == ["Rare"]
+
+
+def test_where_no_class_is_scaled_nothing_changes() -> None:
+    found = study(images=19)
+    calibration = Calibration.fit(found)
+    assert calibration.unscaled == NAMES
+    assert calibration.applied(found) is found
+    exclusive = replace(found, labels=np.eye(3)[np.arange(19) % 3])
+    assert Calibration.fit(exclusive, exclusive=True).unscaled == NAMES
 
 
 def test_images_that_it_was_not_fitted_to_are_calibrated_and_keep_their_order() -> None:
