@@ -1,7 +1,7 @@
 """The mini-batches of a fine-tuning: every labelled image in each epoch, and changed a little each time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,10 +9,8 @@ from torch.utils.data import BatchSampler, Sampler
 
 from .steps import prepare_labelled
 
-Index = TypeVar("Index")
 
-
-def split_evenly_enough(order: Sequence[Index], batch_size: int) -> list[Sequence[Index]]:
+def split_evenly_enough(order: Sequence[int] | Tensor, batch_size: int) -> list[Any]:
     """Mini-batches of all that stands in an order, none of one alone but where `batch_size` is 1 or there is only one.
 
     A lone last one goes into the mini-batch before: batch normalisation learns nothing from a single image, and fails
@@ -21,6 +19,9 @@ def split_evenly_enough(order: Sequence[Index], batch_size: int) -> list[Sequenc
     Args:
         order: a sequence or a tensor `[N]`.
         batch_size: of each mini-batch but the last, which has fewer or one more.
+
+    Returns:
+        Pieces of the order, of its own type.
     """
     ends = list(range(batch_size, len(order), batch_size))
     if batch_size > 1 and ends and len(order) - ends[-1] == 1:
