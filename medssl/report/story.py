@@ -43,7 +43,7 @@ TASK_COLUMNS = ("share", "loss", "accuracy", "chance", "error", "baseline")
 BACKBONE_WORDS = {
     "loss": "loss of all tasks",
     "feature_spread": "feature spread (1: features differ, 0: collapsed)",
-    "effective_rank": "effective rank of the features",
+    "effective_rank": "effective rank of the features (below 3: collapsed)",
     "self_assl/similarity": "similarity to the first network's features (linear CKA)",
     "probe/linear_mAUROC": "mAUROC of the linear probe on validation",
     "probe/knn_mAUROC": "mAUROC of the nearest neighbours on validation",
@@ -189,10 +189,12 @@ def known_labels(run: Run) -> Parts:
 
 
 def pretraining_results(run: Run) -> Parts:
-    """What the pretext tasks reached in the last epoch; nothing before the first has ended."""
+    """What is to be warned of, and what the tasks reached in the last epoch; nothing before the first has ended."""
     metrics = run.metrics.get("metrics", {})
     if not metrics:
         return
+    for warning in run.metrics.get("warnings", []):
+        yield Text(warning, is_warning=True)
     columns = [column for column in TASK_COLUMNS if any(f"{task}/{column}" in metrics for task in run.tasks)]
     rows = [[task, *(number_text(metrics.get(f"{task}/{column}")) for column in columns)] for task in run.tasks]
     yield Table("The tasks in the last epoch", ["Task", *columns], rows)

@@ -22,7 +22,7 @@ from .distributed import (
 )
 from .frozen_features import FeatureDataset, StandardisedHead, feature_dataset, fit_linear_layer, whole_batch
 from .gradient_affinity import gradient_affinity, restate_batch_norm
-from .logs.metrics import EpochMeans, MetricsFile, PretextMetrics, effective_rank, feature_spread
+from .logs.metrics import EpochMeans, MetricsFile, PretextMetrics, PretrainingWatch, effective_rank, feature_spread
 from .logs.mlflow_log import mlflow_log
 from .logs.pictures import draw_puzzles
 from .logs.progress import ProgressBar
@@ -31,6 +31,7 @@ from .mixed_precision import MixedPrecision, computes_in_half, half_type
 from .mixup import BatchMixUp, mix_up
 from .non_finite import StopAtNonFinite
 from .optimizing import ClipGradients, EndAfterSteps, RateSchedule, build_optimizer, count_epochs
+from .patient_order import PatientOrder, image_order
 from .precision_check import CheckPrecision
 from .probe_head import fit_head
 from .resuming import ReseedEachEpoch, RunCheckpoint, run_training
@@ -51,8 +52,10 @@ __all__ = [
     "FeatureDataset",
     "MetricsFile",
     "MixedPrecision",
+    "PatientOrder",
     "PrepareAugmented",
     "PretextMetrics",
+    "PretrainingWatch",
     "ProgressBar",
     "RateSchedule",
     "ReseedEachEpoch",
@@ -90,6 +93,7 @@ __all__ = [
     "freeze",
     "gradient_affinity",
     "half_type",
+    "image_order",
     "mix_up",
     "mlflow_log",
     "needs_synced_statistics",

@@ -8,7 +8,7 @@ import yaml
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 CONFIGS = [path for path in sorted(BUNDLES.glob("*/configs/*.yaml")) if not path.parents[1].is_symlink()]
-METRICS = ["EpochMeans", "ValidateEpochs", "PretextMetrics", "OnlineProbe"]
+METRICS = ["EpochMeans", "ValidateEpochs", "PretextMetrics", "OnlineProbe", "PretrainingWatch"]
 """What makes the metrics of an epoch, in order; it comes before what reads them."""
 BEFORE = [
     # No infinite number reaches a validation or a file.
@@ -25,12 +25,13 @@ BEFORE = [
 )
 def test_the_handlers_of_the_trainer_stand_in_the_order_that_they_ask_for(path: Path) -> None:
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    names = [handler["_target_"].rpartition(".")[2] for handler in config["train"]["handlers"]]
+    handlers = [config[each[1:]] if isinstance(each, str) else each for each in config["train"]["handlers"]]
+    names = [handler["_target_"].rpartition(".")[2] for handler in handlers]
     assert {"StopAtNonFinite", "ReseedEachEpoch"} <= set(names)
     assert not [pair for pair in BEFORE if set(pair) <= set(names) and names.index(pair[0]) > names.index(pair[1])]
     # A checkpoint holds what all others did, and whatever remembers something from one epoch to the next.
     assert names[-1] == "RunCheckpoint"
-    remembered = {"network", "optimizer", *({"keeper", "averaged"} & set(config))}
+    remembered = {"network", "optimizer", *({"averaged", "keeper", "watch"} & set(config))}
     assert remembered == set(config["train"]["handlers"][-1]["states"])
     keeps = ["$@keeper.set_trainer(@train::trainer)"] if "keeper" in config else []  # after the checkpoint is restored
     assert config["run"][-1 - len(keeps) :] == [*keeps, "$medssl.training.run_training(@train::trainer)"]

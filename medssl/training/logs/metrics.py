@@ -1,9 +1,13 @@
-"""Means over an epoch of what the pretext tasks report, and the final figures as a file."""
+"""Means over an epoch of what the pretext tasks report, what is to be warned of, and the final figures as a file."""
 
+import logging
+import math
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 import torch.nn.functional as F
 from ignite.engine import Engine, Events
@@ -11,12 +15,19 @@ from monai.utils import CommonKeys
 from torch import Tensor
 
 from medssl import runs
+from medssl.evaluation.probes import METRICS
 from medssl.files import write_json, writing
 from medssl.networks import Backbone
 from medssl.pretext import PretextModelOutput
 
 from ..distributed import mean_over_processes
 from ..steps import step_output
+
+logger = logging.getLogger(__name__)
+
+SOLVED, COLLAPSED, FALL = 0.98, 3.0, 0.02
+"""Accuracy from which a task is solved; effective rank below which features have collapsed; how far a probe falls."""
+PROBE = METRICS["linear"]
 
 
 def feature_spread(features: Tensor) -> Tensor:
@@ -112,6 +123,118 @@ class PretextMetrics(EpochMeans):
             engine.state.metrics.pop(name, None)
         self._published = set(self._values)
         super().publish(engine)
+
+
+class PretrainingWatch:
+    """Is the pre-training working? Say so in the log, and warn in plain words, once of each kind, where it is not.
+
+    Three things are warned of. A task is *solved* when more than 98 % of its answers of an epoch are right: what it can
+    still teach is little. The features have *collapsed* when their effective rank stays below 3 for two epochs: to the
+    backbone all images look alike, however good the loss is. (A mini-batch of few images has no great rank, so of fewer
+    than 12 a quarter of their number is asked for.) And the linear probe *falls* when each of its last three figures
+    lies more than 0.02 below the best one before them: the features say less about the labels than they did.
+
+    Attributes:
+        warnings: the sentences so far; always the same list, so that a `MetricsFile` may hold it.
+
+    Args:
+        tasks: names of the pretext tasks.
+        interval: epochs between two lines in the log; the last epoch has one; 0 for that one alone.
+    """
+
+    def __init__(self, tasks: Sequence[str], interval: int = 10) -> None:
+        self.tasks = list(tasks)
+        self.interval = interval
+        self.warnings: list[str] = []
+        self._warned: list[str] = []
+        self._collapsed = 0
+        self._probes: list[tuple[int, float]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after the handlers that make the metrics and before those that read them."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Look at the metrics of the epoch that ended."""
+        metrics, epoch = engine.state.metrics, engine.state.epoch
+        last = epoch == engine.state.max_epochs
+        if last or (self.interval and epoch % self.interval == 0):
+            self._log(logging.INFO, f"Epoch {epoch}: {'; '.join(self._figures(metrics))}.")
+        for task in self.tasks:
+            accuracy = metrics.get(f"{task}/accuracy", 0.0)
+            if accuracy > SOLVED:
+                self._warn(
+                    f"solved {task}",
+                    f"{task} is solved: in epoch {epoch} {accuracy:.1%} of its answers are right, so that going on "
+                    "teaches the backbone little more. Make the task harder by its values, take another, or end here.",
+                )
+        rank = metrics.get("effective_rank", math.inf)
+        self._collapsed = self._collapsed + 1 if rank < _least_rank(len(step_output(engine)[CommonKeys.IMAGE])) else 0
+        if self._collapsed and (last or self._collapsed > 1):
+            self._warn(
+                "collapsed",
+                f"The features have collapsed: in epoch {epoch} their effective rank is {rank:.1f}, so that all images "
+                "look alike to the backbone. Lower learning_rate, raise batch_size, or take another task.",
+            )
+        if PROBE in metrics:
+            self._probes.append((epoch, metrics[PROBE]))
+            self._look_at_probes()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was warned of, and what the next epoch is compared with."""
+        return {
+            "warnings": list(self.warnings),
+            "warned": list(self._warned),
+            "collapsed": self._collapsed,
+            "probes": [list(probe) for probe in self._probes],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore both."""
+        self.warnings[:] = state["warnings"]
+        self._warned = list(state["warned"])
+        self._collapsed = int(state["collapsed"])
+        self._probes = [(int(epoch), float(value)) for epoch, value in state["probes"]]
+
+    def _look_at_probes(self) -> None:
+        before, newest = self._probes[:-3], self._probes[-3:]
+        if not before:
+            return
+        epoch, best = max(before, key=lambda probe: probe[1])
+        if all(value < best - FALL for _, value in newest):
+            self._warn(
+                "falls",
+                f"The linear probe falls: its mAUROC was {best:.3f} in epoch {epoch} and is "
+                f"{', '.join(f'{value:.3f}' for _, value in newest)} since. Pre-train for fewer epochs, or keep "
+                "backbones along the way (keep_every) and take an earlier one.",
+            )
+
+    def _figures(self, metrics: Mapping[str, float]) -> Iterator[str]:
+        """The task beside chance, the features, the probe."""
+        for task in self.tasks:
+            if f"{task}/accuracy" in metrics:
+                yield f"{task} {metrics[f'{task}/accuracy']:.3f} right (chance {metrics[f'{task}/chance']:.3f})"
+            elif f"{task}/error" in metrics:
+                yield f"{task} error {metrics[f'{task}/error']:.3f} (constant {metrics[f'{task}/baseline']:.3f})"
+        for name, words in {"effective_rank": "effective rank", "feature_spread": "feature spread"}.items():
+            if name in metrics:
+                yield f"{words} {metrics[name]:.2f}"
+        if PROBE in metrics:
+            yield f"linear probe {metrics[PROBE]:.3f}"
+
+    def _warn(self, kind: str, sentence: str) -> None:
+        if kind not in self._warned:
+            self._warned.append(kind)
+            self.warnings.append(sentence)
+            self._log(logging.WARNING, sentence)
+
+    def _log(self, level: int, sentence: str) -> None:
+        if idist.get_rank() == 0:
+            logger.log(level, sentence)
+
+
+def _least_rank(images: int) -> float:
+    return min(COLLAPSED, images / 4)
 
 
 class MetricsFile:
