@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from rich.console import Console
 
 from medssl.data import Datalist, is_auroc_defined
 from medssl.errors import UserError
-from medssl.evaluation import similarity_matrix, write_similarity
+from medssl.evaluation import backbone_gains, similarity_matrix, write_similarity
 from medssl.files import write_json
 from medssl.runs import BACKBONE, MODEL
 
 from .bundle_runs import BundleRun, say
-from .greedy_search import Pool, Row, greedy_search
+from .greedy_search import GUIDES, Comparison, Guide, Pool, Row, greedy_search
 from .search_table import draw_table, search_table, write_table
 from .trainings import Announce, Training, run_trainings
+
+Figures = dict[str, float | None]
+"""Candidate → a figure, None where it is undefined."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Choice:
         pool: the tasks that were chosen.
         metric: what the scores are: `mAUROC`, or `accuracy` of exclusive classes.
         score: of the pool, on the validation split.
+        guide: that was asked which candidate to add.
         rows: of the table.
         test: [value, low, high] of the pool, and of the best single task beside it, on the test split, which the
             search never saw; empty where the datalist has none.
@@ -38,6 +42,7 @@ class Choice:
     pool: Pool
     metric: str
     score: float
+    guide: Guide
     rows: list[Row]
     test: dict[str, list[float | None]]
 
@@ -47,13 +52,16 @@ class MTASSL:
     """A search for the tasks that make the best backbone together; see `greedy_search` for what it does.
 
     Every pool is pre-trained, fine-tuned, and scored on the validation split by the epoch that is best there. Networks
-    are compared as pre-trained, before fine-tuning, by linear CKA of the pooled features of the last layer. All
+    are compared as pre-trained, before fine-tuning, by the pooled features of the last layer, in two ways: what a probe
+    on both features gains over one on the pool's, on labelled training images of patients it was not fitted to; and
+    linear CKA, as in the paper. The guide says which of the two the search goes by; the table shows both. All
     pre-trainings begin with the same random weights and take the same number of epochs, whatever the pool; of its tasks
     one is drawn for each mini-batch.
 
     Each training is an ordinary run of a bundle, in `output/pretrain` and `output/finetune`. Whoever stops the
     search, at any moment, and calls `run` again gets what an undisturbed one gives: no training that has ended is
-    repeated, and one that was interrupted goes on from its checkpoint.
+    repeated, and one that was interrupted goes on from its checkpoint. No training depends on the guide: with another
+    one, the same output serves, and what it lacks is trained.
 
     A validation split of few images decides little between pools whose scores are close, and the best of many scores is
     too good to be true; therefore the test split has the last word.
@@ -67,8 +75,9 @@ class MTASSL:
         seed: of all runs.
         parallel: trainings at a time, where the search knows of several to do; see `run_trainings`.
         processes: of each training; with more than one, by `torchrun`.
-        full_table: train every candidate with the pool, not only the least similar one. The choice stays the same; the
-            table then tells whether similarity was a good guide.
+        full_table: train every candidate with the pool, not only the guide's choice. The choice stays the same; the
+            table then tells whether it was a good guide.
+        guide: `gain` or `lcka`, see `greedy_search`.
 
     Raises:
         UserError: when there are fewer than two candidates, or a value is out of range.
@@ -83,12 +92,15 @@ class MTASSL:
     parallel: int = 1
     processes: int = 1
     full_table: bool = False
+    guide: Guide = "gain"
 
     def __post_init__(self) -> None:
         if len(self.candidates) < 2:
             raise UserError("A search needs at least two candidates: name more pretext tasks.")
         if self.parallel < 1 or self.processes < 1:
             raise UserError(f"parallel and processes must be at least 1, got {self.parallel} and {self.processes}.")
+        if self.guide not in GUIDES:
+            raise UserError(f"There is no guide {self.guide!r}: use {' or '.join(GUIDES)}.")
 
     def run(self, announce: Announce) -> Choice:
         """Search; after each iteration `table.csv` and `table.png` are written, in the end `results.json`.
@@ -111,7 +123,8 @@ class MTASSL:
             return {pool: self._score(pool, metric) for pool in pools}
 
         rows: list[Row] = []
-        for iteration in greedy_search(list(self.candidates), train_and_score, self._similarities, self.full_table):
+        search = greedy_search(list(self.candidates), train_and_score, self._compare, self.full_table, self.guide)
+        for iteration in search:
             rows += iteration
             write_table(self.output / "table.csv", rows)
             draw_table(self.output / "table.png", rows, f"{metric} on validation")
@@ -119,7 +132,7 @@ class MTASSL:
         assert result.score is not None
         has_test = bool(datalist.items("test", check_files=False))
         test = self._test([result.tasks, result.tasks[:1]], metric, announce) if has_test else {}
-        choice = Choice(result.tasks, metric, result.score, rows, test)
+        choice = Choice(result.tasks, metric, result.score, self.guide, rows, test)
         write_json(self.output / "results.json", asdict(choice))
         return choice
 
@@ -213,24 +226,44 @@ class MTASSL:
             return [figures["mAUROC"], *(figures["mAUROC_interval"] or [None, None])]
         return figures["accuracy"] or [None] * 3
 
-    def _similarities(self, pool: Pool, rest: Sequence[str]) -> dict[str, float | None]:
-        """Linear CKA of the pool's features and those of each other candidate."""
-        folder = self.output / "similarity" / "+".join(pool)
-        kept = folder / "to_pool.json"
-        if kept.exists():
-            similarities = json.loads(kept.read_text(encoding="utf-8"))
-            if set(rest) <= set(similarities):
-                return similarities
+    def _compare(self, pool: Pool, rest: Sequence[str]) -> dict[str, Comparison]:
+        """The pool's features and those of each other candidate, from the files of earlier searches where they know."""
+        similarities = self._kept(pool, "to_pool.json", rest, self._similarities)
+        gains = self._kept(pool, "gains.json", rest, self._gains)
+        return {name: Comparison(similarities[name], gains[name]) for name in rest}
+
+    def _kept(
+        self, pool: Pool, file: str, rest: Sequence[str], measure: Callable[[Pool, Sequence[str]], Figures]
+    ) -> Figures:
+        path = self._comparisons(pool) / file
+        if path.exists():
+            figures: Figures = json.loads(path.read_text(encoding="utf-8"))
+            if set(rest) <= set(figures):
+                return figures
+        figures = measure(pool, rest)
+        write_json(path, figures)
+        return figures
+
+    def _similarities(self, pool: Pool, rest: Sequence[str]) -> Figures:
+        """Linear CKA of the pool's features and those of each other candidate, on the images of the pre-training."""
         backbones = {"+".join(each): self._backbone(each) for each in (pool, *((name,) for name in rest))}
-        loading = {name: self.pretrain[name] for name in ("batch_size", "workers") if name in self.pretrain}
-        names, matrix = similarity_matrix(backbones, self.data, **loading)
-        write_similarity(folder, names, matrix)
-        similarities = {
+        names, matrix = similarity_matrix(backbones, self.data, **self._loading())
+        write_similarity(self._comparisons(pool), names, matrix)
+        return {
             name: None if math.isnan(value) else float(value)
             for name, value in zip(rest, matrix[0, 1:], strict=True)  # of features that do not vary it is NaN
         }
-        write_json(kept, similarities)
-        return similarities
+
+    def _gains(self, pool: Pool, rest: Sequence[str]) -> Figures:
+        """What the features of each other candidate add to the pool's, on the labelled training images."""
+        others = {name: self._backbone((name,)) for name in rest}
+        return backbone_gains(self._backbone(pool), others, self.data, **self._loading())
+
+    def _comparisons(self, pool: Pool) -> Path:
+        return self.output / "similarity" / "+".join(pool)
+
+    def _loading(self) -> dict[str, Any]:
+        return {name: self.pretrain[name] for name in ("batch_size", "workers") if name in self.pretrain}
 
     def _test(self, pools: Sequence[Pool], metric: str, announce: Announce) -> dict[str, list[float | None]]:
         """Figures of fine-tuned pools on the test split."""
@@ -247,7 +280,18 @@ def run_mt_assl(study: MTASSL) -> Choice:
     """Run a study; print each command, the table, what was chosen, and where it lies."""
     console = Console(markup=False, emoji=False)  # a user's names may hold brackets
     choice = study.run(lambda what, run: say(console, what, run))
-    console.print(search_table(choice.rows, f"\nMT-ASSL: {choice.metric} on the validation split; bold: taken"))
+    console.print(
+        search_table(
+            choice.rows, f"\nMT-ASSL: {choice.metric} on the validation split, guided by {choice.guide}; bold: taken"
+        )
+    )
+    compared = [row for row in choice.rows if row.task]
+    if study.guide == "gain" and all(row.gain is None for row in compared) and compared:
+        console.print(
+            "No label is known positive in two training patients and negative in two, so there was no gain to go by: "
+            "the least similar candidate was tried.",
+            soft_wrap=True,
+        )
     console.print(f"\n{' + '.join(choice.pool)}: {choice.metric} {choice.score:.3f} on validation", style="bold")
     for name, (value, low, high) in choice.test.items():
         interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
@@ -257,7 +301,7 @@ def run_mt_assl(study: MTASSL) -> Choice:
     lines = [
         f"The pre-trained backbone: {study.pretraining(choice.pool).folder / BACKBONE}",
         f"The fine-tuned model: {folders[0]}/{MODEL}. As a page: medssl report {' '.join(folders)}",
-        f"The table: {study.output}/table.csv and table.png. Similarities: {study.output}/similarity",
+        f"The table: {study.output}/table.csv and table.png. Gains and similarities: {study.output}/similarity",
         f"All trainings took {study.minutes():.1f} minutes.",
     ]
     console.print("\n" + "\n".join(lines), soft_wrap=True)

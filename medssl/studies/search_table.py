@@ -16,6 +16,7 @@ from .greedy_search import Row
 
 FORMATS = {
     "similarity": ".4f",
+    "gain": "+.3f",
     **dict.fromkeys(("average", "maximum", "score"), ".3f"),
     **dict.fromkeys(("over_average", "over_maximum"), "+.3f"),
 }
@@ -29,7 +30,7 @@ def search_table(rows: Sequence[Row], title: str) -> Table:
     table.add_column("Iter.", no_wrap=True)
     for column in ("A1", "A2"):
         table.add_column(column, overflow="fold")  # on a narrow screen the names give way
-    for column in ("simi-\nlarity", "aver-\nage", "maxi-\nmum", "aggre-\ngated", "over\naver.", "over\nmax."):
+    for column in ("simi-\nlarity", "gain", "aver-\nage", "maxi-\nmum", "aggre-\ngated", "over\naver.", "over\nmax."):
         table.add_column(column, justify="right", no_wrap=True)
     for above, row in zip([None, *rows], rows, strict=False):
         begins = above is None or above.iteration != row.iteration
@@ -65,7 +66,7 @@ def _frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 @matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
 def draw_table(path: Path, rows: Sequence[Row], metric: str) -> None:
-    """Draw scores and similarities, a line for each row of the table.
+    """Draw scores, similarities and gains, a line for each row of the table.
 
     Args:
         path: of a PNG.
@@ -73,29 +74,30 @@ def draw_table(path: Path, rows: Sequence[Row], metric: str) -> None:
         metric: what the scores are.
     """
     table, places = _frame(rows), np.arange(len(rows))
-    figure = Figure(figsize=(8, 1.1 + 0.24 * len(rows)), layout="constrained")
-    scores, similarities = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
-    average, maximum, score, similarity = (
-        table[name].to_numpy() for name in ("average", "maximum", "score", "similarity")
-    )
+    figure = Figure(figsize=(9.5, 1.1 + 0.24 * len(rows)), layout="constrained")
+    scores, *guides = figure.subplots(1, 3, sharey=True, width_ratios=(3, 1, 1))
+    average, maximum, score = (table[name].to_numpy() for name in ("average", "maximum", "score"))
     single = table["A2"].isna().to_numpy()
     scores.plot(average, places, "o", markersize=4, markerfacecolor="white", color=QUIET, label="average of A1 and A2")
     scores.plot(maximum, places, "|", markersize=8, color=QUIET, label="maximum of A1 and A2")
     scores.hlines(places, maximum, score, color=QUIET, linewidth=0.8)
     scores.plot(score[single], places[single], "o", markersize=5, color=SINGLE, label="one task")
     scores.plot(score[~single], places[~single], "o", markersize=5, color=AGGREGATED, label="A1 + A2 together")
-    similarities.barh(places, np.nan_to_num(similarity), height=0.6, color=np.where(single, "none", QUIET))
-    for place, value in enumerate(similarity):
-        if not np.isnan(value):
-            similarities.text(value, place, f" {value:.3f}", va="center")
+    for axis, name in zip(guides, ("similarity", "gain"), strict=True):
+        values = table[name].to_numpy()
+        axis.barh(places, np.nan_to_num(values), height=0.6, color=np.where(single, "none", QUIET))
+        for place in np.flatnonzero(~np.isnan(values)):
+            axis.text(max(values[place], 0), place, f" {values[place]:{'+' if name == 'gain' else ''}.3f}", va="center")
     for place in np.flatnonzero(np.diff(table["iteration"])) + 0.5:
-        for axis in (scores, similarities):
+        for axis in (scores, *guides):
             axis.axhline(place, color=QUIET, linewidth=0.5)
     scores.set_yticks(places, [" + ".join(row.tasks) for row in rows])
     for label, row in zip(scores.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if row.taken else "normal")
     scores.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"{metric}; bold: taken into the pool")
-    similarities.set(xlim=(0, 1.15), xlabel="linear CKA of A1 and A2")
+    guides[0].set(xlim=(0, 1.15), xlabel="linear CKA of A1 and A2")
+    guides[1].margins(x=0.5)
+    guides[1].set(xlabel="gain of a probe on both over A1")
     figure.legend(*scores.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=130)

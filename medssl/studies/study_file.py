@@ -8,6 +8,7 @@
     shared: {architecture: resnet18}       # ids of both bundles
     pretrain: {epochs: 100}                # of the pre-training bundle
     finetune: {epochs: 50}                 # of the fine-tuning bundle
+    guide: gain                            # or lcka
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ KEYS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("shared", "pretrain", "finetune"), (dict, "names and values")),
     **dict.fromkeys(("seed", "parallel", "processes"), (int, "a whole number")),
     "full_table": (bool, "true or false"),
+    "guide": (str, "text"),
 }
 """Key → what it holds, and that in words."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +17,7 @@ from ignite.engine import Engine
 from medssl.cli import main
 from medssl.data import Datalist, Source, write_datalist
 from medssl.data.prepare import prepare
+from medssl.evaluation import feature_gains
 from medssl.losses import linear_cka
 from medssl.networks import load_backbone
 from medssl.phantoms import write_phantoms
@@ -27,14 +29,15 @@ from medssl.studies.mt_assl import MTASSL
 from medssl.studies.search_table import draw_table
 from medssl.studies.study_file import read_study
 from medssl.training import RunCheckpoint, read_recipe
-from medssl.transforms import LoadStored
+from medssl.transforms import LoadStored, View
 
 SHARED = {
     "architecture": "resnet10_quarter",
     "batch_size": 16,
     "learning_rate": 0.001,
     "workers": 0,
-    "optimizer#_target_": "torch.optim.SGD",  # Adam's checkpoints are three times as large
+    "optimizer_name": "sgd",
+    "momentum": 0.0,  # Adam's checkpoints are three times as large
 }
 STUDY = {
     "data": "data",
@@ -142,8 +145,35 @@ def test_the_table_holds_what_the_runs_and_the_networks_say(folder: Path) -> Non
         features = [network.pool(network(images)).double() for network in networks]
     assert last["similarity"] == pytest.approx(linear_cka(*features).item(), abs=1e-4)
     assert (study.output / "table.png").read_bytes().startswith(b"\x89PNG")
+    training = Datalist.read(study.data).items("training")
+    images = torch.stack([torch.as_tensor(study_view(study).stored()(item)["image"]) for item in training])
+    with torch.no_grad():
+        features = [network.pool(network(images)).double() for network in networks]
+    if choice.pool[0] == "src":
+        features.reverse()
+    labels, patients = np.stack([item["label"] for item in training]), [item["patient"] for item in training]
+    gains = feature_gains(features[0].numpy(), {last["A2"]: features[1].numpy()}, labels, patients)
+    assert last["gain"] == pytest.approx(gains[last["A2"]], abs=0.02)
     metrics = json.loads((study.finetuning(choice.pool).folder / "metrics.json").read_text())
     assert choice.test[" + ".join(choice.pool)] == [metrics["mAUROC"], *(metrics["mAUROC_interval"] or [None, None])]
+
+
+def study_view(study: MTASSL) -> View:
+    return Datalist.read(study.data).view()
+
+
+def test_another_guide_goes_on_in_the_same_folder_as_does_a_search_of_before_there_were_two(folder: Path) -> None:
+    study = study_in(folder)
+    before = study.run(lambda what, run: None)
+    for kept in study.output.glob("similarity/*/gains.json"):
+        kept.unlink()  # as earlier versions left it
+    again = study.run(lambda what, run: pytest.fail("repeats what has ended"))
+    assert again == before
+    # With two candidates there is one to add, whatever the guide.
+    by_similarity = replace(study, guide="lcka").run(lambda what, run: pytest.fail("repeats what has ended"))
+    assert by_similarity == replace(before, guide="lcka")
+    assert study_in(folder, guide="lcka").guide == "lcka"
+    assert study.guide == "gain"
 
 
 def test_a_folder_is_of_one_study(folder: Path, tmp_path: Path) -> None:
@@ -178,6 +208,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "another kind of value": ({"seed": "one"}, "seed must be a whole number, not 'one'"),
     "no data": ({"data": None}, "names no data: add it, or give --data"),
     "a datalist that is not there": ({"data": "nowhere.json"}, "There is no datalist .*nowhere.json"),
+    "an unknown guide": ({"guide": "cka"}, "no guide 'cka': use gain or lcka"),
     "no process": ({"parallel": 0}, "parallel and processes must be at least 1"),
 }
 
@@ -231,6 +262,10 @@ def test_the_studies_that_come_with_the_package_can_be_read(name: str, tmp_path:
 
 
 def test_a_row_without_a_number_can_be_drawn(tmp_path: Path) -> None:
-    rows = [Row(1, ("a",), score=0.5, taken=True), Row(1, ("b",), score=0.4), Row(2, ("a",), "b", None, 0.45, 0.5)]
+    rows = [
+        Row(1, ("a",), score=0.5, taken=True),
+        Row(1, ("b",), score=0.4),
+        Row(2, ("a",), "b", None, None, 0.45, 0.5),
+    ]
     draw_table(tmp_path / "table.png", rows, "mAUROC")
     assert (tmp_path / "table.png").stat().st_size > 5000
