@@ -421,10 +421,10 @@ def vicreg(
         A scalar, float32 at least; over the images of all processes in a distributed run.
     """
     with torch.autocast(first.device.type, enabled=False):
-        views = [gather_with_gradient(_at_least_single(view)) for view in (first, second)]
-        apart = F.mse_loss(*views)
-        flat = (variance_floor(views[0]) + variance_floor(views[1])) / 2
-        redundant = torch.stack([_squared_covariances(view) for view in views]).sum()
+        first, second = (gather_with_gradient(_at_least_single(view)) for view in (first, second))
+        apart = F.mse_loss(first, second)
+        flat = (variance_floor(first) + variance_floor(second)) / 2
+        redundant = _squared_covariances(first) + _squared_covariances(second)
         return invariance * apart + variance * flat + covariance * redundant
 
 

@@ -22,9 +22,12 @@ class MoCo(ViewPairs):
     loss is taken both ways, and one embedding of each image enters the queue after the step.
 
     With the queue alone as negatives and a teacher whose batch normalisations look at the mini-batch, all images of a
-    mini-batch may get the same embedding: it tells the mini-batch from those of the queue (Sec. 3.3 of the paper, which
-    shuffles images between GPUs). Here the other images of the mini-batch are negatives, too, and the teacher
-    looks at none but the image.
+    mini-batch may get the same embedding, which tells the mini-batch from those of the queue (Sec. 3.3 of the paper,
+    which shuffles images between GPUs): on chest phantoms the loss fell, the accuracy stayed at chance and the
+    effective rank fell from 40 to 4 in 300 steps. So the other images of the mini-batch are negatives here, too; the
+    teacher looks at one image at a time; the head has batch normalisation, without which all embeddings are alike at
+    first and 300 steps teach nothing; and there is a floor under the variance: the rank is 49, the accuracy 12 times
+    chance (``resnet10_quarter``, 64 × 64, mini-batches of 64, a queue of 512, Adam at 1e-3).
 
     Args:
         backbone, image_size: see `PretextTask`.
@@ -53,7 +56,7 @@ class MoCo(ViewPairs):
         temperature: float = 0.2,
         queue: int = 4096,
         momentum: float = 0.99,
-        variance: float = 0.0,
+        variance: float = 1.0,
         view: dict[str, Any] | None = None,
         positives: Positives = "image",
     ) -> None:

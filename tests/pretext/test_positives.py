@@ -77,7 +77,7 @@ def test_nt_xent_does_not_tell_a_group_apart() -> None:
 
 def test_moco_takes_no_embedding_of_the_same_patient_for_a_negative() -> None:
     backbone = build_backbone("resnet10_quarter", 2)
-    task = build_task("moco", backbone, (16, 16), positives="patient", queue=6)
+    task = build_task("moco", backbone, (16, 16), positives="patient", queue=6, variance=0)
     images, patients = torch.randn(4, 1, 16, 16), torch.tensor([1, 1, 2, 3])
     task(backbone, images, patients)
     task.after_step(backbone)

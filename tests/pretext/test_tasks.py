@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks import ARCHITECTURES, Backbone, build_backbone, first_convolution
-from medssl.pretext import TASKS, PretextTask, Rotation, build_task
+from medssl.pretext import TASKS, PretextTask, Rotation, build_task, copies_of
 from medssl.training import MixedPrecision
 
 BATCH = 3
@@ -30,7 +30,8 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
     *((name, values, spatial_dims) for spatial_dims in (2, 3) for name, values in [
         ("mcpc", {"loss": "ratio"}),
         ("rvrm", {"disguise": 1}),
-        ("moco", {"variance": 1.0, "queue": 5}),
+        ("rvrm", {"form": "siamese"}),
+        ("moco", {"variance": 0, "queue": 5}),
         ("jigsaw", {"grid": 2, "permutations": 24}),
     ]),
     ("mim", {"decoder": "light"}, 2),
@@ -61,7 +62,7 @@ def set_up(
     **values: Any,
 ) -> tuple[PretextTask, Backbone, Tensor]:
     """A task, its backbone and images of about the smallest sides that both can take."""
-    backbone = shared_backbone(architecture, spatial_dims, 3 if name == "rvrm" else 1).to(device)
+    backbone = shared_backbone(architecture, spatial_dims, copies_of({name: values})).to(device)
     backbone.zero_grad()
     tile = max(backbone.smallest_side, 8)
     if name == "cpc":

@@ -35,7 +35,7 @@ def slow_cosine(first: Tensor, second: Tensor) -> float:
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_of_a_task_is_that_of_its_embeddings(name: str, spatial_dims: int) -> None:
-    task, backbone, images = set_up(name, spatial_dims)
+    task, backbone, images = set_up(name, spatial_dims, **({"variance": 0} if name == "moco" else {}))
     torch.manual_seed(5)
     output = task(backbone, images)
     torch.manual_seed(5)
@@ -148,8 +148,8 @@ def test_what_a_mini_batch_has_in_common_does_not_find_the_own_key() -> None:
 
 
 def test_a_floor_under_the_variance_raises_a_collapsed_loss_of_moco() -> None:
-    task, backbone, images = set_up("moco", variance=1.0)
-    plain, _, _ = set_up("moco")
+    task, backbone, images = set_up("moco")
+    plain, _, _ = set_up("moco", variance=0)
     plain.load_state_dict(task.state_dict())
     torch.manual_seed(1)
     with_floor = task(backbone, images).loss
