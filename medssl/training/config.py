@@ -25,7 +25,8 @@ from .options import CODE, PATHS, check_typed, check_values, make_folder, typed_
 
 STANDARD_IDS = {
     "bundle_root", "dataset_dir", "device", "evaluate", "finalize", "imports", "inferer", "init", "init_source",
-    "initialize", "network_def", "output_dir", "pretrained", "recipe", "run", "train", "validate", "val_interval", "_meta_",
+    "initialize", "network_def", "output_dir", "pretrained", "recipe", "run", "train", "validate", "val_interval",
+    "_meta_",
 }  # fmt: skip
 """Top-level ids that other tools look for, or that evaluation leaves unused, referred to or not."""
 
