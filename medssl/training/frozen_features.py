@@ -86,7 +86,7 @@ class StandardisedHead(nn.Module):
     features as they are.
 
     Args:
-        output: the output layer of the classifier, whose weights are the first.
+        output: the output layer of the classifier, with random weights, which ``standard`` begins with.
         features: ``[N, D]`` of the training images, on the device of the layer.
         labels: ``[N, K]`` of 1, 0, NaN.
         patients: of each image; None where each is of another.
