@@ -83,9 +83,7 @@ class MCPC(PretextTask):
         if self.loss == "ratio":
             standardised = F.batch_norm(features.flatten(0, 1), None, None, training=True).view_as(features)
             loss = predictive_ratio(prediction, standardised, gather_with_gradient(standardised[:, -1]))
-            similarities = (
-                prediction @ standardised.flatten(0, 1).sigmoid().T
-            )
+            similarities = prediction @ standardised.flatten(0, 1).sigmoid().T
         else:
             loss, similarities = info_nce(prediction, features.flatten(0, 1), target, self.temperature)
         pictures = Pictures(tiles.detach()[:, :, 0], target, similarities.detach().argmax(dim=1))

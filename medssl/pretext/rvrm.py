@@ -119,7 +119,7 @@ class RVRM(PretextTask):
         if self.form == "siamese":
             pairs = draw_pairs(len(images), images.device)
             coefficients = draw_coefficients(pairs.shape[1], self.alpha, images.device)
-            mixtures = mix(*images[pairs], coefficients)
+            mixtures = mix(images[pairs[0]], images[pairs[1]], coefficients)
             return self.view(torch.cat([images, mixtures])), (pairs, coefficients)
         partners = images[draw_partners(len(images), images.device)]
         coefficients = draw_coefficients(len(images), self.alpha, images.device)
