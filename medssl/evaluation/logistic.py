@@ -186,7 +186,8 @@ def feature_gains(
         for name, other in others.items():
             _, both = best_strength(np.concatenate([first, other], axis=1), labels, dealt)
             gains[name].append(both - alone)
-    return {name: None if np.isnan(values).any() else float(np.mean(values)) for name, values in gains.items()}
+    means = {name: float(mean_of_defined(np.array(values))) for name, values in gains.items()}
+    return {name: None if np.isnan(mean) else mean for name, mean in means.items()}
 
 
 def _fitted(features: np.ndarray, labels: np.ndarray, strength: float, tolerance: float = 1e-4) -> Pipeline:

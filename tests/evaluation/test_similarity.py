@@ -10,11 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from medssl.data import Datalist, Source
+from medssl.data import Datalist, Source, write_datalist
 from medssl.data.prepare import prepare
-from medssl.evaluation import StreamingCKA, draw_similarity, similarity_matrix, write_similarity
+from medssl.evaluation import (
+    StreamingCKA,
+    backbone_gains,
+    draw_similarity,
+    feature_gains,
+    similarity_matrix,
+    write_similarity,
+)
 from medssl.losses import linear_cka
-from medssl.networks import build_backbone, save_backbone
+from medssl.networks import build_backbone, load_backbone, save_backbone
 from medssl.phantoms import write_phantoms
 from medssl.transforms import View
 
@@ -108,6 +115,36 @@ def test_the_matrix_of_checkpoints_is_that_of_their_features(
     full = [[linear_cka(x, y).item() for y in features] for x in features]
     np.testing.assert_allclose(matrix, full, rtol=0, atol=1e-5)
     assert matrix[0, 1] < 0.999
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_gain_of_checkpoints_is_that_of_their_features(dims: int, chest: Path, head: Path, tmp_path: Path) -> None:
+    datalist = Datalist.read(chest if dims == 2 else head)
+    # So few phantoms have neither enough patients nor enough of any finding.
+    items = [item for split in ("training", "validation", "test") for item in datalist.items(split)]
+    items = [{**item, "label": [place % 2, None], "patient": str(place)} for place, item in enumerate(items)]
+    write_datalist(datalist.path.parent / "halves.json", ["Half", "Unknown"], {"training": items})
+    halves = datalist.path.parent / "halves.json"
+    paths = {name: write_backbone(tmp_path / name, dims) for name in ("pool", "a", "b")}
+    others = {name: paths[name] for name in "ab"}
+    gains = backbone_gains(paths["pool"], others, halves, batch_size=3, progress=False)
+    transform = (View(2, CHEST) if dims == 2 else View(3, HEAD, WINDOW)).stored()
+    listed = Datalist.read(halves).items("training")
+    images = torch.stack([transform(item)["image"] for item in listed])
+    features = {}
+    for name, path in paths.items():
+        backbone = load_backbone(path).eval()
+        with torch.no_grad():
+            features[name] = backbone.pool(backbone(images)).numpy()
+    labels, patients = np.array([item["label"] for item in listed]), [item["patient"] for item in listed]
+    expected = feature_gains(features["pool"], {name: features[name] for name in "ab"}, labels, patients)
+    assert set(gains) == {"a", "b"}
+    for name, gain in gains.items():
+        assert gain is not None
+        assert gain == pytest.approx(expected[name], abs=0.05)  # a pair may change its order by rounding
+    unknown = datalist.path.parent / "unknown.json"
+    write_datalist(unknown, ["Half"], {"training": [{**item, "label": [None]} for item in items]})
+    assert backbone_gains(paths["pool"], others, unknown, progress=False) == {"a": None, "b": None}
 
 
 def test_networks_that_cannot_be_compared_are_refused(chest: Path, head: Path, tmp_path: Path) -> None:
