@@ -30,7 +30,7 @@ class BYOL(ViewPairs):
         UserError: when sizes do not fit, the momentum is none, or a value of the views means nothing.
     """
 
-    question = "what will the teacher see in the other view?"
+    question = "what will the teacher see?"
 
     def __init__(
         self,

@@ -43,7 +43,7 @@ class MoCo(ViewPairs):
         UserError: when sizes do not fit, or a value means nothing.
     """
 
-    question = "which of the queue belongs to this view?"
+    question = "which of the queue belongs here?"
     queue: Tensor
     patients: Tensor
     place: Tensor
