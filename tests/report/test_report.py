@@ -17,9 +17,9 @@ from medssl.data import write_datalist
 from medssl.evaluation import Predictions, compare_runs, figures, write_predictions, youden_thresholds
 from medssl.files import write_json, write_text
 from medssl.report import write_report
-from medssl.report.page import markdown_parts
+from medssl.report.page import Text, markdown_parts
 from medssl.report.plots import draw_curves, png
-from medssl.report.story import SplitFigures, results
+from medssl.report.story import SplitFigures, pretraining_results, results
 from medssl.runs import Run
 
 LABELS = ["Effusion", "Mass", "Pleural|$thickening$ <b>", "Hernia"]
@@ -400,3 +400,13 @@ def test_a_new_figure_of_the_classes_shows_by_itself(datalist: Path, tmp_path: P
     page, _ = report([run], tmp_path / "page")
     assert page.table("AUROC")["Mass"]["F1 score"] == "0.500 (0.400–0.600)"
     assert SplitFigures.read(Run.read(run)).triples()["F1 score Mass"] == [0.5, 0.4, 0.6]
+
+
+def test_what_a_pretraining_was_warned_of_stands_first(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(
+        json.dumps({"metrics": {"rotation/accuracy": 0.99}, "warnings": ["rotation is solved."]})
+    )
+    (tmp_path / "config.yaml").write_text("tasks: rotation\n")
+    first, *_ = pretraining_results(Run.read(tmp_path))
+    assert isinstance(first, Text)
+    assert (first.text, first.is_warning) == ("rotation is solved.", True)
