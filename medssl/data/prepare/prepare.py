@@ -29,9 +29,9 @@ from .gather import ALL_VIEWS, KINDS, NO_IMAGE, OTHER_VIEW, VIEWS, Gathered, gat
 from .identities import name_patients
 from .modality import OTHER_MODALITY, settle_modality
 from .outcomes import images_of, take_outcomes, write_report
+from .proposed_view import Window, check_view, other_spacing, propose_view, spacing_of_headers, stored_spacing
 from .rows import ABOUT, Rows
 from .summary import Summary
-from .view import Window, check_view, other_spacing, propose_view, spacing_of_headers, stored_spacing
 
 DATALIST, REPORT, SALT, UNPACKED, LOCK = "datalist.json", "report.csv", "patient_salt.txt", "unpacked", ".lock"
 FRACTIONS = (0.7, 0.1, 0.2)

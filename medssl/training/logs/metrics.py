@@ -135,7 +135,7 @@ class PretrainingWatch:
     lies more than 0.02 below the best one before them: the features say less about the labels than they did.
 
     Attributes:
-        warnings: the sentences so far; always the same list, so that a `MetricsFile` may hold it.
+        warnings: the sentences so far; always the same list, which a `MetricsFile` holds.
 
     Args:
         tasks: names of the pretext tasks.
@@ -151,7 +151,7 @@ class PretrainingWatch:
         self._probes: list[tuple[int, float]] = []
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer, after the handlers that make the metrics and before those that read them."""
+        """Register with a trainer, after the handlers that make the metrics; a `MetricsFile` does so."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
@@ -244,15 +244,19 @@ class MetricsFile:
 
     Args:
         output_dir: folder of the run.
+        watch: whose warnings stand there, too; it looks at each epoch before the file is written.
         facts: further entries, such as the number of images.
     """
 
-    def __init__(self, output_dir: str | Path, **facts: Any) -> None:
+    def __init__(self, output_dir: str | Path, watch: PretrainingWatch | None = None, **facts: Any) -> None:
         self.path = Path(output_dir) / runs.METRICS
-        self.facts = facts
+        self.watch = watch
+        self.facts = facts if watch is None else {**facts, "warnings": watch.warnings}
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the handlers that make the metrics."""
+        if self.watch is not None:
+            self.watch.attach(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:

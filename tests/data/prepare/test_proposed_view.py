@@ -9,7 +9,7 @@ from bad_inputs import save_radiograph, save_series, volume, write_bad_volumes
 
 from medssl.data import Datalist, Source
 from medssl.data.prepare import Summary, prepare
-from medssl.data.prepare.view import BUDGET, _box, typical_spacing
+from medssl.data.prepare.proposed_view import BUDGET, _box, typical_spacing
 from medssl.phantoms import write_phantoms
 from medssl.readers import find_units, studies_of
 from medssl.readers.headers import body_axes, volume_headers

@@ -104,7 +104,7 @@ def test_a_falling_probe_is_warned_of_and_a_noisy_one_is_not(probes: list[float]
 
 def test_a_resumed_watch_goes_on_where_it_was_and_the_file_holds_its_warnings(tmp_path: Path) -> None:
     whole, first, second = (PretrainingWatch(["rotation"]) for _ in range(3))
-    file = MetricsFile(tmp_path, warnings=second.warnings)
+    file = MetricsFile(tmp_path, watch=second)
     epochs = [
         {"effective_rank": 1.0, "probe/linear_mAUROC": value, "rotation/accuracy": 0.99, "rotation/chance": 0.25}
         for value in (0.8, 0.7, 0.7, 0.7, 0.6)
