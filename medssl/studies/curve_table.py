@@ -222,7 +222,8 @@ def draw_curve(results: Results) -> Figure:
         for shift, ((method, arm), cells) in zip(np.linspace(-0.04, 0.04, len(curves)), curves.items(), strict=True):
             sizes = np.array([cell.size for cell in cells], dtype=float)
             means, low, high = np.array([cell.over_draws for cell in cells]).T
-            errors = np.nan_to_num([means - low, high - means])
+            # An AUROC lies within 0 and 1, where the interval of few draws may not.
+            errors = np.nan_to_num([means - np.maximum(low, 0), np.minimum(high, 1) - means])
             style = {"color": colours[arm], "linestyle": "-" if method == FINE_TUNED else "--"}
             axis.errorbar(
                 sizes * (1 + shift),  # or the bars would lie on each other
