@@ -27,7 +27,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['machine']}; {versions}. {report['minutes']} minutes of training and evaluation.",
         f"{recipe['count']} images of {size}, {recipe['labelled_per_class']} labelled for each class, {ARCHITECTURE}, "
-        f"{recipe['pretrain']['epochs']} epochs of pre-training, {recipe['finetune']['epochs']} of fine-tuning. AUROC "
+        f"pre-training with {named(recipe['pretrain'])}, fine-tuning with {named(recipe['finetune'])}. AUROC "
         "on the test split (patients not seen before, all labels known), mean ± standard deviation over "
         f"{seeds} seeds; the difference is paired by seed.",
         "",
@@ -38,6 +38,10 @@ def as_markdown(report: dict[str, Any]) -> str:
         cells = [format_cell(row[column], column) for column in COLUMNS]
         lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def named(numbers: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in numbers.items())
 
 
 def main() -> None:

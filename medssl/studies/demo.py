@@ -52,10 +52,10 @@ RECIPES = {
         count=2400,
         size=(64, 64),
         labelled_per_class=60,
-        task="sc_assl",
+        task="{simclr: {temperature: 0.2}}",
         shared={**NUMBERS, "batch_size": 64},
-        pretrain={"epochs": 6},
-        finetune={"epochs": 10},
+        pretrain={"epochs": 12, "rate_schedule": "cosine"},
+        finetune={"steps": 300, "rate_schedule": "cosine", "augmentation": 1.0, "keep": "last"},
     ),
     "head": Recipe(
         kind="head",
