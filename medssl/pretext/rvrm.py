@@ -36,8 +36,8 @@ class RVRM(PretextTask):
     error of 0.004 after 250 steps on chest phantoms, where a constant answer has 0.083), but its features were then
     worth no more to a linear probe than untrained ones (``benchmarks/results/rvrm_shortcut.md``, three seeds).
     Disguised it is much harder (0.042; on small head volumes 250 steps taught next to nothing), and in so short a
-    training its features were worth no more either. The siamese form lies between the printed one and SimCLR (a probe
-    of 0.60, 0.61 and 0.63 after 300 steps on chest phantoms, untrained 0.59; see `docs/tasks.md`).
+    training its features were worth no more either. In short trials on phantoms the siamese form
+    lay between the printed one and SimCLR.
 
     Args:
         backbone: ``in_channels`` of three times the image's for the printed form.
