@@ -21,7 +21,7 @@ class SimCLR(ViewPairs):
     Args:
         backbone, image_size: see `PretextTask`.
         out_channels: of the embedding.
-        temperature: of NT-Xent.
+        temperature: of NT-Xent; 0.5 is the original's.
         view, positives: see `ViewPairs`.
 
     Raises:
@@ -35,7 +35,7 @@ class SimCLR(ViewPairs):
         backbone: Backbone,
         image_size: Sequence[int],
         out_channels: int = 128,
-        temperature: float = 0.5,
+        temperature: float = 0.2,
         view: dict[str, Any] | None = None,
         positives: Positives = "image",
     ) -> None:

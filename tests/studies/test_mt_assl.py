@@ -260,6 +260,7 @@ def test_several_processes_are_started_by_torchrun(folder: Path) -> None:
 def test_the_studies_that_come_with_the_package_can_be_read(name: str, tmp_path: Path) -> None:
     study = read_study(config_file(f"studies/{name}"), data=tmp_path / "data", output=tmp_path)
     assert set(study.candidates) <= set(TASKS)
+    assert study.candidates.get("simclr", {}) == ({"temperature": 0.5} if name == "mt_assl_cxr" else {})
     assert read_recipe(study.pretrain["recipe"], "pretrain", 3 if "ct" in name else 2)["architecture"] == "resnet18"
 
 
