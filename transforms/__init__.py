@@ -2,7 +2,7 @@
 
 What works on an item has an array form and a dictionary form (`…d`). What changes images at random works on a whole
 batch, on its device (`BatchAugmentation`), and `RandPerImage` makes MONAI's two forms of it. The functions on batches
-that they are made of are in ``boxes``, ``contrastive_view``, ``intensity`` and ``shuffling``.
+that they are made of are in ``boxes``, ``contrastive_view``, ``intensity``, ``mask_bits`` and ``shuffling``.
 
 Random numbers follow one rule, here and in `medssl.pretext`. A transform of an item is MONAI's `Randomizable`, and
 draws from its own `R`. What works on a batch draws from torch's global generator of the batch's device: no function
@@ -18,6 +18,7 @@ from .genesis import BezierIntensity, LocalShuffle, Painting, RandomFlips
 from .image_tensor import image_tensor
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 from .load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed
+from .mask_bits import bits_dtype, known_targets, pack_bits
 from .stored import (
     LoadStored,
     LoadStoredd,
@@ -58,6 +59,9 @@ __all__ = [
     "ResizeRadiographd",
     "StoredImage",
     "View",
+    "bits_dtype",
     "image_tensor",
+    "known_targets",
+    "pack_bits",
     "write_stored",
 ]
