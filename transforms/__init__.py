@@ -14,6 +14,7 @@ from .accounted import Accounted
 from .batch_augmentation import BatchAugmentation, RandPerImage, RandPerImaged
 from .clinical_augmentation import ClinicalAugmentation
 from .contrastive_view import ContrastiveView
+from .covering import CoveringBoxes, CoveringBoxesd, box_starts
 from .genesis import BezierIntensity, LocalShuffle, Painting, RandomFlips
 from .image_tensor import image_tensor
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
@@ -26,6 +27,8 @@ from .stored import (
     MiddleStoredCropd,
     RandStoredCrops,
     RandStoredCropsd,
+    StoredBoxes,
+    StoredBoxesd,
     StoredImage,
     write_stored,
 )
@@ -38,6 +41,8 @@ __all__ = [
     "BezierIntensity",
     "ClinicalAugmentation",
     "ContrastiveView",
+    "CoveringBoxes",
+    "CoveringBoxesd",
     "LoadRadiograph",
     "LoadRadiographd",
     "LoadStored",
@@ -57,9 +62,12 @@ __all__ = [
     "ResampleVolumed",
     "ResizeRadiograph",
     "ResizeRadiographd",
+    "StoredBoxes",
+    "StoredBoxesd",
     "StoredImage",
     "View",
     "bits_dtype",
+    "box_starts",
     "image_tensor",
     "known_targets",
     "pack_bits",

@@ -25,6 +25,7 @@ from medssl.errors import MissingFileError, UserError
 from medssl.readers.extreme_values import storage_step
 
 from .apply_to_keys import ApplyToKeys, RandApplyToKeys
+from .covering import box_starts
 
 STORED_SUFFIX = ".b2nd"
 AIR = -1024.0
@@ -166,6 +167,33 @@ def read_box(image: StoredImage, start: Sequence[int], size: Sequence[int], fill
     before = [(side - part) // 2 for side, part in zip(size, inside, strict=True)]
     box[tuple(slice(place, place + part) for place, part in zip(before, inside, strict=True))] = values
     return torch.from_numpy(box)[None]
+
+
+class StoredBoxes(Transform):
+    """Load the boxes that together cover a prepared image, see `medssl.transforms.CoveringBoxes`, as [N, *size].
+
+    Args:
+        size: sides of a box.
+        fill: value outside the image, where it is smaller than the box.
+    """
+
+    def __init__(self, size: Sequence[int], fill: float = AIR) -> None:
+        self.size = [int(side) for side in size]
+        self.fill = fill
+
+    def __call__(self, path: str | Path) -> Tensor:
+        """Load from the file at ``path``."""
+        image = _open(path, self.size)
+        return torch.cat([read_box(image, start, self.size, self.fill) for start in box_starts(image.shape, self.size)])
+
+
+class StoredBoxesd(ApplyToKeys):
+    """Dictionary form of `StoredBoxes`."""
+
+    def __init__(
+        self, keys: KeysCollection, size: Sequence[int], fill: float = AIR, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, StoredBoxes(size, fill), allow_missing_keys)
 
 
 class MiddleStoredCrop(Transform):

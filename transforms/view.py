@@ -9,14 +9,15 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, Self
 
-from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, ResizeWithPadOrCropd, ScaleIntensityRanged
+from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, ScaleIntensityRanged
 
 from medssl.errors import UserError
 
 from .accounted import Accounted
+from .covering import CoveringBoxesd
 from .load_radiograph import ResizeRadiographd
 from .load_volume import ResampleVolumed
-from .stored import LoadStoredd, MiddleStoredCropd, RandStoredCropsd
+from .stored import LoadStoredd, MiddleStoredCropd, RandStoredCropsd, StoredBoxesd
 
 WINDOWS = {"lung": (-1350.0, 150.0), "soft_tissue": (-160.0, 240.0), "brain": (0.0, 80.0), "bone": (-500.0, 1300.0)}
 """Windows of CT by name, in HU: those of centre and width −600 1500, 40 400, 40 80, 400 1800."""
@@ -116,14 +117,17 @@ class View:
             if own != value and (name != "modality" or (own and value))
         ]
 
-    def stored(self) -> Compose:
-        """From an item whose `image` is a prepared file to the tensor [1, *image_size]; nothing is random.
+    def stored(self, crops: str = "middle") -> Compose:
+        """From an item whose `image` is a prepared file to the tensor [N, *image_size]; nothing is random.
 
-        It is the whole radiograph, or the box about the middle of a volume.
+        Args:
+            crops: of a volume `middle`, the box about its middle, or `several`, the N boxes that cover it. A radiograph
+                is always seen whole.
         """
         load: Any = LoadStoredd("image", self.image_size)
         if self.spatial_dims == 3:
-            load = MiddleStoredCropd("image", self.image_size, self.fill)
+            boxes = StoredBoxesd if crops == "several" else MiddleStoredCropd
+            load = boxes("image", self.image_size, self.fill)
         return Compose([load, *self._grey_values(), EnsureTyped("image", track_meta=False)])
 
     def random_crops(self, samples: int = 1) -> Compose:
@@ -139,19 +143,19 @@ class View:
         crops = RandStoredCropsd("image", self.image_size, samples, self.fill)
         return Compose([crops, *self._grey_values(), EnsureTyped("image", track_meta=False)])
 
-    def files(self) -> Accounted:
+    def files(self, crops: str = "middle") -> Accounted:
         """From an item whose `image` is a `medssl.readers.Study` to what `stored` would give of it, once prepared."""
         if self.spatial_dims == 2:
             steps: list[Any] = [ResizeRadiographd("image", self.image_size), *self._grey_values()]
         else:
-            crop = ResizeWithPadOrCropd("image", self.image_size, value=self.fill)
-            steps = [ResampleVolumed("image", self.spacing or (-1, -1, -1)), crop, *self._grey_values()]
+            boxes = CoveringBoxesd("image", self.image_size, crops, self.fill)
+            steps = [ResampleVolumed("image", self.spacing or (-1, -1, -1)), boxes, *self._grey_values()]
         modality = self.modality or ("CT" if self.window else "")  # whose HU the window means
         return Accounted(Compose([*steps, EnsureTyped("image", track_meta=False)]), self.image_size, modality)
 
     def _grey_values(self) -> list[Any]:
         if self.window is None:
-            return [NormalizeIntensityd("image")]
+            return [NormalizeIntensityd("image", channel_wise=True)]  # each box by itself, as in training
         return [ScaleIntensityRanged("image", *self.window, b_min=-1.0, b_max=1.0, clip=True)]
 
 
