@@ -1,0 +1,38 @@
+"""The losses as pure functions, and as small modules where a config needs an object. One kind a file."""
+
+from .agreement import barlow_twins, negative_cosine, variance_floor, vicreg
+from .classification import (
+    LABEL_LOSSES,
+    AsymmetricPartialLoss,
+    PartialBCELoss,
+    PartialCrossEntropyLoss,
+    asymmetric_partial,
+    label_loss,
+    partial_bce,
+    partial_cross_entropy,
+)
+from .contrast import info_nce, mixture_info_nce, nt_xent, predictive_ratio, queue_info_nce
+from .gathering import gather_with_gradient
+from .similarity import linear_cka
+
+__all__ = [
+    "LABEL_LOSSES",
+    "AsymmetricPartialLoss",
+    "PartialBCELoss",
+    "PartialCrossEntropyLoss",
+    "asymmetric_partial",
+    "barlow_twins",
+    "gather_with_gradient",
+    "info_nce",
+    "label_loss",
+    "linear_cka",
+    "mixture_info_nce",
+    "negative_cosine",
+    "nt_xent",
+    "partial_bce",
+    "partial_cross_entropy",
+    "predictive_ratio",
+    "queue_info_nce",
+    "variance_floor",
+    "vicreg",
+]
