@@ -13,26 +13,40 @@ from .classification import (
 )
 from .contrast import info_nce, mixture_info_nce, nt_xent, predictive_ratio, queue_info_nce
 from .gathering import gather_with_gradient
+from .segmentation import (
+    SEGMENTATION_LOSSES,
+    SegmentationLoss,
+    class_probabilities,
+    marginal_exclusion,
+    partial_dice_bce,
+    soft_dice,
+)
 from .similarity import linear_cka
 
 __all__ = [
     "LABEL_LOSSES",
+    "SEGMENTATION_LOSSES",
     "AsymmetricPartialLoss",
     "PartialBCELoss",
     "PartialCrossEntropyLoss",
+    "SegmentationLoss",
     "asymmetric_partial",
     "barlow_twins",
+    "class_probabilities",
     "gather_with_gradient",
     "info_nce",
     "label_loss",
     "linear_cka",
+    "marginal_exclusion",
     "mixture_info_nce",
     "negative_cosine",
     "nt_xent",
     "partial_bce",
     "partial_cross_entropy",
+    "partial_dice_bce",
     "predictive_ratio",
     "queue_info_nce",
+    "soft_dice",
     "variance_floor",
     "vicreg",
 ]
