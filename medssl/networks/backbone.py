@@ -1,6 +1,7 @@
 """Backbones: MONAI's classification networks (and our VGG) seen as feature extractors, in 2D and 3D.
 
-To add one, write a function that returns its last feature map and add a line to ``ARCHITECTURES``.
+To add one, write a function that returns its feature maps from fine to coarse (``pyramids.py``) and add a line to
+``ARCHITECTURES``.
 """
 
 from collections.abc import Callable
@@ -8,13 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from monai.networks.nets import DenseNet121, resnet10, resnet18, resnet34, resnet50
 from torch import Tensor, nn
 
 from medssl.errors import UserError
 
 from .public_weights import load_init
+from .pyramids import densenet_pyramid, resnet_pyramid, vgg_pyramid
 from .vgg import VGG
 
 
@@ -27,42 +28,21 @@ class Architecture(NamedTuple):
     names: dict[str, str]
     """What the constructor calls ``in_channels`` and ``out_channels``."""
     defaults: dict[str, Any]
-    feature_map: Callable[[Any, Tensor], Tensor]
+    pyramid: Callable[[Any, Tensor], list[Tensor]]
+    """Gives the network's feature maps, from fine to coarse."""
+    channels: tuple[int, ...]
+    """Of these maps."""
+    strides: tuple[int, ...]
+    """Input voxels per voxel of each of them, along every axis."""
     last_map: str
     """Name of the module whose output is the last feature map, for Grad-CAM."""
     head: str
     """Name of the member after the feature map, which a backbone leaves out."""
-    out_channels: int
-    stride: int
     smallest_side: int
     """Images with a shorter side leave no feature map."""
     channels_last: tuple[int, ...]
     """The ``spatial_dims`` in which a training step is quicker with channels_last, as measured on a CPU
     (``benchmarks/results/fast_defaults_cpu.md``)."""
-
-
-def _densenet_map(network: DenseNet121, images: Tensor) -> Tensor:
-    # MONAI's ``features`` ends with a batch normalisation; the activation belongs to its ``class_layers``.
-    return F.relu(network.features(images), inplace=True)
-
-
-def _resnet_stem(convolution: Any, images: Tensor) -> Tensor:
-    if images.ndim == 5 and images.shape[2] < 8 and images.device.type == "cpu":
-        # With a first axis of 5, 6 or 7 voxels, as small tiles have, oneDNN (torch 2.13, AVX-512) computes a wrong
-        # gradient of this convolution (off by 6672 where it is 46 at most). Padded by hand, the sum comes out right.
-        first, *others = convolution.padding
-        padded = F.pad(images, (0, 0, 0, 0, first, first))
-        return F.conv3d(padded, convolution.weight, convolution.bias, convolution.stride, (0, *others))
-    return convolution(images)
-
-
-def _resnet_map(network: Any, images: Tensor) -> Tensor:
-    features = network.maxpool(network.act(network.bn1(_resnet_stem(network.conv1, images))))
-    return network.layer4(network.layer3(network.layer2(network.layer1(features))))
-
-
-def _vgg_map(network: VGG, images: Tensor) -> Tensor:
-    return network.features(images)
 
 
 _RESNET18 = Architecture(
@@ -71,11 +51,11 @@ _RESNET18 = Architecture(
     names={"in_channels": "n_input_channels", "out_channels": "num_classes"},
     # The stem of the paper (He et al. 2016). MONAI's default of 1 keeps four (2D) or eight (3D) times the voxels.
     defaults={"conv1_t_stride": 2},
-    feature_map=_resnet_map,
+    pyramid=resnet_pyramid,
+    channels=(64, 64, 128, 256, 512),
+    strides=(2, 4, 8, 16, 32),
     last_map="layer4",
     head="fc",
-    out_channels=512,
-    stride=32,
     smallest_side=1,
     channels_last=(2,),
 )
@@ -85,24 +65,26 @@ ARCHITECTURES: dict[str, Architecture] = {
         build=DenseNet121,
         names={"in_channels": "in_channels", "out_channels": "out_channels"},
         defaults={},
-        feature_map=_densenet_map,
+        pyramid=densenet_pyramid,
+        channels=(64, 128, 256, 512, 1024),
+        strides=(2, 4, 8, 16, 32),
         last_map="class_layers.relu",
         head="class_layers",
-        out_channels=1024,
-        stride=32,
         smallest_side=29,
         channels_last=(2, 3),
     ),
     "resnet10": _RESNET18._replace(target="monai.networks.nets.resnet10", build=resnet10),
     "resnet18": _RESNET18,
     "resnet34": _RESNET18._replace(target="monai.networks.nets.resnet34", build=resnet34),
-    "resnet50": _RESNET18._replace(target="monai.networks.nets.resnet50", build=resnet50, out_channels=2048),
+    "resnet50": _RESNET18._replace(
+        target="monai.networks.nets.resnet50", build=resnet50, channels=(64, 256, 512, 1024, 2048)
+    ),
     # A ResNet-10 with a quarter of the channels, 0.3 million weights: for a first try on a laptop, and for tests.
     "resnet10_quarter": _RESNET18._replace(
         target="monai.networks.nets.resnet10",
         build=resnet10,
         defaults={"conv1_t_stride": 2, "widen_factor": 0.25},
-        out_channels=128,
+        channels=(16, 16, 32, 64, 128),
         channels_last=(2, 3),
     ),
     "vgg11": Architecture(
@@ -110,11 +92,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         build=VGG,
         names={"in_channels": "in_channels", "out_channels": "out_channels"},
         defaults={"configuration": "vgg11"},
-        feature_map=_vgg_map,
+        pyramid=vgg_pyramid,
+        channels=(64, 128, 256, 512, 512, 512),
+        strides=(1, 2, 4, 8, 16, 32),
         last_map="features",
         head="class_layers",
-        out_channels=512,
-        stride=32,
         smallest_side=32,
         channels_last=(),
     ),
@@ -205,8 +187,9 @@ class Backbone(nn.Module):
 
     Attributes:
         name, spatial_dims, in_channels: as given.
-        out_channels: channels of the feature map.
-        stride: input voxels per voxel of the feature map, along each axis.
+        channels: of the maps of :meth:`pyramid`, from fine to coarse.
+        strides: input voxels per voxel of each of them, along every axis.
+        out_channels, stride: those of the last map.
         smallest_side: the shortest side of an image that leaves a feature map.
 
     Raises:
@@ -219,16 +202,24 @@ class Backbone(nn.Module):
         self.name = name
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
-        self.out_channels = architecture.out_channels
-        self.stride = architecture.stride
+        self.channels, self.strides = architecture.channels, architecture.strides
+        self.out_channels, self.stride = self.channels[-1], self.strides[-1]
         self.smallest_side = architecture.smallest_side
         self.network = build_classifier(name, spatial_dims, in_channels, num_classes=1)
         # Left in, an unused head would carry weights without a gradient, which DDP refuses, into the checkpoint.
         delattr(self.network, architecture.head)
-        self._feature_map = architecture.feature_map
+        self._pyramid = architecture.pyramid
 
     def forward(self, images: Tensor) -> Tensor:
         """The feature map ``[B, out_channels, *(about spatial / stride)]`` of ``[B, C, *spatial]``.
+
+        Raises:
+            UserError: when ``in_channels`` is no multiple of ``C``.
+        """
+        return self.pyramid(images)[-1]
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """The feature maps of ``[B, C, *spatial]`` from fine to coarse; the last is that of :meth:`forward`.
 
         Raises:
             UserError: when ``in_channels`` is no multiple of ``C``.
@@ -240,7 +231,7 @@ class Backbone(nn.Module):
             )
         if copies > 1:
             images = images.repeat(1, copies, *[1] * self.spatial_dims)
-        return self._feature_map(self.network, images)
+        return self._pyramid(self.network, images)
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Global average pooling: ``[B, C, *spatial]`` → ``[B, C]``."""

@@ -13,11 +13,12 @@ from medssl.networks import (
     Backbone,
     build_backbone,
     build_classifier,
+    classifier_features,
     fast_layout,
     first_convolution,
     network_description,
 )
-from medssl.networks.backbone import _resnet_stem
+from medssl.networks.pyramids import _resnet_stem
 
 every_backbone = pytest.mark.parametrize(
     ("name", "spatial_dims"), [(name, dims) for name in ARCHITECTURES for dims in (2, 3)]
@@ -39,6 +40,35 @@ def test_a_backbone_keeps_its_contract(name: str, spatial_dims: int) -> None:
     # The map is what comes after the last activation, and it depends on the image.
     assert feature_map.min() >= 0
     assert not torch.allclose(features[0], features[1])
+
+
+@every_backbone
+@pytest.mark.parametrize("plane", [(64, 32), (45, 70), (33, 96)])
+def test_the_pyramid_goes_from_fine_to_coarse_and_ends_with_the_last_map(
+    name: str, spatial_dims: int, plane: tuple[int, int]
+) -> None:
+    backbone = build_backbone(name, spatial_dims).eval()
+    sides = plane if spatial_dims == 2 else (backbone.smallest_side + 4, *plane)  # few slices of many pixels
+    images = torch.randn(2, 1, *sides)
+    with torch.no_grad():
+        maps, last = backbone.pyramid(images), backbone(images)
+    assert torch.equal(maps[-1], last)
+    assert [each.shape[1] for each in maps] == list(backbone.channels)
+    assert (backbone.channels[-1], backbone.strides[-1]) == (backbone.out_channels, backbone.stride)
+    assert list(backbone.strides) == sorted(set(backbone.strides))
+    for each, stride in zip(maps, backbone.strides, strict=True):
+        for side, left in zip(sides, each.shape[2:], strict=True):
+            assert side // stride <= left <= -(-side // stride)
+
+
+@every_backbone
+def test_the_last_map_is_what_the_whole_network_pools(name: str, spatial_dims: int) -> None:
+    classifier = build_classifier(name, spatial_dims, in_channels=1, num_classes=3).eval()
+    backbone = build_backbone(name, spatial_dims).eval()
+    backbone.network.load_state_dict(classifier.state_dict(), strict=False)
+    images = torch.randn(2, 1, *[37] * spatial_dims)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.pool(backbone(images)), classifier_features(classifier, images))
 
 
 @every_backbone
