@@ -28,7 +28,7 @@ class AveragedWeights:
     where several make a step.
 
     Args:
-        network: in training, on its device; a wrapper for distributed training is taken off.
+        network: a classifier or a backbone in training, on its device; a wrapper for distributed training is taken off.
         decay: share of the average that stays in each step, such as 0.99; 0 for no average.
 
     Attributes:

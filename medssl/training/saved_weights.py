@@ -24,11 +24,11 @@ class SaveBackbone:
 
     Args:
         output_dir: folder of the run.
-        backbone: the backbone in training.
+        backbone: the backbone in training, or its moving average.
         copies: images on its channel axis (3 for RVRM); they are folded into one.
         description: what the next user should know, such as ``image_size`` and ``tasks``.
         keep_every: epochs between two that are kept; 0 keeps none.
-        model: the pretext model of the backbone; None keeps backbones only.
+        model: the pretext model in training; None keeps backbones only.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Every number of a recipe in one fine-tuning, 2D and 3D: it ends as it should, and resumed to the bit."""
+"""Every number of a recipe in one training, 2D and 3D: it ends as it should, and resumed to the bit."""
 
 import json
 import shutil
@@ -63,11 +63,27 @@ def test_a_fine_tuning_by_all_numbers_of_a_recipe_is_resumed_to_the_bit(
     assert json.loads((whole / "model.json").read_text())["labels"]
 
 
-def test_a_pre_training_in_steps_ends_in_the_middle_of_an_epoch(chest: Path, tmp_path: Path) -> None:
-    shared = {name: EVERYTHING[name] for name in ("architecture", "workers", "rate_schedule", "accumulate", "clip")}
-    options = {**shared, "data": chest, "output_dir": tmp_path, "batch_size": 8, "probe_every": 0}
-    BundleRun("pretrain", {**options, "optimizer_name": "sgd", "learning_rate": 0.01, "steps": 3}).run()
-    last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+def test_a_pre_training_in_steps_ends_within_an_epoch_keeps_the_average_and_is_resumed_to_the_bit(
+    chest: Path, tmp_path: Path
+) -> None:
+    whole, resumed, names = tmp_path / "whole", tmp_path / "resumed", ("rate_schedule", "accumulate", "clip", "average")
+    options = {name: EVERYTHING[name] for name in ("architecture", "workers", *names)}
+    options |= {"data": chest, "output_dir": whole, "batch_size": 8, "probe_every": 0, "tasks": "rvrm"}
+    options |= {"optimizer_name": "sgd", "learning_rate": 0.01, "steps": 3}
+    BundleRun("pretrain", options).run()
+    last = torch.load(whole / "checkpoints" / "last.pt", weights_only=True)
     assert last["epoch"] == 2
     assert {group["lr"] for group in last["optimizer"]["param_groups"]} == {0.0}
-    assert (tmp_path / "backbone.pt").exists()
+    saved = torch.load(whole / "backbone.pt", weights_only=True)
+    kept = last["averaged"]
+    assert torch.equal(saved["conv1.weight"], kept["network.conv1.weight"].unflatten(1, (3, -1)).sum(dim=1))
+    for name in saved.keys() - {"conv1.weight"}:
+        assert torch.equal(saved[name], kept[f"network.{name}"])
+    assert not torch.equal(saved["bn1.running_mean"], last["network"]["backbone.network.bn1.running_mean"])
+
+    (resumed / "checkpoints").mkdir(parents=True)
+    shutil.copy(whole / "checkpoints" / "previous.pt", resumed / "checkpoints" / "last.pt")
+    shutil.copy(whole / "checkpoints" / "settings.json", resumed / "checkpoints" / "settings.json")
+    BundleRun("pretrain", {**options, "output_dir": resumed, "resume": True}).run()
+    for name in ("checkpoints/last.pt", "backbone.pt"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
