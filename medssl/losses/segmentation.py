@@ -92,7 +92,8 @@ def soft_dice(
     Returns:
         ``[B, C]``, or ``[1, C]`` of a batch.
     """
-    both, sizes = ((part.flatten(2).sum(dim=2) * counted) for part in (probability * truth, probability + truth))
+    both, found, there = (part.flatten(2).sum(dim=2) for part in (probability * truth, probability, truth))
+    both, sizes = both * counted, (found + there) * counted
     if batch_dice:
         both, sizes = both.sum(dim=0, keepdim=True), sizes.sum(dim=0, keepdim=True)
     return (2 * both + smooth) / (sizes + smooth)
