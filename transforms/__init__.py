@@ -27,10 +27,12 @@ from .stored import (
     MiddleStoredCropd,
     RandStoredCrops,
     RandStoredCropsd,
+    ReorderBitsd,
     StoredBoxes,
     StoredBoxesd,
     StoredImage,
     write_stored,
+    write_stored_mask,
 )
 from .view import WINDOWS, View
 
@@ -58,6 +60,7 @@ __all__ = [
     "RandStoredCrops",
     "RandStoredCropsd",
     "RandomFlips",
+    "ReorderBitsd",
     "ResampleVolume",
     "ResampleVolumed",
     "ResizeRadiograph",
@@ -72,4 +75,5 @@ __all__ = [
     "known_targets",
     "pack_bits",
     "write_stored",
+    "write_stored_mask",
 ]

@@ -62,16 +62,17 @@ class ResampleVolume(Transform):
 
     Args:
         spacing: sides of a voxel along X, Y, Z in mm; -1 keeps the image's own.
+        mode: ``bilinear``; ``nearest`` for masks.
 
     Raises:
         UnusableImageError: ``wrong affine``, ``too large`` or ``too small``; the sentence names the file where the
             metadata do (``filename_or_obj``).
     """
 
-    def __init__(self, spacing: Sequence[float]) -> None:
+    def __init__(self, spacing: Sequence[float], mode: str = "bilinear") -> None:
         self.spacing = [float(side) for side in spacing]
         self._turn = Orientation("RAS", labels=None)
-        self._resample = Spacing(self.spacing, mode="bilinear")
+        self._resample = Spacing(self.spacing, mode=mode)
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
         """Turn and resample one volume."""

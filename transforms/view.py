@@ -17,7 +17,7 @@ from .accounted import Accounted
 from .covering import CoveringBoxesd
 from .load_radiograph import ResizeRadiographd
 from .load_volume import ResampleVolumed
-from .stored import LoadStoredd, MiddleStoredCropd, RandStoredCropsd, StoredBoxesd
+from .stored import LoadStoredd, MiddleStoredCropd, RandStoredCropsd, ReorderBitsd, StoredBoxesd
 
 WINDOWS = {"lung": (-1350.0, 150.0), "soft_tissue": (-160.0, 240.0), "brain": (0.0, 80.0), "bone": (-500.0, 1300.0)}
 """Windows of CT by name, in HU: those of centre and width −600 1500, 40 400, 40 80, 400 1800."""
@@ -117,21 +117,28 @@ class View:
             if own != value and (name != "modality" or (own and value))
         ]
 
-    def stored(self, crops: str = "middle") -> Compose:
+    def stored(self, crops: str = "middle", masks: bool = False) -> Compose:
         """From an item whose `image` is a prepared file to the tensor [N, *image_size]; nothing is random.
 
         Args:
             crops: of a volume `middle`, the box about its middle, or `several`, the N boxes that cover it. A radiograph
                 is always seen whole.
+            masks: load `mask`, too, as whole numbers of the same boxes; see `known_targets`.
         """
-        load: Any = LoadStoredd("image", self.image_size)
+        keys = _keys(masks)
+        load: Any = LoadStoredd(keys, self.image_size)
         if self.spatial_dims == 3:
             boxes = StoredBoxesd if crops == "several" else MiddleStoredCropd
-            load = boxes("image", self.image_size, self.fill)
-        return Compose([load, *self._grey_values(), EnsureTyped("image", track_meta=False)])
+            load = boxes(keys, self.image_size, self.fill)
+        return self._seen(load, masks)
 
-    def random_crops(self, samples: int = 1) -> Compose:
+    def random_crops(self, samples: int = 1, masks: bool = False, foreground: float = 0.0) -> Compose:
         """As `stored`, but `samples` random boxes of a volume, as a list of items.
+
+        Args:
+            samples: boxes of each volume.
+            masks: load `mask`, too.
+            foreground: share of boxes that lie about a voxel of a class that was `outlined`, see `RandStoredCrops`.
 
         Raises:
             UserError: for several crops of a radiograph, which is always seen whole.
@@ -139,9 +146,9 @@ class View:
         if self.spatial_dims == 2:
             if samples != 1:
                 raise UserError(f"crops_per_volume is {samples}, but a radiograph is always seen whole: leave it out.")
-            return self.stored()
-        crops = RandStoredCropsd("image", self.image_size, samples, self.fill)
-        return Compose([crops, *self._grey_values(), EnsureTyped("image", track_meta=False)])
+            return self.stored(masks=masks)
+        crops = RandStoredCropsd(_keys(masks), self.image_size, samples, self.fill, foreground=foreground)
+        return self._seen(crops, masks)
 
     def files(self, crops: str = "middle") -> Accounted:
         """From an item whose `image` is a `medssl.readers.Study` to what `stored` would give of it, once prepared."""
@@ -153,10 +160,18 @@ class View:
         modality = self.modality or ("CT" if self.window else "")  # whose HU the window means
         return Accounted(Compose([*steps, EnsureTyped("image", track_meta=False)]), self.image_size, modality)
 
+    def _seen(self, load: Any, masks: bool) -> Compose:
+        bits = [ReorderBitsd("mask")] if masks else []
+        return Compose([load, *bits, *self._grey_values(), EnsureTyped("image", track_meta=False)])
+
     def _grey_values(self) -> list[Any]:
         if self.window is None:
             return [NormalizeIntensityd("image", channel_wise=True)]  # each box by itself, as in training
         return [ScaleIntensityRanged("image", *self.window, b_min=-1.0, b_max=1.0, clip=True)]
+
+
+def _keys(masks: bool) -> list[str]:
+    return ["image", "mask"] if masks else ["image"]
 
 
 def _image_size(spatial_dims: int, size: Any) -> tuple[int, ...]:
