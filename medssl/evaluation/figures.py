@@ -11,9 +11,8 @@ from .bootstrap import bootstrap, interval
 from .calibration import expected_calibration_error
 from .partial_metrics import mean_of_defined, partial_auroc, rank_classes, weighted_areas
 from .predictions import Predictions
+from .triples import number, share, triples
 
-Triple = list[float | None]
-"""A value and the two ends of its interval, which are None where there is none."""
 OF_ALL = ("accuracy", "balanced_accuracy", "mAUROC_within_sources")
 """Figures of all classes together, beside the mAUROC."""
 
@@ -58,11 +57,11 @@ def figures(
     values = {name: value[0] for name, value in statistics(np.ones((1, len(predictions.images)))).items()}
     replicates = bootstrap(statistics, predictions.patients, resamples, seed)
     intervals = {name: interval(replicates[name], level) for name in values}
-    triples = {name: _triples(values[name], *intervals[name]) for name in values}
+    found = {name: triples(values[name], *intervals[name]) for name in values}
 
-    mean = triples.pop("mAUROC")
-    of_all: dict[str, Any] = {name: triples.pop(name) for name in OF_ALL if name in triples}
-    per_class = {name: _number(value) for name, value in zip(predictions.names, values["auroc"], strict=True)}
+    mean = found.pop("mAUROC")
+    of_all: dict[str, Any] = {name: found.pop(name) for name in OF_ALL if name in found}
+    per_class = {name: number(value) for name, value in zip(predictions.names, values["auroc"], strict=True)}
     return {
         "images": len(predictions.images),
         "patients": len(set(predictions.patients)),
@@ -76,7 +75,7 @@ def figures(
             for name, column in zip(predictions.names, predictions.labels.T, strict=True)
         },
         "classes": {
-            name: {**{figure: triples[figure][k] for figure in triples}, "threshold": thresholds[k]}
+            name: {**{figure: found[figure][k] for figure in found}, "threshold": thresholds[k]}
             for k, name in enumerate(predictions.names)
         },
         **of_all,
@@ -119,8 +118,8 @@ class _Statistics:
             "mAUROC": mean_of_defined(auroc),
             "auroc": auroc,
             "average_precision": average_precision,
-            "sensitivity": _share(weights @ self.found, positive * self.decided),
-            "specificity": _share(weights @ self.cleared, negative * self.decided),
+            "sensitivity": share(weights @ self.found, positive * self.decided),
+            "specificity": share(weights @ self.cleared, negative * self.decided),
             "ece": expected_calibration_error(self.scores, self.labels, weights),
         }
         if self.uncalibrated is not None:
@@ -130,8 +129,8 @@ class _Statistics:
             figures |= {"auroc_within_sources": within, "mAUROC_within_sources": mean_of_defined(within)}
         if self.exclusive:
             right = weights @ self.right
-            figures["accuracy"] = _share(right.sum(axis=1), positive.sum(axis=1))
-            figures["balanced_accuracy"] = mean_of_defined(_share(right, positive))
+            figures["accuracy"] = share(right.sum(axis=1), positive.sum(axis=1))
+            figures["balanced_accuracy"] = mean_of_defined(share(right, positive))
         return figures
 
     def _auroc_within_sources(self, weights: np.ndarray) -> np.ndarray:
@@ -143,7 +142,7 @@ class _Statistics:
             auroc = np.stack([weighted_areas(ranked, own)[0] for ranked in self.ranked], axis=1)
             right += np.where(of_source > 0, auroc, 0) * of_source
             pairs += of_source
-        return _share(right, pairs)
+        return share(right, pairs)
 
 
 def _sources(predictions: Predictions, inside: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -151,8 +150,8 @@ def _sources(predictions: Predictions, inside: Mapping[str, np.ndarray]) -> dict
     found = {}
     for source, rows in inside.items():
         aurocs = partial_auroc(predictions.scores[rows], predictions.labels[rows])
-        per_class = dict(zip(predictions.names, map(_number, aurocs), strict=True))
-        found[source] = {"images": int(rows.sum()), "mAUROC": _number(mean_of_defined(aurocs)), "per_class": per_class}
+        per_class = dict(zip(predictions.names, map(number, aurocs), strict=True))
+        found[source] = {"images": int(rows.sum()), "mAUROC": number(mean_of_defined(aurocs)), "per_class": per_class}
     return found
 
 
@@ -164,18 +163,3 @@ def _check_exclusive(predictions: Predictions) -> None:
         raise UserError(
             f"{predictions.images[wrong[0]]}: of exclusive classes each image has exactly one, or all are unknown."
         )
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-
-
-def _number(value: float | np.ndarray) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _triples(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> Any:
-    """``[K]`` arrays as K triples, or single values as one; None for what is undefined."""
-    if np.ndim(values):
-        return [_triples(*each) for each in zip(values, low, high, strict=True)]
-    return None if np.isnan(values) else [_number(end) for end in (values, low, high)]
