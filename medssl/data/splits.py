@@ -1,6 +1,6 @@
 """Splits by patient: no patient in two of them, findings spread evenly, the same seed always the same split."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ def split_patients(
     labels: np.ndarray,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    wanted: np.ndarray | None = None,
 ) -> np.ndarray:
     """Put each patient into training, validation or test.
 
@@ -27,6 +28,8 @@ def split_patients(
         labels: [N, K] of 1, 0, NaN.
         fractions: shares of training, validation and test; they sum to 1, and 0 leaves a split out.
         seed: orders patients that are alike.
+        wanted: bool [N, C], what every split is to have where there are patients enough, such as classes that were
+            outlined.
 
     Returns:
         For each image the name of its split, an array of str [N].
@@ -47,7 +50,8 @@ def split_patients(
             f"{len(features)} patient(s) cannot fill {len(used)} splits: add patients, or set a fraction (--fractions) "
             "to 0."
         )
-    chosen = used[_place(features, shares[used], np.random.default_rng(seed))]
+    of_patients = _patients_with(wanted, patient_of_image, len(features))
+    chosen = used[_place(features, shares[used], np.random.default_rng(seed), of_patients)]
     return np.asarray(LABELLED_SPLITS)[chosen][patient_of_image]
 
 
@@ -66,7 +70,9 @@ def check_fractions(fractions: Sequence[float]) -> np.ndarray:
     return shares
 
 
-def fold_patients(patients: Sequence[str], labels: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
+def fold_patients(
+    patients: Sequence[str], labels: np.ndarray, folds: int, seed: int = 0, wanted: np.ndarray | None = None
+) -> np.ndarray:
     """Put each patient into one of ``folds`` folds of like size and findings, for cross-validation.
 
     Args:
@@ -74,6 +80,7 @@ def fold_patients(patients: Sequence[str], labels: np.ndarray, folds: int, seed:
         labels: [N, K] of 1, 0, NaN.
         folds: how many, 2 or more.
         seed: orders patients that are alike.
+        wanted: see `split_patients`.
 
     Returns:
         For each image the number of its fold from 0, an int64 array [N].
@@ -86,7 +93,8 @@ def fold_patients(patients: Sequence[str], labels: np.ndarray, folds: int, seed:
     patient_of_image, features = _features(patients, labels)
     if len(features) < folds:
         raise UserError(f"{len(features)} patient(s) cannot fill {folds} folds: add patients, or ask for fewer folds.")
-    return _place(features, np.full(folds, 1 / folds), np.random.default_rng(seed))[patient_of_image]
+    of_patients = _patients_with(wanted, patient_of_image, len(features))
+    return _place(features, np.full(folds, 1 / folds), np.random.default_rng(seed), of_patients)[patient_of_image]
 
 
 def _features(patients: Sequence[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,20 +109,35 @@ def _features(patients: Sequence[str], labels: np.ndarray) -> tuple[np.ndarray, 
     return patient_of_image, features / np.maximum(features.sum(axis=0), 1)
 
 
-def _place(features: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _patients_with(wanted: np.ndarray | None, patient_of_image: np.ndarray, patients: int) -> np.ndarray:
+    """What each patient has [P, C]."""
+    has = np.zeros((patients, 0 if wanted is None else wanted.shape[1]), dtype=bool)
+    if wanted is not None:
+        np.logical_or.at(has, patient_of_image, wanted)
+    return has
+
+
+def _place(features: np.ndarray, shares: np.ndarray, random: np.random.Generator, wanted: np.ndarray) -> np.ndarray:
     order = random.permutation(len(features))
     order = order[np.argsort(-(features[order] ** 2).sum(axis=1), kind="stable")]
     missing = shares[:, None] * features.sum(axis=0)  # what each split still lacks [S, F]
     chosen = np.zeros(len(features), dtype=np.int64)
     empty = set(range(len(shares)))
+    lacking, left, has_wishes = np.ones((len(shares), wanted.shape[1]), dtype=bool), wanted.sum(axis=0), wanted.size > 0
     for place, patient in enumerate(order):
         mine = features[patient]
         # Change of the squared distance to what is wanted when this patient joins each split, relative to the split's
         # share (as in χ²); without that all findings would go to the largest split until it is nearly full.
         cost = (mine * (mine - 2 * missing)).sum(axis=1) / shares
         only_empty = len(order) - place <= len(empty)  # the last patients go where there is none yet
-        best = min(empty if only_empty else range(len(shares)), key=lambda split: cost[split])
+        splits: Collection[int] = empty if only_empty else range(len(shares))
+        if has_wishes and not only_empty:  # likewise the last who have what a split lacks, where most of it is lacking
+            urgent = (lacking & wanted[patient] & (left <= lacking.sum(axis=0))).sum(axis=1)
+            splits = np.flatnonzero(urgent == urgent.max()).tolist()
+        best = min(splits, key=lambda split: cost[split])
         chosen[patient] = best
+        lacking[best] &= ~wanted[patient]
+        left -= wanted[patient]
         missing[best] -= mine
         empty.discard(best)
     return chosen

@@ -28,15 +28,19 @@ MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_M
 ASSUMED_AXES = "axes taken to run to the left, back and head"
 
 
-def read_itk(path: Path) -> Reading:
+def read_itk(path: Path, may_be_labels: bool = False) -> Reading:
     """Read a volume with SimpleITK.
+
+    Args:
+        path: of the file.
+        may_be_labels: read it also where it is a segmentation of 3D Slicer.
 
     Raises:
         UnusableImageError: the file or its data file is damaged or missing, or no grey volume; or it is a segmentation
             of 3D Slicer.
     """
     fields = header_fields(path)
-    if any(re.fullmatch(r"segment\d+_id", name) for name in fields):
+    if any(re.fullmatch(r"segment\d+_id", name) for name in fields) and not may_be_labels:
         raise UnusableImageError("label map", f"{path} is a segmentation of 3D Slicer, no scan.")
     if missing := [file.name for file in data_files(path) if not file.exists()]:
         sentence = f"{path} names {missing[0]} as the file of its voxels, which is not there: copy it, too."

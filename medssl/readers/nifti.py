@@ -25,11 +25,15 @@ SAME_SIDES = 0.01  # as a share of them
 SAME_PLACE = 0.5  # voxels, anywhere in the volume
 
 
-def read_nifti(path: Path) -> Reading:
+def read_nifti(path: Path, may_be_labels: bool = False) -> Reading:
     """Read a NIfTI-1, NIfTI-2 or Analyze 7.5 volume, in one file or two.
 
     Where the voxels lie is told by the sform, where its code is set, otherwise by the qform; without either by pixdim,
     with nibabel's guess of the axes.
+
+    Args:
+        path: of the file.
+        may_be_labels: read it also where it says of itself that it is a label map.
 
     Raises:
         UnusableImageError: the file is damaged or no grey volume, or its header cannot be right.
@@ -47,7 +51,7 @@ def read_nifti(path: Path) -> Reading:
     if not isinstance(header, Nifti1Header):
         note = f"the Analyze format states no orientation: {ASSUMED_AXES}"
         return volume_reading(path, values, affine, (*packing, note))
-    if header["intent_code"] == LABEL_INTENT:
+    if header["intent_code"] == LABEL_INTENT and not may_be_labels:
         raise UnusableImageError("label map", f"{path} says of itself that it is a label map, no scan.")
     affine, notes = _place(path, header, image)
     affine, converted = in_mm(affine, *UNITS.get(int(header["xyzt_units"]) & 7, ("", None)))

@@ -66,3 +66,23 @@ def test_every_fold_has_a_patient() -> None:
         fold_patients(["a", "b"], np.ones((2, 1)), 1)
     with pytest.raises(ValueError, match=r"2 patient\(s\) cannot fill 3 folds"):
         fold_patients(["a", "b"], np.ones((2, 1)), 3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_class_that_enough_patients_have_is_in_each_split(seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    classes = 5
+    wanted = np.zeros((60, classes), dtype=bool)
+    for number in range(classes):  # of hospitals; the rarest class was outlined in three patients
+        wanted[draws.choice(60, 3 + number, replace=False), number] = True
+    patients = [f"p{number}" for number in range(60)]
+    labels = np.where(wanted, 1.0, np.nan)
+    splits = split_patients(patients, labels, (0.7, 0.1, 0.2), seed, wanted)
+    for number in range(classes):
+        assert set(splits[wanted[:, number]]) == {"training", "validation", "test"}
+    folds = fold_patients(patients, labels, 3, seed, wanted)
+    assert all(set(folds[column]) == {0, 1, 2} for column in wanted.T)
+    # Nothing changes where nothing is wanted.
+    assert split_patients(patients, labels, seed=seed, wanted=wanted[:, :0]).tolist() == (
+        split_patients(patients, labels, seed=seed).tolist()
+    )
