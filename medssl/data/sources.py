@@ -12,6 +12,10 @@
         uncertain: positive
         blank: negative
       - {npz: pneumoniamnist.npz, split: test}
+      - images: south/images
+        masks: south/masks                # label maps, each called like its image
+        mask_labels: {1: liver, 2: spleen}
+    contains: {lungs: [lung_left, lung_right]}
 """
 
 import re
@@ -39,6 +43,8 @@ _PLAIN = """
 """
 PLAIN_WORDS = frozenset(_PLAIN.split())
 """Words of file and folder names that tell no hospital from another."""
+OTHERS = "others"
+"""In `Source.mask_labels`, all numbers that have no name."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,12 @@ class Source:
         images: folder of its images; None only with ``npz``.
         csv: its table, see `medssl.data.tables`; None for images without labels.
         npz: instead of both, one file of images and labels, see `medssl.data.unpack_source`.
+        masks: folder of the images' masks. With numbers in ``mask_labels`` each image has one file, called like the
+            image (or with ``_mask`` or ``_seg`` behind), whose values are numbers of classes; without, it has a folder,
+            called like the image, with one file a class, called like the class (``liver.nii.gz``). It may be the
+            folder of images itself, or lie in it.
+        mask_labels: number in the masks → name of the class; "" leaves a number out, and under ``others`` all that are
+            not named. Or name of a file → name of the class, which leaves out all other files.
         name: unique among the sources; "" until `name_sources` gives it one.
         site: whose patient numbers they are: sources of one site share patients. By default the name; `prepare` gives
             tables of one folder one site.
@@ -68,6 +80,8 @@ class Source:
     images: Path | None = None
     csv: Path | None = None
     npz: Path | None = None
+    masks: Path | None = None
+    mask_labels: Mapping[int | str, str] = field(default_factory=dict)
     name: str = ""
     site: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -85,6 +99,11 @@ class Source:
             raise UserError(f"{self.csv} names images, and no folder holds them: give images.")
         if not self.images and not self.npz:
             raise UserError("A source needs images (a folder), or an npz.")
+        if self.masks and not self.images:
+            raise UserError(f"{self.masks} holds masks, and no folder their images: give images.")
+        if self.mask_labels and not self.masks:
+            raise UserError("mask_labels names what is in masks, and there are none: give their folder (masks).")
+        self._check_mask_labels()
         if self.uncertain not in UNCERTAIN:
             raise UserError(f"uncertain must be {', '.join(UNCERTAIN)}, not {self.uncertain!r}.")
         if self.blank not in BLANK:
@@ -96,6 +115,25 @@ class Source:
         for role in self.columns:
             if role not in ROLES:
                 raise UserError(f"columns maps {', '.join(ROLES)}, not {role!r}.{near_miss(role, ROLES)}")
+
+    @property
+    def has_label_maps(self) -> bool:
+        """Whether the numbers in a mask tell its classes; otherwise each class has a file of its own."""
+        return any(isinstance(key, int) for key in self.mask_labels)
+
+    def _check_mask_labels(self) -> None:
+        keys = [key for key in self.mask_labels if key != OTHERS]
+        if len({type(key) for key in keys}) > 1:
+            raise UserError(f"mask_labels has numbers and names of files ({', '.join(map(str, keys))}): use one kind.")
+        for key, name in self.mask_labels.items():
+            if isinstance(key, int) and key < 1:
+                raise UserError(f"mask_labels names {key}, and classes have numbers from 1 on: 0 is what is no class.")
+            if key == OTHERS and (name or not self.has_label_maps):
+                raise UserError(f"{OTHERS} in mask_labels leaves out all numbers without a name: give it none.")
+            if not isinstance(key, int) and not name and key != OTHERS:
+                raise UserError(f"mask_labels gives the file {key!r} no name of a class: a file is left out by itself.")
+        if keys and not any(self.mask_labels.values()):
+            raise UserError("mask_labels leaves out every class: name one.")
 
     def patient(self, number: str) -> str:
         """The patient that the site calls ``number``, told apart from other sites' patients of that number."""
@@ -141,15 +179,7 @@ def read_sources(path: str | Path) -> list[Source]:
         MissingFileError: the file, or one that it names, is missing.
         UserError: it is no such YAML, or an entry is wrong; the message names entry and key.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"There is no file {path}: check its path.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from error
-    if not isinstance(content, dict) or list(content) != ["sources"] or not isinstance(content["sources"], list):
-        raise UserError(f"{path} must hold one list, sources:, with an entry for each hospital.")
+    path, content = Path(path), _content(Path(path))
     if not content["sources"]:
         raise UserError(f"{path} names no source: add one with images, and csv where there are labels.")
     sources = []
@@ -159,6 +189,19 @@ def read_sources(path: str | Path) -> list[Source]:
         except UserError as error:
             raise type(error)(f"{path}, source {number}: {error}") from error
     return name_sources(sources)
+
+
+def read_contains(path: str | Path) -> dict[str, list[str]]:
+    """What the YAML file of the sources says of classes that contain others: class → those that make it up.
+
+    Raises:
+        MissingFileError: the file is missing.
+        UserError: it is no such YAML.
+    """
+    contains = _content(Path(path)).get("contains") or {}
+    if not isinstance(contains, dict) or not all(isinstance(parts, list) for parts in contains.values()):
+        raise UserError(f"{path}: contains is {contains!r}; write class: [the classes that make it up].")
+    return {_text("contains", whole): [_text("contains", one) for one in parts] for whole, parts in contains.items()}
 
 
 def read_tables(sources: Sequence[Source], labels: Sequence[str] | None = None) -> dict[str, Table]:
@@ -264,6 +307,21 @@ def _table(source: Source, labels: Sequence[str] | None = None) -> Table:
     return replace(table, modality=source.modality or table.modality)
 
 
+def _content(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingFileError(f"There is no file {path}: check its path.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {error}") from error
+    known = isinstance(content, dict) and "sources" in content and content.keys() <= {"sources", "contains"}
+    if not known or not isinstance(content["sources"], list):
+        raise UserError(
+            f"{path} must hold one list, sources:, with an entry for each hospital, and contains: at most beside it."
+        )
+    return content
+
+
 def _source(entry: Any, folder: Path) -> Source:
     known = {field.name for field in fields(Source)}
     if not isinstance(entry, dict):
@@ -273,8 +331,12 @@ def _source(entry: Any, folder: Path) -> Source:
         if key not in known:
             raise UserError(f"there is no key {key!r}: use {', '.join(sorted(known))}.{near_miss(str(key), known)}")
         if key in ("columns", "labels"):
+            if key == "labels" and "masks" in entry and "csv" not in entry:
+                raise UserError(f"labels are those of a csv; what is in masks is told by mask_labels: {value}.")
             values[key] = _names(key, value)
-        elif key in ("images", "csv", "npz"):
+        elif key == "mask_labels":
+            values[key] = _mask_labels(value)
+        elif key in ("images", "csv", "npz", "masks"):
             values[key] = folder / _text(key, value)
             if not values[key].exists():
                 raise MissingFileError(f"{key}: there is no {values[key]}.")
@@ -289,6 +351,19 @@ def _names(key: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise UserError(f"{key} must map names, as in {key}: {{ours: theirs}}, not {value!r}.")
     return {_text(key, ours): _text(key, theirs) for ours, theirs in value.items()}
+
+
+def _mask_labels(value: Any) -> dict[int | str, str]:
+    if isinstance(value, list):  # these files, under their own names
+        value = dict(zip(value, value, strict=True))
+    if not isinstance(value, dict) or not value:
+        raise UserError(f"mask_labels must map numbers to classes, as in mask_labels: {{1: liver}}, not {value!r}.")
+    return {
+        number if isinstance(number, int) and not isinstance(number, bool) else _text("mask_labels", number): (
+            "" if name is None else _text("mask_labels", name)
+        )
+        for number, name in value.items()
+    }
 
 
 def _text(key: str, value: Any) -> str:
