@@ -14,11 +14,11 @@ from torch import Tensor
 
 from .apply_to_keys import ApplyToKeys
 
-SEEN = ("several", "middle")
+BOXES = ("several", "middle")
 """What a network sees of a volume that is larger than its box."""
 
 
-def box_starts(shape: Sequence[int], size: Sequence[int], crops: str = "several") -> list[tuple[int, ...]]:
+def box_starts(shape: Sequence[int], size: Sequence[int], boxes: str = "several") -> list[tuple[int, ...]]:
     """Where the boxes begin: as few as cover a volume, evenly from one end of it to the other, or the middle one alone.
 
     (MONAI's ``dense_patch_slices`` steps by a fixed stride and moves the last box back, so that it overlaps more.)
@@ -26,14 +26,14 @@ def box_starts(shape: Sequence[int], size: Sequence[int], crops: str = "several"
     Args:
         shape: of the volume.
         size: of a box.
-        crops: of `SEEN`.
+        boxes: of `BOXES`.
 
     Returns:
         First voxels along each axis, 0 where the volume is no longer than the box.
     """
     along = []
     for whole, side in zip(shape, size, strict=True):
-        count = math.ceil(whole / side) if crops == "several" else 1
+        count = math.ceil(whole / side) if boxes == "several" else 1
         room = max(whole - side, 0)
         places = np.linspace(0, room, count).round() if count > 1 else [max(whole // 2 - side // 2, 0)]
         along.append([int(place) for place in places])
@@ -45,23 +45,23 @@ class CoveringBoxes(Transform):
 
     Args:
         size: sides of a box.
-        crops: of `SEEN`; `middle` is what MONAI's ``ResizeWithPadOrCrop`` gives.
+        boxes: of `BOXES`; `middle` is what MONAI's ``ResizeWithPadOrCrop`` gives.
         fill: value outside the volume, which lies in the middle of a box that is longer.
     """
 
-    def __init__(self, size: Sequence[int], crops: str = "several", fill: float = 0.0) -> None:
+    def __init__(self, size: Sequence[int], boxes: str = "several", fill: float = 0.0) -> None:
         self.size = [int(side) for side in size]
-        self.crops = crops
+        self.boxes = boxes
         self._pad = SpatialPad(self.size, value=fill)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Cut one volume."""
         padded = self._pad(image)
-        boxes = [
+        cut = [
             padded[(slice(None), *(slice(first, first + side) for first, side in zip(start, self.size, strict=True)))]
-            for start in box_starts(padded.shape[1:], self.size, self.crops)
+            for start in box_starts(padded.shape[1:], self.size, self.boxes)
         ]
-        return torch.cat(boxes) if len(boxes) > 1 else boxes[0]
+        return torch.cat(cut) if len(cut) > 1 else cut[0]
 
 
 class CoveringBoxesd(ApplyToKeys):
@@ -71,8 +71,8 @@ class CoveringBoxesd(ApplyToKeys):
         self,
         keys: KeysCollection,
         size: Sequence[int],
-        crops: str = "several",
+        boxes: str = "several",
         fill: float = 0.0,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, CoveringBoxes(size, crops, fill), allow_missing_keys)
+        super().__init__(keys, CoveringBoxes(size, boxes, fill), allow_missing_keys)

@@ -4,7 +4,7 @@ from medssl.readers.modalities import are_of_one_kind, image_word
 
 from .datalist_file import write_datalist
 from .npz import unpack_source
-from .partial_labels import is_auroc_defined, label_counts, simulate_partial_labels
+from .partial_labels import is_auroc_defined, label_counts, labels_by_source, simulate_partial_labels
 from .sources import Source, merge_sources, name_sources, read_sources, read_tables
 from .splits import fold_patients, split_patients
 from .store import Datalist
@@ -19,6 +19,7 @@ __all__ = [
     "image_word",
     "is_auroc_defined",
     "label_counts",
+    "labels_by_source",
     "merge_sources",
     "name_sources",
     "read_sources",

@@ -150,3 +150,40 @@ def _next_free(waiting: list[int], free: np.ndarray) -> int | None:
         if free[row]:
             return row
     return None
+
+
+HEADS = ("merged", "source")
+"""Whether a class has one output in training, or one for each source."""
+
+
+def labels_by_source(
+    items: Sequence[Mapping[str, Any]], heads: str = "source", exclusive: bool = False
+) -> list[dict[str, Any]]:
+    """Items whose labels are those of their own source only, for one output layer a source.
+
+    Args:
+        items: of a datalist, with ``source`` and ``label`` [K].
+        heads: of `HEADS`: `merged` leaves the items as they are.
+        exclusive: whether each image has exactly one of the classes.
+
+    Returns:
+        The items with ``label`` float32 [S · K], source by source in the order of their names: unknown at all sources
+        but the item's own.
+
+    Raises:
+        UserError: the classes exclude each other, or all images are of one source.
+    """
+    if heads == "merged":
+        return [dict(item) for item in items]
+    if exclusive:
+        raise UserError("heads source is for findings, and these classes exclude each other: leave --heads out.")
+    sources = {name: place for place, name in enumerate(sorted({item["source"] for item in items}))}
+    if len(sources) < 2:
+        raise UserError("heads source needs images of several sources in training, and there is one: leave it out.")
+
+    def widened(item: Mapping[str, Any]) -> np.ndarray:
+        label = np.full((len(sources), len(item["label"])), np.nan, dtype=np.float32)
+        label[sources[item["source"]]] = item["label"]
+        return label.ravel()
+
+    return [{**item, "label": widened(item)} for item in items]

@@ -5,6 +5,7 @@ from .calibration import ReliabilityCurve, expected_calibration_error, reliabili
 from .figures import figures
 from .grad_cam import GradCAMPanels
 from .handlers import EvaluationFiles, closing_line
+from .image_inferer import ImageInferer
 from .logistic import choose_strength, feature_gains, linear_probe
 from .paired_comparison import compare_runs
 from .partial_metrics import mean_partial_auroc, partial_auroc
@@ -26,6 +27,7 @@ __all__ = [
     "Calibration",
     "EvaluationFiles",
     "GradCAMPanels",
+    "ImageInferer",
     "OnlineProbe",
     "PredictionRows",
     "Predictions",

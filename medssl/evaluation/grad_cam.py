@@ -48,6 +48,15 @@ def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: 
     return cam / cam.max() if cam.max() > 0 else cam
 
 
+@torch.no_grad()
+def telling_box(network: nn.Module, boxes: Tensor, class_index: int) -> Tensor:
+    """Of N boxes of an image ``[N, *spatial]`` the one with the highest logit of a class, ``[1, *spatial]``."""
+    if len(boxes) == 1:
+        return boxes
+    logits = torch.stack([network(box[None, None])[0, class_index] for box in boxes])
+    return boxes[int(logits.argmax())][None]
+
+
 class GradCAMPanels:
     """Draw, for each class, the known positive and the known negative image of the highest probability with their maps.
 
@@ -125,8 +134,9 @@ class GradCAMPanels:
             axes[0].set_title(f"{self.labels[index]}\nno known {word} image", loc="left")
             return
         probability, candidate = self._best[index, outcome]
-        cam = grad_cam(self.network, self.architecture, candidate, index)
-        image, overlay = flat_view(candidate[0].float().cpu(), cam.cpu(), self.spatial_dims)
+        box = telling_box(self.network, candidate, index)
+        cam = grad_cam(self.network, self.architecture, box, index)
+        image, overlay = flat_view(box[0].float().cpu(), cam.cpu(), self.spatial_dims)
         low, high = np.percentile(image, (0.5, 99.5))  # a bright marker would darken everything else
         for axis in axes:
             axis.imshow(image, cmap="gray", vmin=low, vmax=high)

@@ -12,6 +12,7 @@ from .backbone import (
 from .decoder import LightDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, output_layer
 from .public_weights import load_init
+from .source_heads import SourceHeads, give_heads, plain_state
 from .state_dicts import load_state_dict, read_description
 from .transfer import flexible_unet, load_matching_weights, monai_weights, repeat_input_channels, torchvision_weights
 from .vgg import VGG
@@ -32,6 +33,7 @@ __all__ = [
     "VGG",
     "Backbone",
     "LightDecoder",
+    "SourceHeads",
     "TransposedDecoder",
     "build_backbone",
     "build_classifier",
@@ -41,6 +43,7 @@ __all__ = [
     "fast_layout",
     "first_convolution",
     "flexible_unet",
+    "give_heads",
     "fold_input_copies",
     "last_map_layer",
     "load_backbone",
@@ -53,6 +56,7 @@ __all__ = [
     "monai_weights",
     "network_description",
     "output_layer",
+    "plain_state",
     "read_description",
     "repeat_input_channels",
     "save_backbone",

@@ -16,9 +16,10 @@ from .travelling import travelling_modules
 
 READERS = {
     2: ("medssl.transforms.load_radiograph", "medssl.readers.radiograph"),
-    3: ("medssl.transforms.load_volume", "medssl.readers.volume"),
+    3: ("medssl.transforms.load_volume", "medssl.transforms.covering", "medssl.readers.volume"),
 }
 FOR_INFERENCE = (
+    "medssl.evaluation.image_inferer",
     "medssl.transforms.accounted",
     "medssl.evaluation.prediction_rows",
     "medssl.release.scripts.begin",

@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 from medssl.errors import UserError
-from medssl.report.story import SplitFigures, begun_with
+from medssl.report.story import SplitFigures, begun_with, pseudo_labels
 from medssl.runs import Run
 
 from .model import Model
@@ -69,7 +69,8 @@ def metadata(
         "name": name or (f"Classification of {kind}" if model.classes else f"Backbone for {kind}"),
         "task": task,
         "description": f"{task} of {kind}, by a network trained on {trained_on}."
-        + (f" It began with the weights {begun}." if (begun := begun_with(model.run)) else ""),
+        + (f" It began with the weights {begun}." if (begun := begun_with(model.run)) else "")
+        + (f" {filled}" if (filled := pseudo_labels(model.run)) else ""),
         "authors": authors,
         "copyright": f"Copyright (c) {authors}",
         "data_source": "see docs/README.md and docs/data_license.txt",

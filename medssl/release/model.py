@@ -53,6 +53,16 @@ class Model:
         return bool(self.run.description.get("exclusive", False))
 
     @property
+    def boxes(self) -> str:
+        """What it sees of a volume that is larger than its box, `several` or the `middle` one."""
+        return str(self.run.description.get("boxes", "middle"))
+
+    @property
+    def pooling(self) -> str:
+        """How the outputs of several boxes become one: `max` or `mean`."""
+        return str(self.run.description.get("pooling", "max")) if self.classes else "mean"
+
+    @property
     def thresholds(self) -> dict[str, float]:
         """Name of a class → probability from which on an image counts as positive; of those that have one."""
         classes = self.calibration.classes if self.calibration else {}

@@ -172,6 +172,20 @@ def begun_with(run: Run) -> str:
     return f"{init.get('file')} ({'; '.join(filter(None, (told, init.get('source'))))})"
 
 
+def pseudo_labels(run: Run) -> str:
+    """What of the labels that a run was trained on came from another model; "" where nothing did."""
+    told = run.description.get("pseudo_labels")
+    if not isinstance(told, Mapping):
+        return ""
+    filled = [f"{name} {ones} positive, {zeros} negative" for name, (ones, zeros) in told["filled"].items()]
+    return (
+        f"Labels that were unknown in training were filled where an earlier model (SHA-256 {told['model_sha256'][:12]}) "
+        f"gave a probability from {told['positive']:g} on or up to {told['negative']:g}: {'; '.join(filled)}"
+        + (f"; {told['unlabeled_images']} images had no labels before" if told["unlabeled_images"] else "")
+        + ". Those of validation and test are untouched."
+    )
+
+
 def known_labels(run: Run) -> Parts:
     """What is known in each split, as it was evaluated, or as the datalist has it where that still is where it was."""
     counts = {}
@@ -181,6 +195,8 @@ def known_labels(run: Run) -> Parts:
     found = {split: count for split, count in counts.items() if count}
     if found:
         yield _counts_table(found)
+    if sentence := pseudo_labels(run):
+        yield Text(sentence)
     if missing := [split for split in SPLITS if split not in found]:
         yield Text(
             f"The counts of {' and '.join(missing)} are missing: the datalist is not where the run read it, seen from "

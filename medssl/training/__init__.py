@@ -10,7 +10,7 @@ from .checks import (
     check_view,
     fingerprint,
 )
-from .choices import choose_steps, choose_view, read_recipe, training_view
+from .choices import choose_steps, choose_view, most_boxes, read_recipe, training_view
 from .config import begin_run, check_ids, check_options
 from .distributed import (
     ShareBuffers,
@@ -34,6 +34,7 @@ from .optimizing import ClipGradients, EndAfterSteps, RateSchedule, build_optimi
 from .patient_order import PatientOrder, image_order
 from .precision_check import CheckPrecision
 from .probe_head import fit_head
+from .pseudo_labels import TrainingItems, fill_unknown
 from .resuming import ReseedEachEpoch, RunCheckpoint, run_training
 from .saved_weights import SaveBackbone
 from .steps import AfterStep, check_batches, parameter_groups, prepare_images, prepare_labelled, pretext_loss
@@ -65,6 +66,7 @@ __all__ = [
     "StandardisedHead",
     "StopAtNonFinite",
     "TensorBoardLog",
+    "TrainingItems",
     "ValidateEpochs",
     "ValidationKeeper",
     "begin_distributed",
@@ -87,6 +89,7 @@ __all__ = [
     "effective_rank",
     "feature_dataset",
     "feature_spread",
+    "fill_unknown",
     "fingerprint",
     "fit_head",
     "fit_linear_layer",
@@ -96,6 +99,7 @@ __all__ = [
     "image_order",
     "mix_up",
     "mlflow_log",
+    "most_boxes",
     "needs_synced_statistics",
     "parameter_groups",
     "prepare_images",

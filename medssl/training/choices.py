@@ -13,7 +13,7 @@ from monai.transforms import Compose
 from medssl.data import Datalist
 from medssl.errors import MissingFileError, UserError
 from medssl.networks import read_description, weights_file
-from medssl.transforms import StoredImage, View
+from medssl.transforms import StoredImage, View, box_starts
 
 from .config import running_config
 from .options import CODE, CROPS, check_values
@@ -121,7 +121,7 @@ def choose_view(prepared: Datalist, image_size: Any = AUTO, window: Any = AUTO, 
 
 
 def training_view(view: View, items: Sequence[Mapping[str, Any]], crops: str = "random") -> Compose:
-    """What a classifier sees of an image in training; validation and evaluation see `view.stored()`.
+    """What a classifier sees of an image in training; validation and evaluation see `view.stored(boxes)`.
 
     Args:
         view: of the network.
@@ -136,9 +136,20 @@ def training_view(view: View, items: Sequence[Mapping[str, Any]], crops: str = "
         raise UserError(f"crops is {crops!r}, and must be one of {', '.join(CROPS)}.")
     if view.spatial_dims == 2 or crops == "middle":
         return view.stored()
-    shapes = (StoredImage(item["image"]).shape for item in items)
-    larger = any(side > box for shape in shapes for side, box in zip(shape, view.image_size, strict=False))
-    return view.random_crops() if larger else view.stored()
+    return view.random_crops() if most_boxes(view, items) > 1 else view.stored()
+
+
+def most_boxes(view: View, items: Sequence[Mapping[str, Any]], boxes: str = "several") -> int:
+    """The most boxes that a network sees of an image, see `medssl.transforms.box_starts`; 1 of a radiograph.
+
+    Args:
+        view: of the network.
+        items: whose `image` is a prepared file.
+        boxes: what it sees of a volume that is larger than its box, `several` or the `middle` one.
+    """
+    if view.spatial_dims == 2 or boxes == "middle":
+        return 1
+    return max((len(box_starts(StoredImage(item["image"]).shape, view.image_size)) for item in items), default=1)
 
 
 def _view_of(pretrained: str | Path) -> View | None:

@@ -17,9 +17,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from medssl.data.partial_labels import HEADS as SOURCE_HEADS
 from medssl.errors import UserError
+from medssl.evaluation.image_inferer import POOLINGS
 from medssl.losses import LABEL_LOSSES
 from medssl.networks import ARCHITECTURES
+from medssl.transforms.covering import BOXES
 
 MONAI_ARGUMENTS = {
     "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
@@ -29,10 +32,10 @@ PART_NAMES = ("run_id", "init_id", "final_id")
 """Those of them that name a part of the config; a word that belongs to no option is taken for one, too."""
 PATHS = (
     "bundle_root", "data", "dataset_dir", "datalist", "output_dir", "pretrained", "model", "predictions", "first",
-    "recipe", "init",
+    "recipe", "init", "pseudo",
 )  # fmt: skip
 """Ids that name a file or folder."""
-MAY_BE_EMPTY = ("pretrained", "first", "init")
+MAY_BE_EMPTY = ("pretrained", "first", "init", "pseudo")
 CODE = ("$", "@", "%")
 """What a value begins with that MONAI evaluates: an expression, a reference, a piece of another file."""
 
@@ -94,9 +97,12 @@ RULES: dict[str, Rule] = {
         _whole(0),
     ),
     **dict.fromkeys(("learning_rate", "backbone_rate"), POSITIVE),
-    **dict.fromkeys(("amp", "compile", "resume", "exclusive", "class_balance"), TRUTH),
+    **dict.fromkeys(("amp", "compile", "resume", "exclusive", "class_balance", "mirror", "pseudo_unlabeled"), TRUTH),
     **dict.fromkeys(("split", "schedule", "experiment", "tracking_uri", "init_source"), TEXT),
-    "cache_rate": Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
+    **dict.fromkeys(
+        ("cache_rate", "pseudo_positive", "pseudo_negative"),
+        Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
+    ),
     **dict.fromkeys(("similarity_weight", "weight_decay", "clip", "augmentation", "mixup"), NOT_NEGATIVE),
     **dict.fromkeys(
         ("warmup", "momentum", "average"),
@@ -104,7 +110,10 @@ RULES: dict[str, Rule] = {
     ),
     "optimizer_name": _one_of(OPTIMIZERS),
     "rate_schedule": _one_of(SCHEDULES),
+    "boxes": _one_of(BOXES),
+    "pooling": _one_of(POOLINGS),
     "crops": _one_of(CROPS),
+    "heads": _one_of(SOURCE_HEADS),
     "frozen": _one_of(FROZEN),
     "head": _one_of(HEADS),
     "keep": _one_of(KEPT),

@@ -13,6 +13,7 @@ from medssl import runs
 from medssl.errors import UserError
 from medssl.evaluation.handlers import VALIDATION, EvaluationFiles
 from medssl.files import write_json, writing
+from medssl.networks import plain_state
 
 from .saved_weights import write_tensors
 
@@ -105,7 +106,7 @@ class ValidationKeeper:
     def _keep(self, engine: Engine) -> None:
         network = self.network
         inner: nn.Module = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
-        write_tensors(inner.state_dict(), self.output_dir / runs.MODEL)
+        write_tensors(plain_state(inner), self.output_dir / runs.MODEL)
         if idist.get_rank() == 0:
             with writing(self.output_dir / runs.MODEL_DESCRIPTION) as path:
                 write_json(path, self.description)
