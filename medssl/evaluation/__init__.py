@@ -6,13 +6,16 @@ from .figures import figures
 from .grad_cam import GradCAMPanels
 from .handlers import EvaluationFiles, closing_line
 from .image_inferer import ImageInferer
+from .intensity_bands import IntensityBands, threshold_baseline
 from .logistic import choose_strength, feature_gains, linear_probe
+from .mask_rows import MaskMeasures, MaskRow
 from .paired_comparison import compare_runs
 from .partial_metrics import mean_partial_auroc, partial_auroc
 from .prediction_rows import PredictionRows
 from .predictions import Predictions, read_predictions, write_predictions
 from .predictions_metric import PredictionsMetric
 from .probes import OnlineProbe, knn_probe
+from .segmentation_figures import segmentation_figures
 from .similarity import (
     StreamingCKA,
     backbone_gains,
@@ -28,6 +31,9 @@ __all__ = [
     "EvaluationFiles",
     "GradCAMPanels",
     "ImageInferer",
+    "IntensityBands",
+    "MaskMeasures",
+    "MaskRow",
     "OnlineProbe",
     "PredictionRows",
     "Predictions",
@@ -51,7 +57,9 @@ __all__ = [
     "partial_auroc",
     "read_predictions",
     "reliability_curve",
+    "segmentation_figures",
     "similarity_matrix",
+    "threshold_baseline",
     "thumbnails",
     "write_predictions",
     "write_similarity",
