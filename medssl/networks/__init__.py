@@ -9,12 +9,14 @@ from .backbone import (
     last_map_layer,
     network_description,
 )
-from .decoder import LightDecoder, TransposedDecoder
+from .decoder import LightDecoder, PyramidDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, output_layer
 from .public_weights import load_init
+from .segmenter import build_segmenter, segmenter_description
 from .source_heads import SourceHeads, give_heads, plain_state
 from .state_dicts import load_state_dict, read_description
 from .transfer import flexible_unet, load_matching_weights, monai_weights, repeat_input_channels, torchvision_weights
+from .unet import Segmenter, UNetDecoder
 from .vgg import VGG
 from .weights import (
     describe_init,
@@ -33,18 +35,22 @@ __all__ = [
     "VGG",
     "Backbone",
     "LightDecoder",
+    "PyramidDecoder",
+    "Segmenter",
     "SourceHeads",
     "TransposedDecoder",
+    "UNetDecoder",
     "build_backbone",
     "build_classifier",
+    "build_segmenter",
     "classifier_features",
     "compute_features",
     "describe_init",
     "fast_layout",
     "first_convolution",
     "flexible_unet",
-    "give_heads",
     "fold_input_copies",
+    "give_heads",
     "last_map_layer",
     "load_backbone",
     "load_backbone_weights",
@@ -60,6 +66,7 @@ __all__ = [
     "read_description",
     "repeat_input_channels",
     "save_backbone",
+    "segmenter_description",
     "torchvision_weights",
     "weights_file",
 ]

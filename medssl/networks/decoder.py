@@ -1,4 +1,7 @@
-"""From the last feature map back to an image: the heads of the reconstruction tasks, thrown away afterwards."""
+"""From feature maps back to an image: the heads of the reconstruction tasks.
+
+Those that see the last map alone are thrown away afterwards; the U-Net decoder of the pyramid is kept for segmentation.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from medssl.errors import UserError
 
 from .backbone import Backbone
+from .unet import UNetDecoder
 
 KERNEL, STRIDE, PADDING = 64, 32, 16
 SHUFFLED = 4
@@ -105,3 +109,24 @@ class LightDecoder(nn.Module):
         # Sides that are no multiple of four were rounded up.
         wanted: tuple[slice, ...] = (slice(None), slice(None), *map(slice, self.image_size))
         return images[wanted]
+
+
+class PyramidDecoder(nn.Module):
+    """The U-Net decoder of `build_segmenter`, with skip connections from the backbone's maps, and a layer to the image.
+
+    As in Models Genesis (Zhou et al. 2019), whose encoder and decoder form a U-Net. ``decoder`` is what is kept.
+
+    Args:
+        backbone: whose maps are decoded.
+        image_size: spatial shape of the images; any.
+        out_channels: channels of the images.
+    """
+
+    def __init__(self, backbone: Backbone, image_size: Sequence[int], out_channels: int) -> None:
+        super().__init__()
+        self.decoder = UNetDecoder(backbone.spatial_dims, out_channels, backbone.channels, backbone.strides)
+        self.exit = Conv[Conv.CONV, backbone.spatial_dims](self.decoder.out_channels[0], out_channels, kernel_size=1)
+
+    def forward(self, images: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """Images ``[B, out_channels, *spatial]`` from those that the backbone saw, and its maps from fine to coarse."""
+        return self.exit(self.decoder(images, maps)[0])

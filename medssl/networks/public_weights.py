@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.", "encoder.")
 """What wrappers put before every name: `DataParallel`, `torch.compile`, and members of a larger module."""
-HEADS = ("fc.", "classifier.", "class_layers.", "head.", "pre_logits.", "conv_seg.", "op_threshs")
+HEADS = ("fc.", "classifier.", "class_layers.", "head.", "decoder.", "pre_logits.", "conv_seg.", "op_threshs")
 """What stands behind the last feature map, by the beginning of its names."""
 STEMS = {"conv1": "bn1", "features.conv0": "features.norm0", "features.0": "features.1"}
 """The convolution that the image meets first, and the normalisation behind it."""

@@ -15,6 +15,7 @@ from medssl.files import whole_file, write_json
 from .backbone import ARCHITECTURES, Backbone, build_backbone, network_description
 from .public_weights import description_of_init, fitting_weights, read_public_weights
 from .state_dicts import load_state_dict, read_description
+from .unet import Segmenter, UNetDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -52,30 +53,43 @@ def fold_input_copies(network: nn.Module, copies: int) -> dict[str, Tensor]:
     return state
 
 
-def save_backbone(backbone: Backbone, path: str | Path, copies: int = 1, **description: Any) -> None:
+def save_backbone(
+    backbone: Backbone, path: str | Path, copies: int = 1, decoder: UNetDecoder | None = None, **description: Any
+) -> None:
     """Write ``path`` (a state dict with MONAI's names) and ``path`` with the suffix ``.json`` (how to reuse it).
+
+    A decoder becomes ``decoder.pt`` beside it. Whether there is one, and with which channels, the description says.
 
     Args:
         backbone: the trained backbone.
         path: usually ``backbone.pt``.
         copies: how often an image stands in the backbone's input; those are folded into one.
+        decoder: that was trained with it, for a segmentation to begin with.
         description: whatever else the next user should know: ``image_size``, ``normalisation``, ``tasks``, …
     """
     path = Path(path)
     in_channels = backbone.in_channels // copies
     network = network_description(backbone.name, backbone.spatial_dims, in_channels, out_channels=1)
-    # Given a path, torch names the archive inside after it, and hides the reason when the disk is full.
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        torch.save(fold_input_copies(backbone.network, copies), file)
+    if decoder is not None:
+        _write({key: value.detach().cpu() for key, value in decoder.state_dict().items()}, path.with_name(runs.DECODER))
+        description = {"decoder": {"decoder_channels": list(decoder.decoder_channels)}, **description}
+    _write(fold_input_copies(backbone.network, copies), path)
     write_json(path.with_suffix(".json"), {"backbone": backbone.name, "network": network, **description})
 
 
-def load_backbone_weights(network: nn.Module, path: str | Path) -> nn.Module:
+def _write(state: Mapping[str, Tensor], path: Path) -> None:
+    # Given a path, torch names the archive inside after it, and hides the reason when the disk is full.
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+
+
+def load_backbone_weights(network: nn.Module, path: str | Path, decoder: bool = True) -> nn.Module:
     """Copy a saved backbone into a network in place, and log how many weights matched; the head stays as it is.
 
     Args:
-        network: a classifier from ``build_classifier`` or MONAI, or ``Backbone.network``.
+        network: a classifier from ``build_classifier`` or MONAI, ``Backbone.network``, or a `Segmenter`.
         path: a state dict, as :func:`save_backbone` writes it, or the folder of the run that did.
+        decoder: whether a segmenter gets the decoder as well, where the pre-training kept one.
 
     Returns:
         ``network``.
@@ -85,10 +99,30 @@ def load_backbone_weights(network: nn.Module, path: str | Path) -> nn.Module:
         UserError: when the file is no state dict, or not every weight of it found its place.
     """
     path = weights_file(path)
+    if isinstance(network, Segmenter):
+        load_backbone_weights(network.backbone, path)
+        if decoder:
+            _load_decoder(network.decoder, path)
+        return network
     state = _fitting_state(network, path)
     kept = network.load_state_dict(state, strict=False).missing_keys
     logger.info("Loaded %s: %d weights of the network, %d left as initialised.", path, len(state), len(kept))
     return network
+
+
+def _load_decoder(decoder: UNetDecoder, path: Path) -> None:
+    """Fill the decoder of a segmenter from what the pre-training kept beside its backbone, if it did."""
+    kept = read_description(path).get("decoder") if path.with_suffix(".json").is_file() else None
+    if kept is None:
+        logger.info("No decoder was pre-trained with %s: the segmenter's is left as initialised.", path)
+        return
+    if list(decoder.decoder_channels) != kept["decoder_channels"]:
+        raise UserError(
+            f"The decoder beside {path} has decoder_channels {kept['decoder_channels']}, the segmenter "
+            f"{list(decoder.decoder_channels)}: build it with those, or leave the decoder out."
+        )
+    load_model_weights(decoder, path.with_name(runs.DECODER))
+    logger.info("Loaded the decoder beside it, too; the output layers are left as initialised.")
 
 
 def weights_file(path: str | Path) -> Path:

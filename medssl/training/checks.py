@@ -229,7 +229,7 @@ def _check_count(datalist: Path, items: Items, split: str, view: View, architect
         raise UserError(
             f"Images of {_sides(size)} are too small for {architecture}: no side may be below {network.smallest_side}."
         )
-    if batch_size == 1 and max(size) < 2 * network.stride:
+    if batch_size == 1 and max(size) < 2 * network.strides[-1]:
         # The last map has one voxel, of which batch normalisation cannot take a variance.
         raise UserError(f"--batch_size 1 is too small for images of {_sides(size)}: take at least 2.")
 
