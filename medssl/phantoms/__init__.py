@@ -7,6 +7,15 @@ from .chest_findings import CHEST_FINDINGS
 from .head import draw_head
 from .head_bleedings import HEAD_FINDINGS
 from .radiograph import draw_radiograph
+from .scanner import SCANNERS, Scanner
 from .write import write_phantoms
 
-__all__ = ["CHEST_FINDINGS", "HEAD_FINDINGS", "draw_head", "draw_radiograph", "write_phantoms"]
+__all__ = [
+    "CHEST_FINDINGS",
+    "HEAD_FINDINGS",
+    "SCANNERS",
+    "Scanner",
+    "draw_head",
+    "draw_radiograph",
+    "write_phantoms",
+]

@@ -26,6 +26,7 @@ from .head import draw_head
 from .head_anatomy import HeadAnatomy
 from .head_bleedings import HEAD_FINDINGS
 from .radiograph import draw_radiograph
+from .scanner import Scanner
 
 Kind = Literal["chest", "head"]
 FIELD_OF_VIEW = {"chest": (400.0, 400.0), "head": (224.0, 224.0, 160.0)}  # millimetres
@@ -55,10 +56,10 @@ class Study:
         return f"phantom-{self.patient:05d}"
 
 
-def studies(kind: Kind, seed: int) -> Iterator[Study]:
-    """Yield studies without end: patients with one to four visits each; study i depends on `seed` and i only."""
+def studies(kind: Kind, seed: int, first_patient: int = 0) -> Iterator[Study]:
+    """Yield studies without end: patients with one to four visits each, who depend on `seed` and their number only."""
     names = FINDINGS[kind]
-    for patient in count_from():
+    for patient in count_from(first_patient):
         generator = np.random.default_rng([seed, patient])
         visits = int(generator.integers(1, 5))
         history = generator.uniform(size=len(names)) < PATIENT_SHARE[kind] * (generator.uniform() > HEALTHY_SHARE)
@@ -70,12 +71,14 @@ def studies(kind: Kind, seed: int) -> Iterator[Study]:
             yield Study(patient, visit, tuple(compress(names, seen)))
 
 
-def draw_study(kind: Kind, study: Study, seed: int, size: tuple[int, ...]) -> NDArray[np.float32] | NDArray[np.int16]:
+def draw_study(
+    kind: Kind, study: Study, seed: int, size: tuple[int, ...], scanner: Scanner | None = None
+) -> NDArray[np.float32] | NDArray[np.int16]:
     """Draw one study: a radiograph `[size, size]` in 0..1 or a head `[X, Y, Z]` in HU."""
     anatomy_stream = np.random.default_rng([seed, study.patient, 1])
     visit_stream = np.random.default_rng([seed, study.patient, 2, study.visit])
     if kind == "chest":
-        return draw_radiograph(study.findings, visit_stream, size[0], ChestAnatomy.random(anatomy_stream))
+        return draw_radiograph(study.findings, visit_stream, size[0], ChestAnatomy.random(anatomy_stream), scanner)
     head = HeadAnatomy.random(anatomy_stream)
     return draw_head(study.findings, visit_stream, (size[0], size[1], size[2]), head_spacing(size), head)
 
@@ -94,6 +97,8 @@ def write_phantoms(
     size: int | tuple[int, ...] | None = None,
     image_format: Literal["png", "dicom", "nifti"] | None = None,
     progress: bool = True,
+    scanner: Scanner | None = None,
+    first_patient: int = 0,
 ) -> Path:
     """Write `count` phantoms to `directory/images` and what they show to `directory/labels.csv`.
 
@@ -101,11 +106,13 @@ def write_phantoms(
         directory: new, empty, or holding phantoms from an earlier call, which are replaced.
         kind: `chest` (PNG by default, or DICOM) or `head` (NIfTI).
         count: number of images; patients have one to four each.
-        seed: image i depends on `seed` and i only, whatever `count`.
+        seed: image i depends on `seed` and i only, whatever `count` (and on `scanner` and `first_patient`).
         size: pixels: side of a radiograph (256), or `(X, Y, Z)` of a head (64, 64, 32). The field of view stays the
             same (400 x 400 mm, 224 x 224 x 160 mm), so size sets the spacing.
         image_format: `png` (16 bit), `dicom` (12 bit, every fourth MONOCHROME1) or `nifti` (`.nii.gz`, int16 HU).
         progress: show a bar.
+        scanner: how a hospital takes its radiographs; of heads there is none.
+        first_patient: number of the first patient, so that hospitals of one `seed` share none.
 
     Returns:
         Path of the CSV: `image` (relative to `images`), `patient`, then 1 or 0 per finding.
@@ -119,11 +126,11 @@ def write_phantoms(
     _make_room(directory)
     suffix, save = _FORMATS[chosen_format]
     rows = []
-    chosen = islice(studies(kind, seed), count)
+    chosen = islice(studies(kind, seed, first_patient), count)
     for index, study in enumerate(tqdm(chosen, total=count, desc=f"{kind} phantoms", disable=not progress)):
         path = directory / "images" / (study.name + suffix)
         with whole_file(path) as temporary:
-            save(temporary, draw_study(kind, study, seed, size), study, index)
+            save(temporary, draw_study(kind, study, seed, size, scanner), study, index)
         rows.append([path.name, study.patient_name, *(int(name in study.findings) for name in FINDINGS[kind])])
     table = directory / "labels.csv"
     write_text(table, pd.DataFrame(rows, columns=["image", "patient", *FINDINGS[kind]]).to_csv(index=False))

@@ -1,5 +1,6 @@
 """The phantoms: repeatable, each finding where it belongs, and files that the readers of the field accept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from medssl.errors import UserError
-from medssl.phantoms import CHEST_FINDINGS, HEAD_FINDINGS, draw_head, draw_radiograph, write_phantoms
+from medssl.phantoms import CHEST_FINDINGS, HEAD_FINDINGS, SCANNERS, Scanner, draw_head, draw_radiograph, write_phantoms
 
 SIZE = 96
 SMALL_HEAD = (48, 48, 24)
@@ -84,6 +85,35 @@ def test_chest_knows_up_from_down_and_left_from_right() -> None:
     heart = mean[SIZE // 2 : -third]
     right_of_image, left_of_image = heart[:, SIZE // 2 + 4 : SIZE // 2 + 20], heart[:, SIZE // 2 - 20 : SIZE // 2 - 4]
     assert right_of_image.mean() > left_of_image.mean() + 0.02
+
+
+def test_scanners_differ_in_the_image_and_not_in_the_disease() -> None:
+    """Every scanner shows the same lesion at the same place, at its own grey values."""
+
+    def drawn(findings: list[str], seed: int, scanner: Scanner | None) -> np.ndarray:
+        return draw_radiograph(findings, np.random.default_rng(seed), SIZE, scanner=scanner)
+
+    same_place = {name: replace(scanner, zoom=(1.0, 1.0)) for name, scanner in SCANNERS.items()}
+    for seed in range(4):
+        np.testing.assert_array_equal(drawn([], seed, None), drawn([], seed, Scanner()))
+        changes = [drawn(["Mass"], seed, each) - drawn([], seed, each) for each in same_place.values()]
+        assert np.corrcoef([change.ravel() for change in changes]).min() > 0.6
+    looks = {name: [drawn([], seed, each) for seed in range(12)] for name, each in same_place.items()}
+    middle = {name: np.mean([each[24:72, 24:72] for each in images]) for name, images in looks.items()}
+    assert middle["north"] < middle["west"] < middle["south"]
+    bright = {name: np.mean([each > 0.96 for each in images], axis=0) for name, images in looks.items()}
+    low, high = slice(int(0.82 * SIZE), None), slice(0, int(0.2 * SIZE))
+    assert bright["south"][low].sum() > 3 * bright["south"][high].sum()
+    assert bright["north"][high].sum() > 3 * bright["north"][low].sum()
+
+
+def test_hospitals_share_no_patient(tmp_path: Path) -> None:
+    for name, first in (("north", 0), ("south", 1000)):
+        write_phantoms(tmp_path / name, "chest", 4, size=24, first_patient=first, progress=False)
+    north, south = (pd.read_csv(tmp_path / name / "labels.csv") for name in ("north", "south"))
+    assert set(north["patient"]).isdisjoint(south["patient"])
+    assert south["patient"][0] == "phantom-01000"
+    assert set(files(tmp_path / "north").values()).isdisjoint(files(tmp_path / "south").values())
 
 
 def test_head_has_the_tissues_in_hounsfield_units() -> None:
