@@ -1,0 +1,56 @@
+"""How good with so many labels, within the hospital they are from and at others? Curves over n, on real radiographs.
+
+Rows are appended to `results/hospitals_ARCHITECTURE_SIDE.csv`, tables are written from them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from arms import Pretraining, Recipe
+from real_tables import write_tables
+from real_trials import PIXELS, RANDOM, Job, parser, run
+from tasks_real import ARMS
+
+ASKED: dict[str, Sequence[int]] = {"tuberculosis": (20, 40, 100, 200, 0), "nih": (60, 200), "pneumonia": (40,)}
+FROM_WEIGHTS = (Recipe(3e-4), Recipe(1e-4), Recipe(3e-4, head="probe", frozen="norm"))
+FROM_RANDOM = (Recipe(1e-3, steps=500), Recipe(3e-4, steps=500))
+
+
+def jobs(trials: int, architecture: str, side: int, steps: int, names: Sequence[str]) -> list[Job]:
+    """Every arm of a trial before those of the next."""
+    made = []
+    for trial in range(trials):
+        for name in names:
+            pretraining = Pretraining(ARMS[name], steps) if name in ARMS else None
+            recipes = {PIXELS: (), RANDOM: FROM_RANDOM}.get(name, FROM_WEIGHTS)
+            made.append(
+                Job(
+                    trial,
+                    name,
+                    pretraining,
+                    ASKED,
+                    recipes,
+                    draws=2,
+                    shares=(0.5,),
+                    architecture=architecture,
+                    side=side,
+                )
+            )
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> Path:
+    """Measure, and write the tables."""
+    options = parser(__doc__ or "")
+    options.add_argument("--architecture", default="resnet10_quarter")
+    options.add_argument("--side", type=int, default=96)
+    options.add_argument("--steps", type=int, default=1600)
+    options.add_argument("--arms", nargs="+", default=[PIXELS, RANDOM, "simclr", "rotation", "simclr+rotation"])
+    given = options.parse_args(arguments)
+    made = jobs(given.trials, given.architecture, given.side, given.steps, given.arms)
+    path = run(made, given, f"hospitals_{given.architecture}_{given.side}")
+    return write_tables(path, f"Curves over hospitals: {given.architecture}, {given.side} pixels")
+
+
+if __name__ == "__main__":
+    main()
