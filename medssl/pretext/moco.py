@@ -46,7 +46,7 @@ class MoCo(ViewPairs):
 
     question = "which of the queue belongs here?"
     queue: Tensor
-    patients: Tensor
+    groups: Tensor
     place: Tensor
 
     def __init__(
@@ -67,7 +67,7 @@ class MoCo(ViewPairs):
         self.head = projector(backbone.out_channels, backbone.out_channels, out_channels)
         self.teacher = Teacher(backbone, self.head, momentum)
         self.register_buffer("queue", F.normalize(torch.randn(int(queue), out_channels), dim=1))
-        self.register_buffer("patients", torch.full((int(queue),), -1))  # whose the embeddings are; −1: nobody's
+        self.register_buffer("groups", torch.full((int(queue),), -1))  # of the embeddings; −1: none
         self.register_buffer("place", torch.zeros((), dtype=torch.long))
         self._newest: tuple[Tensor, Tensor | None] | None = None
 
@@ -77,7 +77,7 @@ class MoCo(ViewPairs):
         key1, key2 = self.teacher(pairs.views).chunk(2)
         excluded = None
         if (groups := pairs.groups) is not None:
-            everybody = torch.cat([gather_with_gradient(groups), self.patients])
+            everybody = torch.cat([gather_with_gradient(groups), self.groups])
             excluded = same_group(groups, everybody, torch.arange(len(groups), device=groups.device))
         loss = queue_info_nce(first, key2, self.queue, self.temperature, excluded)
         loss = (loss + queue_info_nce(second, key1, self.queue, self.temperature, excluded)) / 2
@@ -98,6 +98,6 @@ class MoCo(ViewPairs):
         places = (self.place + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         if groups is not None:
-            self.patients[places] = gather_with_gradient(groups)[: len(keys)]
+            self.groups[places] = gather_with_gradient(groups)[: len(keys)]
         self.place += len(keys)
         self._newest = None

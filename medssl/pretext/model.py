@@ -99,31 +99,31 @@ class PretextModel(nn.Module):
         finally:
             self._only = None
 
-    def forward(self, images: Tensor, patients: Tensor | None = None) -> PretextModelOutput:
+    def forward(self, images: Tensor, groups: Mapping[str, Tensor] | None = None) -> PretextModelOutput:
         """Total loss and every task's own output.
 
         Args:
             images: ``[B, C, *spatial]``.
-            patients: equal numbers ``[B]`` for images of one patient, for the tasks with ``asks_patients``.
+            groups: which of them belong together, for the tasks with ``asks_groups``, see `PretextTask`.
         """
-        output = self._scheduled(images, patients)
+        output = self._scheduled(images, groups)
         for name, task in self.beside.items():
-            output.tasks[name] = self._solve(task, images, patients)
+            output.tasks[name] = self._solve(task, images, groups)
             output.loss = output.loss + output.tasks[name].loss
         return output
 
-    def _solve(self, task: nn.Module, images: Tensor, patients: Tensor | None) -> PretextOutput:
-        more = (patients,) if task.asks_patients else ()
+    def _solve(self, task: nn.Module, images: Tensor, groups: Mapping[str, Tensor] | None) -> PretextOutput:
+        more = (groups,) if task.asks_groups else ()
         output: PretextOutput = task(self.backbone, images, *more)
         return output
 
-    def _scheduled(self, images: Tensor, patients: Tensor | None) -> PretextModelOutput:
+    def _scheduled(self, images: Tensor, groups: Mapping[str, Tensor] | None) -> PretextModelOutput:
         if self.schedule == "alternate":
             drawn = self._only or self._draw_task()
-            output = self._solve(self.tasks[drawn], images, patients)
+            output = self._solve(self.tasks[drawn], images, groups)
             shares = {name: images.new_full((), name == drawn, dtype=torch.float32) for name in self.tasks}
             return PretextModelOutput(output.loss, {drawn: output}, shares)
-        outputs = {name: self._solve(task, images, patients) for name, task in self.tasks.items()}
+        outputs = {name: self._solve(task, images, groups) for name, task in self.tasks.items()}
         weighted = torch.stack([self.weights[name] * output.loss for name, output in outputs.items()])
         return PretextModelOutput(weighted.sum(), outputs, dict(zip(outputs, _shares(weighted), strict=True)))
 

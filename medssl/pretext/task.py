@@ -62,15 +62,16 @@ class PretextTask(nn.Module, ABC):
         smallest_batch: images that a mini-batch must hold for the puzzle to make sense.
         compares_images: whether the loss sets the features of a mini-batch's images (or tiles) against each other.
         copies: how often an image stands on the channel axis of what the backbone sees, see `copies_for`.
-        asks_patients: whether `forward` takes as its last argument whose images they are: equal numbers ``[B]`` for
-            those of one patient, or None where nobody says.
+        asks_groups: whether `forward` takes as its last argument which images belong together: by ``volume``,
+            ``study`` and ``patient``, as far as that is known, numbers ``[B]`` that are equal for images of one; or
+            None where nobody says.
     """
 
     question: str
     smallest_batch: int = 1
     compares_images: bool = False
     copies: int = 1
-    asks_patients: bool = False
+    asks_groups: bool = False
 
     @classmethod
     def copies_for(cls, values: Mapping[str, Any]) -> int:

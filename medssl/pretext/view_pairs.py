@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from medssl.transforms import ContrastiveView
 
 from .task import Pictures, PretextOutput, PretextTask, check_image_size, check_values
 
-Positives = Literal["image", "patient"]
+Positives = Literal["image", "volume", "study", "patient"]
 
 
 @dataclass
@@ -38,9 +38,10 @@ class ViewPairs(PretextTask):
         backbone: sees the views.
         image_size: spatial shape of the images.
         view: values for `medssl.transforms.ContrastiveView`, which draws the views.
-        positives: of what the second view is: of the same ``image``; or of another image of the same ``patient``
-            (another radiograph, another crop of the volume) where the mini-batch has one, else of the same. Images of
-            one patient are then not told apart either (Azizi et al. 2021, Sec. 3.2).
+        positives: of what the second view is: of the same ``image``; or of another of the same ``volume`` (another
+            random crop), ``study`` (another projection or series, or crop) or ``patient`` (also from another day) where
+            the mini-batch has one, else of the same. Images of one volume, study or patient are then not told apart
+            either (Azizi et al. 2021, Sec. 3.2).
 
     Raises:
         UserError: when sizes do not fit, or a value means nothing.
@@ -48,7 +49,7 @@ class ViewPairs(PretextTask):
 
     smallest_batch = 2
     compares_images = True
-    asks_patients = True
+    asks_groups = True
 
     def __init__(
         self,
@@ -59,42 +60,46 @@ class ViewPairs(PretextTask):
     ) -> None:
         super().__init__()
         self.view = build_view(view, image_size, backbone)
-        if positives not in ("image", "patient"):
-            raise UserError(f"positives must be image or patient, got {positives!r}.")
+        if positives not in get_args(Positives):
+            raise UserError(f"positives must be one of {', '.join(get_args(Positives))}, got {positives!r}.")
         self.positives = positives
 
-    def puzzle(self, images: Tensor, patients: Tensor | None = None) -> tuple[Tensor, None]:
+    def puzzle(self, images: Tensor, groups: Mapping[str, Tensor] | None = None) -> tuple[Tensor, None]:
         """Two views of each image, ``[2 B, C, *spatial]``: a first view of every image, then a second.
 
-        There is no target but one another. The second views are of ``images[partners]`` with ``positives: patient``.
+        There is no target but one another. The second views are of partners but with ``positives: image``.
 
         Args:
             images: ``[B, C, *spatial]``.
-            patients: whose they are, ``[B]``; not looked at with ``positives: image``.
+            groups: which of them belong together, see `PretextTask`; not looked at with ``positives: image``.
 
         Raises:
-            UserError: when the batch holds a single image, or nobody says whose the images are.
+            UserError: when the batch holds a single image, or nobody says which images belong together.
         """
         if len(images) < 2:
             raise UserError(f"A batch of at least 2 images is needed, got {len(images)}: raise batch_size.")
-        if self.positives == "image":
-            return self.view(torch.cat([images, images])), None
-        if patients is None:
-            raise UserError("positives: patient needs to know whose the images are, and these came without patients.")
-        return self.view(torch.cat([images, images[draw_partners(patients)]])), None
+        own = self._own_groups(groups)
+        return self.view(torch.cat([images, images if own is None else images[draw_partners(own)]])), None
 
-    def forward(self, backbone: Backbone, images: Tensor, patients: Tensor | None = None) -> PretextOutput:
+    def _own_groups(self, groups: Mapping[str, Tensor] | None) -> Tensor | None:
+        if self.positives == "image":
+            return None
+        if self.positives not in (groups or {}):
+            raise UserError(f"positives: {self.positives} needs images that say of which {self.positives} they are.")
+        return (groups or {})[self.positives]
+
+    def forward(self, backbone: Backbone, images: Tensor, groups: Mapping[str, Tensor] | None = None) -> PretextOutput:
         """Compare the pooled features of both views, from one pass of the backbone.
 
         Batch normalisation therefore takes its statistics over both views of all images, where the originals take them
         over each half alone. Both halves are drawn alike, so the two estimate the same, here from twice as many images;
         and no half can be told by its statistics.
         """
-        views, _ = self.puzzle(images, patients)
+        views, _ = self.puzzle(images, groups)
         first, second = backbone.pool(backbone(views)).chunk(2)
-        groups = patients if self.positives == "patient" else None
-        loss, predicted, embedded = self.compare(first, second, Pairs(views, groups))
-        metrics, answer = matching_metrics(predicted, embedded, groups)
+        own = self._own_groups(groups)
+        loss, predicted, embedded = self.compare(first, second, Pairs(views, own))
+        metrics, answer = matching_metrics(predicted, embedded, own)
         panels = torch.stack(views.detach()[:, 0].chunk(2), dim=1)  # side by side; the target is the image's number
         return PretextOutput(loss, metrics, Pictures(panels, torch.arange(len(panels), device=views.device), answer))
 

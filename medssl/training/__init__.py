@@ -31,13 +31,21 @@ from .mixed_precision import MixedPrecision, computes_in_half, half_type
 from .mixup import BatchMixUp, mix_up
 from .non_finite import StopAtNonFinite
 from .optimizing import ClipGradients, EndAfterSteps, RateSchedule, build_optimizer, count_epochs
-from .patient_order import PatientOrder, image_order
+from .paired_order import PairedOrder, image_order
 from .precision_check import CheckPrecision
 from .probe_head import fit_head
 from .pseudo_labels import TrainingItems, fill_unknown
 from .resuming import ReseedEachEpoch, RunCheckpoint, run_training
 from .saved_weights import SaveBackbone
-from .steps import AfterStep, check_batches, parameter_groups, prepare_images, prepare_labelled, pretext_loss
+from .steps import (
+    AfterStep,
+    check_batches,
+    check_crops,
+    parameter_groups,
+    prepare_images,
+    prepare_labelled,
+    pretext_loss,
+)
 from .validating import ValidateEpochs
 from .validation_keeper import ValidationKeeper
 
@@ -53,7 +61,7 @@ __all__ = [
     "FeatureDataset",
     "MetricsFile",
     "MixedPrecision",
-    "PatientOrder",
+    "PairedOrder",
     "PrepareAugmented",
     "PretextMetrics",
     "PretrainingWatch",
@@ -73,6 +81,7 @@ __all__ = [
     "begin_run",
     "build_optimizer",
     "check_batches",
+    "check_crops",
     "check_finetuning",
     "check_ids",
     "check_options",

@@ -26,18 +26,36 @@ def prepare_images(
 ) -> tuple[Tensor, None] | tuple[Tensor, None, tuple[Any, ...], dict[str, Any]]:
     """The images of a batch on the device, as a plain tensor; pre-training has no labels.
 
-    Where the batch says by ``patient`` whose they are, the trainer gives the network a second argument: numbers
-    ``[B]``, the same for images of one patient, in every process and every run.
+    Where the batch says by ``patient``, ``study`` and ``file`` of what they are, the trainer gives the network a second
+    argument: by ``patient``, ``study`` and ``volume`` numbers ``[B]``, the same for images of one, in every process and
+    every run (see `medssl.pretext.PretextTask`).
     """
     images = _plain(batch["image"]).to(device, non_blocking=non_blocking, **kwargs)
-    if "patient" not in batch:
+    if not (names := group_names(batch)):
         return images, None
-    return images, None, (patient_numbers(batch["patient"]).to(device, non_blocking=non_blocking),), {}
+    groups = {kind: group_numbers(names[kind]).to(device, non_blocking=non_blocking) for kind in names}
+    return images, None, (groups,), {}
 
 
-def patient_numbers(patients: Sequence[str]) -> Tensor:
-    """Names of patients as whole numbers ≥ 0, ``[B]``: 63 bits of a hash, so that no two patients share one."""
-    digests = (hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest() for name in patients)
+def group_names(batch: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names of what images are of, by ``patient``, ``volume`` and ``study``, as far as the batch says.
+
+    Names of studies count within a patient. An image of no known study is of one of its own, together with other crops
+    of its volume.
+
+    Args:
+        batch: lists of ``patient``, ``study`` ("" where unknown) and ``file``.
+    """
+    names = {kind: list(batch[key]) for kind, key in (("patient", "patient"), ("volume", "file")) if key in batch}
+    if len(names) == 2 and "study" in batch:
+        rows = zip(batch["patient"], batch["study"], batch["file"], strict=True)
+        names["study"] = [f"{patient}\n{study}" if study else file for patient, study, file in rows]
+    return names
+
+
+def group_numbers(names: Sequence[str]) -> Tensor:
+    """Names as whole numbers ≥ 0, ``[B]``: 63 bits of a hash, so that no two names share one."""
+    digests = (hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest() for name in names)
     return torch.tensor([int.from_bytes(digest, "big") >> 1 for digest in digests])
 
 
@@ -80,6 +98,20 @@ def check_batches(model: PretextModel, loader: DataLoader, crops_per_item: int =
             raise UserError(
                 f"{name} needs at least {needed} images in a mini-batch; with batch_size {loader.batch_size} and "
                 f"{items} images to train on, the smallest mini-batch has {smallest}. Raise batch_size or add images."
+            )
+
+
+def check_crops(model: PretextModel, crops_per_volume: int) -> None:
+    """Refuse a task that pairs crops of a volume (``positives: volume``) of which there is one at a time.
+
+    Raises:
+        UserError: names the task.
+    """
+    for name, task in model.all_tasks.items():
+        if crops_per_volume == 1 and getattr(task, "positives", "") == "volume":
+            raise UserError(
+                f"{name} pairs crops of a volume (positives: volume), and sees one of each: set --crops_per_volume 2; "
+                "for radiographs take study or patient."
             )
 
 

@@ -1,4 +1,4 @@
-"""Positives from two images of a patient: who is paired with whom, and who is told apart from whom."""
+"""Positives from two images of a volume, study or patient: who is paired with whom, and told apart from whom."""
 
 import math
 from typing import Any
@@ -34,28 +34,32 @@ def test_partners_are_others_of_the_group_each_once_and_all_of_them_in_time() ->
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_second_view_is_of_another_image_of_the_patient(name: str, spatial_dims: int) -> None:
+@pytest.mark.parametrize("kind", ["volume", "study", "patient"])
+def test_the_second_view_is_of_another_image_of_the_group(kind: str, name: str, spatial_dims: int) -> None:
     backbone = build_backbone("resnet10_quarter", spatial_dims)
     size = [16] * spatial_dims
-    task = build_task(name, backbone, size, positives="patient", view=SAME_VIEW)
-    images, patients = torch.randn(6, 1, *size), torch.tensor([1, 1, 2, 2, 3, 4])
-    views, _ = task.puzzle(images, patients)
+    task = build_task(name, backbone, size, positives=kind, view=SAME_VIEW)
+    images, groups = torch.randn(6, 1, *size), {word: torch.zeros(6).long() for word in ("volume", "study", "patient")}
+    groups[kind] = torch.tensor([1, 1, 2, 2, 3, 4])
+    views, _ = task.puzzle(images, groups)
     torch.testing.assert_close(views, torch.cat([images, images[[1, 0, 3, 2, 4, 5]]]), rtol=0, atol=1e-4)
-    output = PretextModel(backbone, {name: task})(images, patients)
+    output = PretextModel(backbone, {name: task})(images, groups)
     assert output.loss.isfinite()
     assert output.tasks[name].metrics["company"].item() == pytest.approx(4 / 6)
-    with pytest.raises(UserError, match="came without patients"):
-        task(backbone, images)
+    del groups[kind]
+    for unknown in (None, groups):
+        with pytest.raises(UserError, match=f"positives: {kind} needs"):
+            task(backbone, images, unknown)
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_patients_change_nothing_where_views_of_an_image_belong_together(name: str) -> None:
+def test_groups_change_nothing_where_views_of_an_image_belong_together(name: str) -> None:
     backbone = build_backbone("resnet10_quarter", 2)
     task = build_task(name, backbone, (16, 16))
     images, losses = torch.randn(4, 1, 16, 16), []
-    for patients in (None, torch.zeros(4, dtype=torch.long)):
+    for groups in (None, {"patient": torch.zeros(4, dtype=torch.long)}):
         torch.manual_seed(0)
-        losses.append(task(backbone, images, patients).loss)
+        losses.append(task(backbone, images, groups).loss)
     assert torch.equal(*losses)
 
 
@@ -78,18 +82,18 @@ def test_nt_xent_does_not_tell_a_group_apart() -> None:
 def test_moco_takes_no_embedding_of_the_same_patient_for_a_negative() -> None:
     backbone = build_backbone("resnet10_quarter", 2)
     task = build_task("moco", backbone, (16, 16), positives="patient", queue=6, variance=0)
-    images, patients = torch.randn(4, 1, 16, 16), torch.tensor([1, 1, 2, 3])
+    images, patients = torch.randn(4, 1, 16, 16), {"patient": torch.tensor([1, 1, 2, 3])}
     task(backbone, images, patients)
     task.after_step(backbone)
-    assert task.patients.tolist() == [1, 1, 2, 3, -1, -1]
+    assert task.groups.tolist() == [1, 1, 2, 3, -1, -1]
     torch.manual_seed(0)
     before = task(backbone, images, patients).loss
     task.queue[:4] = torch.randn(4, 128)  # of these patients, of whom one query each sees the others'
-    task.patients[:4] = 1
+    task.groups[:4] = 1
     torch.manual_seed(0)
     assert task(backbone, images, patients).loss != before
-    same, asked = torch.ones(4, dtype=torch.long), []
-    task.patients[:] = 1
+    same, asked = {"patient": torch.ones(4, dtype=torch.long)}, []
+    task.groups[:] = 1
     for queue in (torch.randn(6, 128), torch.randn(6, 128)):
         task.queue[:] = queue
         torch.manual_seed(0)
@@ -122,12 +126,17 @@ def test_accuracy_counts_no_image_of_the_same_patient_as_wrong() -> None:
     assert metrics["company"] == 0.5
 
 
-def test_a_batch_says_whose_its_images_are() -> None:
-    batch = {"image": torch.zeros(4, 1, 8, 8), "patient": ["a", "b", "a", "0f3c"]}
-    images, target, (patients,), options = prepare_images(batch)  # type: ignore[misc]
-    assert (target, options, len(images)) == (None, {}, 4)
-    assert patients.dtype == torch.int64
-    assert (patients >= 0).all()
-    assert patients[0] == patients[2]
-    assert len(set(patients.tolist())) == 3
+def test_a_batch_says_of_what_its_images_are() -> None:
+    patients, studies = ["a", "b", "a", "0f3c", "b", "b"], ["1", "1", "1", "", "", ""]
+    batch = {"image": torch.zeros(6, 1, 8, 8), "patient": patients, "study": studies, "file": list("uvwxyy")}
+    images, target, (groups,), options = prepare_images(batch)  # type: ignore[misc]
+    assert (target, options, len(images)) == (None, {}, 6)
+    # Studies count within a patient; where none is known, crops of a volume belong together.
+    expected = {"patient": [0, 1, 0, 3, 1, 1], "volume": [0, 1, 2, 3, 4, 4], "study": [0, 1, 0, 3, 4, 4]}
+    assert groups.keys() == expected.keys()
+    for kind, numbers in groups.items():
+        assert numbers.dtype == torch.int64
+        assert (numbers >= 0).all()
+        assert [numbers.tolist().index(number) for number in numbers.tolist()] == expected[kind]
+    assert prepare_images({"image": images, "patient": patients})[2][0].keys() == {"patient"}  # type: ignore[misc]
     assert prepare_images({"image": images})[1:] == (None,)

@@ -286,7 +286,7 @@ def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: 
         ("byol", (32, 32), {"momentum": -0.1}, r"byol: momentum must lie between 0 and 1, such as 0\.99, got -0\.1"),
         ("barlow_twins", (32, 32), {"redundancy": 0}, "barlow_twins: redundancy must be positive, got 0"),
         ("vicreg", (32, 32), {"covariance": 0}, "vicreg: covariance must be positive, got 0"),
-        ("vicreg", (32, 32), {"positives": "study"}, "vicreg: positives must be image or patient, got 'study'"),
+        ("vicreg", (32, 32), {"positives": "scan"}, "vicreg: positives must be one of image, volume, study"),
         ("byol", (32, 32), {"view": {"degrees": 200}}, r"byol: view: degrees must lie in 0\.\.180 .* got 200"),
         ("simsiam", (32, 32), {"view": {"scale": (0, 1)}}, r"scale must rise within 0 and 1, got \[0, 1\]"),
         ("simsiam", (32, 32), {"view": {"scales": (0.5, 1)}}, "simsiam: view has no value 'scales'; there are scale, "),

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from medssl.errors import UserError
 from medssl.networks import ARCHITECTURES, build_backbone, build_classifier, output_layer
 from medssl.pretext import PretextModel, build_task
-from medssl.training import check_batches, parameter_groups
+from medssl.training import check_batches, check_crops, parameter_groups
 
 
 def model(*names: str) -> PretextModel:
@@ -42,6 +43,15 @@ def test_the_smallest_mini_batch_of_an_epoch_counts(
             message = f"{name} needs at least 2 .*batch_size {batch_size} and {items} images.*smallest mini-batch has 1"
             with pytest.raises(ValueError, match=message):
                 check_batches(model("rotation", name), loader(items, batch_size, drop_last), crops)
+
+
+def test_a_task_that_pairs_crops_of_a_volume_sees_two() -> None:
+    backbone = build_backbone("resnet10_quarter", 3)
+    pairs = PretextModel(backbone, {"byol": build_task("byol", backbone, (16, 16, 16), positives="volume")})
+    check_crops(pairs, 2)
+    check_crops(model("rotation", "simclr"), 1)
+    with pytest.raises(UserError, match=r"byol pairs crops .*set --crops_per_volume 2"):
+        check_crops(pairs, 1)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
