@@ -2,7 +2,7 @@
 
 Both train the same linear layer with the same mini-batches, as `fit_linear_layer` does, and end with the same weights.
 The time of both is linear in the epochs; the last column extends the medians to the 300 epochs of
-`configs/finetune/linear_probe.yaml`. `python benchmarks/linear_probe_cost.py` writes `results/linear_probe_cost.json`
+`configs/linear_probe.yaml`. `python benchmarks/linear_probe_cost.py` writes `results/linear_probe_cost.json`
 and `.md`; one minute on two cores.
 """
 

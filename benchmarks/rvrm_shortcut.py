@@ -1,10 +1,11 @@
 """What are RVRM's features worth, as the paper has it and with its shortcut taken away?
 
-In the paper's form λ can be read off one pixel; with `disguise: 1` it cannot. Both are trained on phantoms in 2D and in
-3D (or on the radiographs of a datalist), with the same steps and three seeds. Beside the error on unseen images stands
+In the paper's form λ can be read off one pixel; with `disguise: 1` it cannot, nor in the siamese form (which
+`rvrm_siamese.py` holds against SimCLR on radiographs). All are trained on phantoms in 2D and in 3D (or on the
+radiographs of a datalist), with the same steps and three seeds. Beside the error on unseen images stands
 the mean AUROC of a linear probe (logistic regression on the frozen, folded features), with that of the untrained
 backbone of the same seed. `python benchmarks/rvrm_shortcut.py` writes `results/rvrm_shortcut.json` and `.md` beside
-this file, a quarter of an hour on two idle cores.
+this file, half an hour on two idle cores; `--arms` measures some arms anew and keeps the others' rows.
 """
 
 import argparse
@@ -22,11 +23,16 @@ from tqdm import trange
 from medssl.data import Datalist
 from medssl.evaluation import partial_auroc
 from medssl.networks import Backbone, build_backbone, fold_input_copies
-from medssl.pretext import build_task
+from medssl.pretext import RVRM, build_task
 from medssl.transforms import LoadRadiograph, ResizeRadiograph
 
 RESULTS = Path(__file__).parent / "results"
-ARMS: dict[str, dict[str, float] | None] = {"untrained": None, "rvrm": {}, "rvrm, disguise 1": {"disguise": 1.0}}
+ARMS: dict[str, dict[str, Any] | None] = {
+    "untrained": None,
+    "rvrm": {},
+    "rvrm, disguise 1": {"disguise": 1.0},
+    "rvrm, siamese": {"form": "siamese"},
+}
 PROBE_STRENGTH = 0.01
 """C of the logistic regression, the same for all."""
 Split = tuple[Tensor, np.ndarray]
@@ -61,12 +67,12 @@ def datalist_splits(path: Path, size: int) -> tuple[Split, Split]:
 
 
 def pretrain(
-    images: Tensor, values: dict[str, float] | None, seed: int, steps: int, batch: int
+    images: Tensor, values: dict[str, Any] | None, seed: int, steps: int, batch: int
 ) -> tuple[Any, float | None]:
     """A backbone after some steps of RVRM (None: as it was built) and the task's error on held-out images."""
     torch.manual_seed(seed)
     size = images.shape[2:]
-    backbone = build_backbone("resnet18", len(size), in_channels=3)
+    backbone = build_backbone("resnet18", len(size), in_channels=RVRM.copies_for(values or {}))
     if values is None:
         return backbone, None
     train, unseen = images[: -len(images) // 8], images[-len(images) // 8 :]
@@ -87,7 +93,7 @@ def pretrain(
 def features(backbone: Backbone, images: Tensor) -> np.ndarray:
     """Pooled features of single images, through the folded network."""
     plain = build_backbone(backbone.name, backbone.spatial_dims).eval()
-    plain.network.load_state_dict(fold_input_copies(backbone.network, copies=3))
+    plain.network.load_state_dict(fold_input_copies(backbone.network, copies=backbone.in_channels))
     with torch.no_grad():
         return torch.cat([plain.pool(plain(part)) for part in images.split(64)]).numpy()
 
@@ -103,7 +109,7 @@ def probe(backbone: Backbone, train: Split, test: Split) -> float:
 def as_markdown(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines = [
-        "# RVRM: the paper's form and the disguised one",
+        "# RVRM: the paper's form, the disguised one and the siamese",
         "",
         f"{report['machine']}; {versions}. ResNet-18, Adam at 0.001; linear probe: logistic regression, C = "
         f"{PROBE_STRENGTH}, on frozen features. Mean ± standard deviation over seeds; a constant answer has "
@@ -114,7 +120,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     ]
     for data, runs in report["data"].items():
         for arm in ARMS:
-            rows = [row for row in runs["rows"] if row["arm"] == arm]
+            if not (rows := [row for row in runs["rows"] if row["arm"] == arm]):
+                continue
             aurocs = np.array([row["auroc"] for row in rows])
             plain = np.array([row["auroc"] for row in runs["rows"] if row["arm"] == "untrained"])
             gain = "" if arm == "untrained" else spread(aurocs - plain, "+.3f")
@@ -133,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--datalist", type=Path, help="fully labelled radiographs instead of the phantoms")
     parser.add_argument("--name", default="radiographs", help="what the table calls those of --datalist")
     arguments = parser.parse_args()
@@ -143,10 +151,13 @@ def main() -> None:
         dims = 3 if name.startswith("head") else 2
         train, test = datalist_splits(arguments.datalist, 64) if arguments.datalist else phantom_splits(dims)
         runs: dict[str, Any] = {"steps": arguments.steps, "batch": 32 if dims == 2 else 16, "rows": []}
+        before = report["data"].get(name, {})
+        if all(before.get(key) == runs[key] for key in ("steps", "batch")):
+            runs["rows"] = [row for row in before["rows"] if row["arm"] not in arguments.arms]
         report["data"][name] = runs
         for seed in range(arguments.seeds):
-            for arm, values in ARMS.items():
-                backbone, error = pretrain(train[0], values, seed, runs["steps"], runs["batch"])
+            for arm in arguments.arms:
+                backbone, error = pretrain(train[0], ARMS[arm], seed, runs["steps"], runs["batch"])
                 runs["rows"].append({"arm": arm, "seed": seed, "error": error, "auroc": probe(backbone, train, test)})
                 print(name, runs["rows"][-1], flush=True)
         results.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
