@@ -1,7 +1,6 @@
 """Inpainting: what was in the hole? (Context encoder, Pathak et al. 2016; used by Zhu et al. 2020, Sec. 5.2)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from medssl.networks import Backbone
 from medssl.transforms.boxes import box_masks, draw_boxes
 
-from .reconstruction import Reconstruction, masked_mse, reconstruction_metrics, reconstruction_pictures
+from .reconstruction import DecoderName, Reconstruction, masked_mse, reconstruction_metrics, reconstruction_pictures
 from .task import PretextOutput, check_share
 
 
@@ -23,7 +22,7 @@ class Inpainting(Reconstruction):
     Args:
         backbone, image_size: see `PretextTask`.
         hole: side of the block as a share of the image's; ½ is a quarter of the area, as in the original.
-        decoder: ``light``, or in 2D ``transposed``.
+        decoder: ``light``, ``pyramid``, or in 2D ``transposed``.
         image_channels: channels of an image.
 
     Raises:
@@ -37,7 +36,7 @@ class Inpainting(Reconstruction):
         backbone: Backbone,
         image_size: Sequence[int],
         hole: float = 0.5,
-        decoder: Literal["transposed", "light"] = "light",
+        decoder: DecoderName = "light",
         image_channels: int = 1,
     ) -> None:
         super().__init__(backbone, image_size, decoder, image_channels)

@@ -1,7 +1,6 @@
 """Masked image modelling: what was in the masked patches? (Dong et al. 2024, Sec. 4.1.2, 6.2.3)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,7 @@ from torch import Tensor
 from medssl.errors import UserError
 from medssl.networks import Backbone
 
-from .reconstruction import Reconstruction, reconstruction_metrics, reconstruction_pictures
+from .reconstruction import DecoderName, Reconstruction, reconstruction_metrics, reconstruction_pictures
 from .task import PretextOutput, check_share
 
 
@@ -25,7 +24,7 @@ class MIM(Reconstruction):
         backbone, image_size: see `PretextTask`.
         grid: patches along each axis.
         mask_ratio: share of the patches that is masked, at least one; 1/16 is the paper's one of sixteen.
-        decoder: ``transposed`` or ``light``; None takes ``transposed`` in 2D and ``light`` in 3D.
+        decoder: ``transposed``, ``light`` or ``pyramid``; None takes ``transposed`` in 2D and ``light`` in 3D.
         image_channels: channels of an image.
 
     Raises:
@@ -40,7 +39,7 @@ class MIM(Reconstruction):
         image_size: Sequence[int],
         grid: int = 4,
         mask_ratio: float = 1 / 16,
-        decoder: Literal["transposed", "light"] | None = None,
+        decoder: DecoderName | None = None,
         image_channels: int = 1,
     ) -> None:
         decoder = decoder or ("transposed" if backbone.spatial_dims == 2 else "light")

@@ -1,7 +1,6 @@
 """Models Genesis: undo a chain of distortions (Zhou et al. 2019; used by Zhu et al. 2020, Sec. 5.2)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +9,7 @@ from medssl.networks import Backbone
 from medssl.transforms import BezierIntensity, LocalShuffle, Painting, RandomFlips
 from medssl.transforms.genesis import check_probability
 
-from .reconstruction import Reconstruction, reconstruction_metrics, reconstruction_pictures
+from .reconstruction import DecoderName, Reconstruction, reconstruction_metrics, reconstruction_pictures
 from .task import PretextOutput
 
 
@@ -18,8 +17,8 @@ class ModelsGenesis(Reconstruction):
     """Mirror; shuffle locally, bend the grey values, paint over; give back the mirrored image; squared error.
 
     The probabilities are those of the authors' code (github.com/MrGiovanni/ModelsGenesis, `pytorch/config.py`): of the
-    painted images 20 % are in-painted and 80 % out-painted. Its encoder and decoder form a U-Net; here the backbone's
-    last feature map is decoded alone, since all other tasks share that backbone and only it is kept.
+    painted images 20 % are in-painted and 80 % out-painted. Its encoder and decoder form a U-Net, as with
+    ``decoder: pyramid``; by default the backbone's last feature map is decoded alone, which costs less.
 
     Args:
         backbone, image_size: see `PretextTask`.
@@ -28,7 +27,7 @@ class ModelsGenesis(Reconstruction):
         paint: probability that it is painted over, see `Painting`.
         inner: probability that a painted image is in-painted, not out-painted.
         flip: probability that it is mirrored beforehand, and once more, see `RandomFlips`.
-        decoder: ``light``, or in 2D ``transposed``.
+        decoder: ``light``, ``pyramid``, or in 2D ``transposed``.
         image_channels: channels of an image.
 
     Raises:
@@ -46,7 +45,7 @@ class ModelsGenesis(Reconstruction):
         paint: float = 0.9,
         inner: float = 0.2,
         flip: float = 0.4,
-        decoder: Literal["transposed", "light"] = "light",
+        decoder: DecoderName = "light",
         image_channels: int = 1,
     ) -> None:
         super().__init__(backbone, image_size, decoder, image_channels)

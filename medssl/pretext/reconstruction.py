@@ -2,21 +2,31 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.errors import UserError
-from medssl.networks import Backbone, LightDecoder, TransposedDecoder
+from medssl.networks import Backbone, LightDecoder, PyramidDecoder, TransposedDecoder
 
 from .task import Pictures, PretextOutput, PretextTask, check_image_size
 
-DECODERS: dict[str, type[nn.Module]] = {"transposed": TransposedDecoder, "light": LightDecoder}
+DECODERS: dict[str, type[nn.Module]] = {
+    "transposed": TransposedDecoder,
+    "light": LightDecoder,
+    "pyramid": PyramidDecoder,
+}
+DecoderName = Literal["transposed", "light", "pyramid"]
 
 
 class Reconstruction(PretextTask):
-    """Base of the tasks that give back an image from the last feature map, by a decoder that is thrown away.
+    """Base of the tasks that give back an image, by a decoder.
+
+    ``light`` and ``transposed`` see the last feature map and are thrown away. ``pyramid`` has skip connections from the
+    backbone's finer maps, as the original Models Genesis; it sees of an image what the backbone sees of it, the puzzle,
+    and stays beside the backbone for a segmentation to begin with.
 
     Args:
         backbone: sees the images of the puzzle.
@@ -48,7 +58,11 @@ class Reconstruction(PretextTask):
                 "Set image_channels."
             )
         inputs, target = self.puzzle(images)
-        return self.measure(images, inputs, target, self.head(backbone(inputs)).to(images.dtype))
+        if isinstance(self.head, PyramidDecoder):
+            answer = self.head(inputs, backbone.pyramid(inputs))
+        else:
+            answer = self.head(backbone(inputs))
+        return self.measure(images, inputs, target, answer.to(images.dtype))
 
     @abstractmethod
     def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:

@@ -12,7 +12,7 @@ from torch import nn
 
 from medssl import runs
 from medssl.files import whole_file, writing
-from medssl.networks import Backbone, save_backbone
+from medssl.networks import Backbone, UNetDecoder, save_backbone
 
 
 class SaveBackbone:
@@ -20,7 +20,9 @@ class SaveBackbone:
 
     Those are ``backbones/epoch_0010.pt`` and the like: the random weights that the run began with (epoch 0, the RandIni
     of the same seed), then one every ``keep_every`` epochs, and the last. The whole pretext
-    model, with its heads and before copies are folded, stands in ``pretext_models/`` under the same name.
+    model, with its heads and before copies are folded, stands in ``pretext_models/`` under the same name. Where a task
+    trains a U-Net decoder (``decoder: pyramid``), ``decoder.pt`` stands beside ``backbone.pt``; where several do, it is
+    that of the task that was named first.
 
     Args:
         output_dir: folder of the run.
@@ -46,6 +48,8 @@ class SaveBackbone:
         self.description = dict(description or {})
         self.keep_every = keep_every
         self.model = model
+        modules = model.modules() if model is not None else ()
+        self.decoder = next((module for module in modules if isinstance(module, UNetDecoder)), None)
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, before the `RunCheckpoint`, which replaces the random weights on resuming."""
@@ -56,7 +60,7 @@ class SaveBackbone:
     def __call__(self, engine: Engine) -> None:
         """Save the backbone as it is now, and keep it if its epoch has come."""
         epoch = engine.state.epoch
-        self._write(self.output_dir / runs.BACKBONE, epoch)
+        self._write(self.output_dir / runs.BACKBONE, epoch, self.decoder)
         last = epoch == engine.state.max_epochs or engine.should_terminate
         if self.keep_every and (epoch % self.keep_every == 0 or last):
             self.keep(engine, epoch)
@@ -68,9 +72,9 @@ class SaveBackbone:
         if self.model is not None:
             write_tensors(self.model.state_dict(), self.output_dir / runs.PRETEXT_MODELS / name)
 
-    def _write(self, path: Path, epoch: int) -> None:
+    def _write(self, path: Path, epoch: int, decoder: UNetDecoder | None = None) -> None:
         with writing(path):
-            save_backbone(self.backbone, path, self.copies, epochs=epoch, **self.description)
+            save_backbone(self.backbone, path, self.copies, decoder, epochs=epoch, **self.description)
 
 
 def write_tensors(content: Mapping[str, Any], path: str | Path, before: str | Path | None = None) -> None:

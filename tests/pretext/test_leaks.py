@@ -37,6 +37,7 @@ class SmallBackbone(nn.Module):
 
     name = "small"
     in_channels, out_channels, stride, smallest_side = 1, 64, 8, 1
+    channels, strides = (16, 32, 64), (2, 4, 8)
 
     def __init__(self, spatial_dims: int, in_channels: int) -> None:
         super().__init__()
@@ -51,6 +52,12 @@ class SmallBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        maps = [images]
+        for layer in self.layers:
+            maps.append(layer(maps[-1]))
+        return maps[1:]
 
     def pool(self, feature_map: Tensor) -> Tensor:
         return feature_map.flatten(2).mean(dim=2)
@@ -122,6 +129,27 @@ def test_images_without_content_leave_a_guess(name: str, draw: Callable[[tuple[i
 def test_noise_cannot_be_foretold(name: str, error: str, dims: int) -> None:
     metrics = measure(name, dims, noise, STEPS // 2)
     assert metrics[error] > 0.98 * metrics[error.replace("error", "baseline")], metrics
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", ["mim", "inpainting"])
+@pytest.mark.parametrize("decoder", ["light", "pyramid"])
+def test_the_answer_does_not_depend_on_what_is_hidden(decoder: str, name: str, dims: int) -> None:
+    backbone = SmallBackbone(dims, in_channels=1)
+    task = build_task(name, backbone, SIZES[dims], decoder=decoder)
+    images = torch.randint(-4, 5, (BATCH, 1, *SIZES[dims])).float()  # their mean is exact in any order
+    torch.manual_seed(1)
+    _, hidden = task.puzzle(images)
+    others = images.clone()
+    for other, mask in zip(others, hidden, strict=True):
+        other[mask] = other[mask].flip(0)  # of the same mean, which fills the hole
+    assert not torch.equal(others, images)
+    answers: list[Tensor] = []
+    task.head.register_forward_hook(lambda module, inputs, output: answers.append(output))
+    for each in (images, others):
+        torch.manual_seed(1)
+        task(backbone, each)
+    assert torch.equal(*answers)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -22,6 +22,7 @@ ALIKE = ("resnet10", "resnet34", "resnet50")
 """Backbones that differ from resnet18 in the number of their blocks; their own contract is tested with the networks."""
 ROUTES, TILES = ("src", "mcpc", "sc_assl"), ("jigsaw", "rubiks_cube")
 PAIRS, TEACHERS = ("simsiam", "simclr", "moco", "byol", "barlow_twins", "vicreg"), ("moco", "byol")
+RECONSTRUCTIONS = ("mim", "inpainting", "models_genesis")
 CUBES = (*ROUTES, *TILES, "cpc")
 """Tasks that show many tiles of each image."""
 
@@ -35,6 +36,7 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
         ("jigsaw", {"grid": 2, "permutations": 24}),
     ]),
     ("mim", {"decoder": "light"}, 2),
+    *((name, {"decoder": "pyramid"}, spatial_dims) for spatial_dims in (2, 3) for name in RECONSTRUCTIONS),
 ]  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def test_a_task_keeps_its_contract(name: str, values: dict[str, Any], spatial_di
     assert len(pictures.panels) == shown
     assert pictures.answer.shape == pictures.target.shape
     assert not any(part.requires_grad for part in (pictures.panels, pictures.target, pictures.answer))
-    assert pictures.answered_by_images == (name in ("mim", "inpainting", "models_genesis"))
+    assert pictures.answered_by_images == (name in RECONSTRUCTIONS)
     if pictures.answered_by_images:
         wanted = images[:, 0]
         if name == "models_genesis":  # which mirrors them
@@ -272,7 +274,7 @@ def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: 
         ("mim", (64, 64), {"mask_ratio": 1}, "mim: mask_ratio must lie between 0 and 1, got 1"),
         ("mim", (64, 64), {"grid": 1}, r"mim: images of \[64, 64\] have no grid of 1 patches"),
         ("mim", (64, 32), {"grid": 33}, r"mim: images of \[64, 32\] have no grid of 33 patches"),
-        ("mim", (64, 64), {"decoder": "deep"}, "mim: decoder must be one of transposed, light, got 'deep'"),
+        ("mim", (64, 64), {"decoder": "deep"}, "mim: decoder must be one of transposed, light, pyramid, got 'deep'"),
         ("inpainting", (64, 64), {"hole": 0}, "inpainting: hole must lie between 0 and 1, got 0"),
         ("inpainting", (64, 64), {"hole": 1.0}, r"inpainting: hole must lie between 0 and 1, got 1\.0"),
         ("inpainting", (64, 40), {"decoder": "transposed"}, "inpainting: .* multiples of 32 pixels"),
@@ -308,7 +310,7 @@ def test_what_cannot_work_is_refused_when_the_task_is_built(
         build_task(name, shared_backbone("vgg11", 2, 1), image_size, **values)
 
 
-@pytest.mark.parametrize("name", ["mim", "inpainting", "models_genesis"])
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
 def test_the_transposed_decoder_is_refused_in_3d(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: .*2D backbones of stride 32, not for vgg11 in 3D.*decoder: light"):
         build_task(name, shared_backbone("vgg11", 3, 1), (32, 32, 32), decoder="transposed")
@@ -331,7 +333,7 @@ def test_pairs_of_images_need_two(name: str) -> None:
         task(backbone, images)
 
 
-@pytest.mark.parametrize("name", ["mim", "inpainting", "models_genesis"])
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
 def test_a_decoder_gives_the_channels_it_was_built_for(name: str) -> None:
     backbone = shared_backbone("resnet10_quarter", 2, 2)
     images = torch.rand(2, 2, 32, 32)

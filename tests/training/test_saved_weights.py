@@ -10,8 +10,8 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from medssl.networks import build_backbone, load_backbone_weights, read_description
-from medssl.pretext import PretextModel, build_task
+from medssl.networks import build_backbone, build_segmenter, load_backbone_weights, read_description
+from medssl.pretext import PretextModel, build_pretext_model, build_task, copies_of
 from medssl.training import MetricsFile, SaveBackbone, ValidationKeeper
 
 
@@ -56,6 +56,43 @@ def test_some_backbones_are_kept_with_their_heads_the_random_one_first(tmp_path:
         assert (
             torch.load(tmp_path / "pretext_models" / f"{name}.pt", weights_only=True)["tasks.rvrm.head.bias"] == epoch
         ).all()
+
+
+@pytest.mark.parametrize("tasks", [["mim"], ["rvrm", "models_genesis", "mim"], ["rotation"]], ids=",".join)
+def test_the_decoder_of_the_first_task_that_trains_one_is_kept_and_a_segmenter_begins_with_it(
+    tasks: list[str], tmp_path: Path
+) -> None:
+    copies = copies_of(tasks)
+    backbone = build_backbone("resnet10_quarter", 2, copies)
+    values: Any = {name: {"decoder": "pyramid"} if name in ("mim", "models_genesis") else {} for name in tasks}
+    model = build_pretext_model(backbone, (32, 32), values)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def step(engine: Engine, batch: Any) -> None:
+        optimizer.zero_grad()
+        model(torch.randn(4, 1, 32, 32)).loss.backward()
+        optimizer.step()
+
+    engine = Engine(step)
+    SaveBackbone(tmp_path, backbone, copies, model=model).attach(engine)
+    engine.run([0], max_epochs=2)
+    segmenter = build_segmenter("resnet10_quarter", 2, 1, 2)
+    load_backbone_weights(segmenter, tmp_path)
+    assert (tmp_path / "decoder.pt").exists() == ("decoder" in read_description(tmp_path / "backbone.pt"))
+    if tasks == ["rotation"]:
+        assert not (tmp_path / "decoder.pt").exists()
+        return
+    trained = next(task for task in tasks if values[task])
+    for key, value in segmenter.decoder.state_dict().items():
+        assert torch.equal(value, model.state_dict()[f"tasks.{trained}.head.decoder.{key}"])
+    # As the pretext model saw its images, the segmenter sees them: the copies folded, the decoder's features the same.
+    images = torch.randn(2, 1, 32, 40)
+    head: Any = model.tasks[trained].head
+    with torch.no_grad():
+        backbone.eval(), segmenter.eval(), model.eval()
+        expected = head.decoder(images, backbone.pyramid(images))
+        found = segmenter.decoder(images, segmenter.pyramid(segmenter.backbone, images))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
