@@ -112,6 +112,20 @@ def _add_prepare(commands: Commands) -> None:
         help="in the same order: the table of ChestX-ray14, CheXpert, MIMIC-CXR, PadChest, VinDr-CXR or RSNA as it "
         "comes, or a CSV with the columns image, patient and one for each label (1, 0, empty for unknown)",
     )
+    option("--masks", type=Path, nargs="+", help="folders of masks, one for each --images, in the same order")
+    option(
+        "--mask-labels",
+        nargs="+",
+        metavar="NUMBER=CLASS",
+        help="what the numbers in masks mean, such as 1=liver 2=spleen; 3= leaves one out, others= all without a name "
+        "(default: a folder for each image, with one file a class, called like the class)",
+    )
+    option(
+        "--contains",
+        nargs="+",
+        metavar="CLASS=PART,PART",
+        help="classes of masks that others make up, such as lungs=lung_left,lung_right",
+    )
     option("--npz", type=Path, nargs="+", help="MedMNIST's npz, or one with images, labels, …")
     option("--sources", type=Path, help="a YAML file of the sources instead, with names of columns and labels")
     option("--unlabeled", type=Path, nargs="+", help="folders of images without labels")
@@ -191,11 +205,30 @@ def _prepare(**given: Any) -> None:
 
     from .data.prepare import prepare
 
+    given["contains"] = _contains(given)
     sources = _sources(given)
     for name in ("size", "window"):  # one side for both, one word for two numbers
         if len(given.get(name, ())) == 1:
             given[name] = given[name] * 2 if name == "size" else given[name][0]
     show(prepare(sources, **given))
+
+
+def _contains(given: dict[str, Any]) -> dict[str, list[str]]:
+    """Which classes others make up, as the options or the file of the sources say."""
+    from .data.sources import read_contains
+
+    contains = read_contains(given["sources"]) if "sources" in given else {}
+    for whole, parts in _pairs("--contains", given.pop("contains", ()), "lungs=lung_left,lung_right"):
+        contains[whole] = [part for part in parts.split(",") if part]
+    return contains
+
+
+def _pairs(option: str, given: Sequence[str], example: str) -> list[tuple[str, str]]:
+    pairs = [text.partition("=") for text in given]
+    for (name, sign, _), text in zip(pairs, given, strict=True):
+        if not (name and sign):
+            raise UserError(f"{option} takes pairs such as {example}, not {text!r}.")
+    return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
 def _sources(given: dict[str, Any]) -> "list[Source]":
@@ -204,9 +237,11 @@ def _sources(given: dict[str, Any]) -> "list[Source]":
 
     images, tables, npz, unlabeled = (given.pop(name, []) for name in ("images", "csv", "npz", "unlabeled"))
     reading = {name: given.pop(name) for name in ("classes", "uncertain", "blank") if name in given}
+    masks, named = given.pop("masks", []), _pairs("--mask-labels", given.pop("mask_labels", ()), "1=liver")
+    mask_labels = {int(key) if key.isdecimal() else key: name for key, name in named}
     file = given.pop("sources", None)
-    if file and (images or tables or npz):
-        raise UserError("--sources names every source: leave out --images, --csv and --npz.")
+    if file and (images or tables or npz or masks or mask_labels):
+        raise UserError("--sources names every source: leave out --images, --csv, --masks and --npz.")
     if file and any(value not in ("", "unknown") for value in reading.values()):
         raise UserError("--classes, --uncertain and --blank are for --csv: write them into the file of --sources.")
     if tables and len(tables) != len(images):
@@ -214,9 +249,17 @@ def _sources(given: dict[str, Any]) -> "list[Source]":
             f"There are {len(images)} --images and {len(tables)} --csv: give each CSV its folder, in the same order; "
             "folders without labels go to --unlabeled."
         )
-    pairs = zip(images, tables or [None] * len(images), strict=True)
+    if masks and len(masks) != len(images):
+        raise UserError(
+            f"There are {len(images)} --images and {len(masks)} --masks: give each folder of masks that of its images, "
+            "in the same order; images without masks go to --unlabeled."
+        )
+    if mask_labels and not masks:
+        raise UserError("--mask-labels names what is in masks, and there are none: give their folder by --masks.")
+    drawn = [{"masks": folder, "mask_labels": mask_labels} for folder in masks]
+    pairs = zip(images, tables or [None] * len(images), drawn or [{}] * len(images), strict=True)
     sources = read_sources(file) if file else []
-    sources += [Source(images=folder, csv=csv, **reading if csv else {}) for folder, csv in pairs]
+    sources += [Source(images=folder, csv=csv, **reading if csv else {}, **more) for folder, csv, more in pairs]
     return [*sources, *(Source(npz=path) for path in npz), *(Source(images=folder) for folder in unlabeled)]
 
 

@@ -61,20 +61,24 @@ def on_grid(mask: Reading, image: Reading, name: str) -> np.ndarray:
     Raises:
         UnusableImageError: ``other shape`` or ``other grid``.
     """
-    values, affine = mask.values, mask.affine
-    if affine is not None and image.affine is not None and not _is_same(affine, image.affine, values, image.values):
-        turn = ornt_transform(io_orientation(affine), io_orientation(image.affine))
-        affine = affine @ inv_ornt_aff(turn, values.shape)
-        values = np.ascontiguousarray(apply_orientation(values, turn))
-    if values.shape != image.values.shape:
-        own, its = (" × ".join(map(str, shape)) for shape in (values.shape, image.values.shape))
-        sentence = f"{name} has {own} {'pixels' if affine is None else 'voxels'} and its image {its}: draw it on those."
-        raise UnusableImageError("other shape", sentence)
-    if affine is not None and image.affine is not None and not _is_same(affine, image.affine, values, image.values):
-        off = _distance(affine, image.affine, values.shape)
-        sentence = f"The voxels of {name} lie up to {off:.3g} mm away from its image's: bring it to the image's grid."
-        raise UnusableImageError("other grid", sentence)
-    return values
+    values = mask.values
+    if mask.affine is None or image.affine is None:
+        if values.shape == image.values.shape:
+            return values
+    else:
+        if _is_same(mask.affine, image.affine, values, image.values):
+            return values
+        turn = ornt_transform(io_orientation(mask.affine), io_orientation(image.affine))
+        turned = np.ascontiguousarray(apply_orientation(values, turn))
+        if _is_same(mask.affine @ inv_ornt_aff(turn, values.shape), image.affine, turned, image.values):
+            return turned
+        if values.shape == image.values.shape or turned.shape == image.values.shape:
+            off = _distance(mask.affine, image.affine, values.shape)
+            sentence = f"Voxels of {name} lie up to {off:.3g} mm away from its image's: bring it to the image's grid."
+            raise UnusableImageError("other grid", sentence)
+    own, its = (" × ".join(map(str, shape)) for shape in (values.shape, image.values.shape))
+    kind = "pixels" if mask.affine is None else "voxels"
+    raise UnusableImageError("other shape", f"{name} has {own} {kind} and its image {its}: draw it on those.")
 
 
 def _is_same(affine: np.ndarray, other: np.ndarray, values: np.ndarray, image: np.ndarray) -> bool:

@@ -80,7 +80,9 @@ def _split_in_two(rows: Rows, where: np.ndarray, fractions: Sequence[float], see
 def _split(rows: Rows, where: np.ndarray, fractions: Sequence[float], seed: int) -> Rows:
     if not where.any():
         return rows
-    return rows.put(where, split=split_patients(_numbered(rows, where), rows.values[where], fractions, seed))
+    wanted = np.isfinite(rows.outlined[where])
+    splits = split_patients(_numbered(rows, where), rows.states[where], fractions, seed, wanted)
+    return rows.put(where, split=splits)
 
 
 def _numbered(rows: Rows, where: np.ndarray) -> list[str]:
@@ -143,6 +145,7 @@ def keep_patients_apart(rows: Rows) -> Rows:
 def into_folds(rows: Rows, folds: int, seed: int) -> list[Rows]:
     """For each fold the rows with training and validation divided anew by patient, each part once as validation."""
     here = rows.in_splits("training", "validation")
-    fold_of = fold_patients(_numbered(rows, here), rows.values[here], folds, seed)
+    wanted = np.isfinite(rows.outlined[here])
+    fold_of = fold_patients(_numbered(rows, here), rows.states[here], folds, seed, wanted)
     divided = [rows.put(here, split=np.where(fold_of == fold, "validation", "training")) for fold in range(folds)]
     return [keep_patients_apart(each) for each in divided]

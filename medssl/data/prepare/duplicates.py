@@ -28,27 +28,33 @@ def join_repeated(rows: Rows) -> Rows:
 def join_copies(rows: Rows) -> Rows:
     """Set aside all but the first of the rows that show the same image; its labels take up what the others know.
 
-    Where two copies contradict each other in a label or a split none can be trusted, and all are set aside. Patients
-    who share an image get one name, so that they come into one split.
+    Where two copies contradict each other in a label, a mask or a split none can be trusted, and all are set aside.
+    Patients who share an image get one name, so that they come into one split.
     """
     values, splits, aside = rows.values.copy(), rows["split"].copy(), dict[int, tuple[str, str]]()
+    masks, outlined = rows["mask"].copy(), rows.outlined.copy()
     for here, group in _alike(rows, ["content"], (rows["content"] != "").to_numpy()):
         files = group["file"].to_list()
         given = set(group["split"]) - {"", "unlabeled"}
         joined = _joined(values[here])
-        if joined is None or len(given) > 1:
+        masked = {mask: number for number, mask in zip(here[::-1], group["mask"][::-1], strict=True) if mask}
+        if joined is None or len(given) > 1 or len(masked) > 1:
+            what = "splits" if len(given) > 1 else "labels" if joined is None else "masks"
             named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-            detail = f"{named} show the same image with other {'splits' if len(given) > 1 else 'labels'}"
+            detail = f"{named} show the same image with other {what}"
             aside |= dict.fromkeys(here, ("same image, contradiction", detail))
         else:
             values[here[0]] = joined
+            for mask, number in masked.items():
+                masks[here[0]], outlined[here[0]] = mask, outlined[number]
             splits[here[0]] = next(iter(given), "" if "" in set(group["split"]) else "unlabeled")
             detail = f"it shows what {files[0]} shows, and its labels were joined to that one"
             aside |= dict.fromkeys(here[1:], ("same image twice", detail))
     shown = rows.used & (rows["content"] != "").to_numpy()
     names = names_in_common(rows["patient"][shown], rows["content"][shown])
     patients = [names.get(name, name) for name in rows["patient"]]
-    return _without(replace(rows.put(rows.every, patient=patients, split=splits), values=values), aside)
+    rows = rows.put(rows.every, patient=patients, split=splits, mask=masks)
+    return _without(replace(rows, values=values, outlined=outlined), aside)
 
 
 def _alike(rows: Rows, columns: list[str], where: np.ndarray) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:

@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from medssl.readers.suffixes import DICOM_SUFFIXES, suffix_of
 
 from ..patients import hash_patient
 from ..store import STORE, StoreSettings
+from .mask_files import MaskFile
+from .mask_store import store_masks
 
 READER_VERSION = 3
 """Counted up when of the same file other values would be stored or noted, so that stores are made anew."""
@@ -45,6 +48,10 @@ class Outcome:
         tissue: quartiles of a volume's values above `AIR`, which are those of soft tissue, fat and bone in HU.
         patient: hash of the PatientID in the DICOM header; empty where there is none.
         modality: as DICOM has it (``DX``, ``CT``, …); empty where the file states none.
+        mask: its mask in the store, relative to the datalist; empty where there is none.
+        outlined: the classes that were outlined in it.
+        present: those of them that are there.
+        masks: of each file with masks, the reason why it cannot be used ("" if it can) and a sentence.
     """
 
     files: Sequence[str]
@@ -58,12 +65,31 @@ class Outcome:
     tissue: Sequence[float] = ()
     patient: str = ""
     modality: str = ""
+    mask: str = ""
+    outlined: Sequence[str] = ()
+    present: Sequence[str] = ()
+    masks: Sequence[Sequence[str]] = ()
+
+    @property
+    def files_stored(self) -> list[str]:
+        """What it put into the store."""
+        return [path for path in (self.stored, self.mask) if path]
 
 
-def fingerprint(unit: Unit, settings: StoreSettings, salt: str, keep_masks: bool = False) -> str:
+def fingerprint(
+    unit: Unit,
+    settings: StoreSettings,
+    salt: str,
+    keep_masks: bool = False,
+    masks: Sequence[MaskFile] = (),
+    classes: Sequence[str] = (),
+) -> str:
     """Tells whether an input was looked at already: the state of its files, and all that `examine` is told."""
     told = [READER_VERSION, settings, hash_patient(salt, ""), keep_masks]
-    return _digest(json.dumps([*told, *map(_state, unit.files)]).encode())
+    drawn = (
+        [(list(classes), [(*_state(file.path), str(replace(file, path=Path()))) for file in masks])] if masks else []
+    )
+    return _digest(json.dumps([*told, *map(_state, unit.files), *drawn]).encode())
 
 
 def _state(path: Path) -> tuple[str, int, int, bool]:
@@ -74,8 +100,16 @@ def _state(path: Path) -> tuple[str, int, int, bool]:
         return path.name, 0, 0, False
 
 
-def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str, keep_masks: bool = False) -> list[Outcome]:
-    """Decode an input and write what can be used into the store.
+def examine(
+    unit: Unit,
+    settings: StoreSettings,
+    output: Path,
+    salt: str,
+    keep_masks: bool = False,
+    masks: Sequence[MaskFile] = (),
+    classes: Sequence[str] = (),
+) -> list[Outcome]:
+    """Decode an input and its masks, and write what can be used into the store.
 
     Args:
         unit: an image file, or the DICOM files of a folder.
@@ -83,6 +117,8 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str, keep_m
         output: folder of the datalist; the images go to ``store`` below it.
         salt: for the hash of a patient.
         keep_masks: use what looks like a mask, with a note, for somebody labelled it as an image.
+        masks: the files with its masks.
+        classes: of all masks of the study, in the order of their bits.
 
     Returns:
         One outcome, or of a folder one for each volume and one for each file that belongs to none. Every file of the
@@ -93,12 +129,31 @@ def examine(unit: Unit, settings: StoreSettings, output: Path, salt: str, keep_m
     """
     found = studies_of(unit, settings["spatial_dims"])
     folder = unit.path if unit.path.is_dir() else unit.path.parent
-    outcomes = [_keep(study, folder, settings, output, salt, keep_masks) for study in found.studies]
+    drawn = [masks if len(found.studies) == 1 else ()] * len(found.studies)
+    outcomes = [
+        _keep(study, folder, settings, output, salt, keep_masks, files, classes)
+        for study, files in zip(found.studies, drawn, strict=True)
+    ]
+    if masks and len(found.studies) > 1:
+        said = (
+            "several volumes",
+            f"{folder.name} holds {len(found.studies)}, and the mask does not say of which it is",
+        )
+        outcomes[0] = replace(outcomes[0], masks=[said] * len(masks))
     refused = [(file, refusal) for refusal in found.refusals for file in refusal.files]
     return outcomes + [Outcome(_names([file], folder), one.reason, one.detail) for file, one in refused]
 
 
-def _keep(study: Study, folder: Path, settings: StoreSettings, output: Path, salt: str, keep_masks: bool) -> Outcome:
+def _keep(
+    study: Study,
+    folder: Path,
+    settings: StoreSettings,
+    output: Path,
+    salt: str,
+    keep_masks: bool,
+    masks: Sequence[MaskFile],
+    classes: Sequence[str],
+) -> Outcome:
     from medssl.transforms import write_stored
 
     names = _names(study.files, folder)
@@ -114,6 +169,15 @@ def _keep(study: Study, folder: Path, settings: StoreSettings, output: Path, sal
             write_stored(temporary, image, spacing)
     except (OSError, RuntimeError) as error:  # no fault of the image; blosc2 raises the latter
         raise UserError(f"{output / stored} cannot be written ({error}): is the disk full?") from error
+    drawn: dict[str, Any] = {}
+    if masks:
+        outlined = store_masks(original, study.path, stored, masks, classes, settings, spacing, output, _digest)
+        drawn = {
+            "mask": outlined.mask,
+            "outlined": outlined.classes,
+            "present": outlined.present,
+            "masks": outlined.said,
+        }
     patient = _patient(study.files[0])
     axes = np.arange(2) if original.affine is None else body_axes(original.affine)
     return Outcome(
@@ -127,6 +191,7 @@ def _keep(study: Study, folder: Path, settings: StoreSettings, output: Path, sal
         tissue=[] if original.affine is None else _tissue(original.values),
         patient=hash_patient(salt, patient) if patient else "",
         modality=original.modality,
+        **drawn,
     )
 
 

@@ -15,6 +15,7 @@ from medssl.readers import Unit
 from ..store import STORE, StoreSettings, remove_unnamed
 from .examine import Outcome, examine, fingerprint
 from .journal import Journal
+from .mask_files import MaskFile
 
 _JOURNAL = "journal.jsonl"
 
@@ -27,6 +28,8 @@ def fill_store(
     salt: str,
     workers: int | None = None,
     keep_masks: Collection[str] = (),
+    masks: Sequence[Sequence[MaskFile]] | None = None,
+    classes: Sequence[str] = (),
 ) -> list[list[Outcome]]:
     """Examine every unit that was not examined before, or has changed since, or whose prepared image is gone.
 
@@ -39,6 +42,8 @@ def fill_store(
         workers: threads (decoders, torch and blosc2 release Python's lock); by default one a core, at most eight, for
             volumes four.
         keep_masks: names of the inputs that a table labels: what looks like a mask is an image all the same.
+        masks: the files with the masks of each input.
+        classes: of the masks; others, or in another order, make the masks anew.
 
     Returns:
         What became of each unit.
@@ -46,20 +51,23 @@ def fill_store(
     outcomes: dict[int, list[Outcome]] = {}
     with Journal(output / STORE / _JOURNAL) as journal:
         kept = [name in keep_masks for name in names]
-        prints = [fingerprint(unit, settings, salt, keep) for unit, keep in zip(units, kept, strict=True)]
+        drawn = masks or [()] * len(units)
+        told = zip(units, kept, drawn, strict=True)
+        prints = [fingerprint(unit, settings, salt, keep, files, classes) for unit, keep, files in told]
         for number, name in enumerate(names):
             known = [Outcome(**fields) for fields in journal.find(name, prints[number]) or ()]
-            if known and all((output / each.stored).is_file() for each in known if each.stored):
+            if known and all((output / path).is_file() for each in known for path in each.files_stored):
                 outcomes[number] = known
         left = [number for number in range(len(units)) if number not in outcomes]
         workers = workers or min(os.cpu_count() or 1, 8 if settings["spatial_dims"] == 2 else 4)
-        tasks = [partial(examine, units[number], settings, output, salt, kept[number]) for number in left]
+        more = (settings, output, salt)
+        tasks = [partial(examine, units[number], *more, kept[number], drawn[number], classes) for number in left]
         with closing(_side_by_side(tasks, workers)) as examined:
             for number, found in examined:
                 outcomes[left[number]] = found
                 journal.add(names[left[number]], prints[left[number]], map(asdict, found))
         journal.compact(names)
-    remove_unnamed(output, {each.stored for found in outcomes.values() for each in found})
+    remove_unnamed(output, {path for found in outcomes.values() for each in found for path in each.files_stored})
     return [outcomes[number] for number in range(len(units))]
 
 

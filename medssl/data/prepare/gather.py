@@ -1,6 +1,6 @@
 """Gather what the sources hold: their inputs, their tables' rows, and which row means which input."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from ..patients import normal_patient
 from ..sources import Source, merge_sources, read_tables
 from ..tables import Table
 from .duplicates import join_repeated
+from .mask_files import Masks, Refused, find_masks, match_masks
 from .rows import Rows
 
 NOT_LISTED = ("not in the CSV", "no row names this image; to pre-train on it, give its folder to --unlabeled, too")
 SEVERAL = ("several such images", "folders share the name: give the path below the folder of images")
 NO_IMAGE, OTHER_VIEW = "no such image", "other view"
+NO_MASK_BY_NAME = ("no image", "its name and its first bytes are not those of a mask")
 MOST_NEAREST = 50
 """Rows of a source for which the nearest file is named; to look for it takes some 10 ms."""
 VIEWS = {"frontal": {"frontal", "PA", "AP"}, "PA": {"PA", "frontal"}, "AP": {"AP", "frontal"}, "lateral": {"lateral"}}
@@ -40,6 +42,7 @@ class Inventory:
         places: for each input the number of the first source it was found in.
         found: for each source the inputs below its folder.
         others: files that are no images → source.
+        masks: those of the images.
     """
 
     folders: list[Path]
@@ -48,6 +51,7 @@ class Inventory:
     places: list[int] = field(default_factory=list)
     found: list[list[Unit]] = field(default_factory=list)
     others: dict[Path, int] = field(default_factory=dict)
+    masks: Masks = field(default_factory=Masks)
 
     def path(self, unit: int, place: int) -> str:
         """An input's path below the folder of a source, with slashes."""
@@ -93,8 +97,9 @@ def gather(
     labels: Sequence[str] | None,
     skip: Path,
     views: Sequence[str] = (ALL_VIEWS,),
+    contains: Mapping[str, Sequence[str]] | None = None,
 ) -> Gathered:
-    """Read the tables, look for the inputs, and match both.
+    """Read the tables, look for the inputs and their masks, and match them.
 
     Args:
         sources: named, those with an npz unpacked.
@@ -102,13 +107,14 @@ def gather(
         labels: the labels to take; by default all.
         skip: a folder to pass over, the one that is written to.
         views: of those in `VIEWS`, or ``all``; rows of other views are set aside, those of no known view are kept.
+        contains: class of masks → the classes that make it up.
 
     Raises:
         MissingFileError: a folder or a CSV is missing.
-        UserError: a table cannot be read, or the tables do not go together.
+        UserError: a table cannot be read, or the tables or masks do not go together.
     """
     tables = read_tables(sources, labels)
-    inventory = _look_through(sources, spatial_dims, skip)
+    inventory = _look_through(sources, spatial_dims, skip, contains or {})
     table = merge_sources(tables, labels) if tables else Table([], pd.DataFrame(), np.empty((0, 0), np.float32))
     places = {source.name: place for place, source in enumerate(sources)}
     named = table.rows.rename(columns={"image": "file"})
@@ -129,11 +135,16 @@ def gather(
     return Gathered(table, join_repeated(rows), inventory, modalities)
 
 
-def _look_through(sources: Sequence[Source], spatial_dims: int, skip: Path) -> Inventory:
+def _look_through(
+    sources: Sequence[Source], spatial_dims: int, skip: Path, contains: Mapping[str, Sequence[str]]
+) -> Inventory:
+    masked = {place: find_masks(source, spatial_dims, skip) for place, source in enumerate(sources) if source.masks}
+    masks = {path for units, _ in masked.values() for unit in units for path in (unit.path, *unit.files)}
     folders = [source.images for source in sources if source.images]  # all have one, for an npz has been unpacked
     inventory = Inventory([folder.resolve() for folder in folders])
     for place, folder in enumerate(folders):
         found, others = find_units(folder, spatial_dims, skip)
+        found = [unit for unit in found if unit.path not in masks]  # they may lie among the images
         for unit in found:
             if unit.path not in inventory.number:
                 inventory.number[unit.path] = len(inventory.units)
@@ -145,6 +156,10 @@ def _look_through(sources: Sequence[Source], spatial_dims: int, skip: Path) -> I
     for source in sources:
         if source.csv:  # it may lie among its images
             inventory.others.pop(source.csv.resolve(), None)
+    files = {place: units for place, (units, _) in masked.items()}
+    inventory.masks = match_masks(sources, files, inventory.found, inventory.number, spatial_dims, contains)
+    for place, (_, others) in masked.items():
+        inventory.masks.refused += [Refused(path, place, *NO_MASK_BY_NAME) for path in others]
     return inventory
 
 
@@ -210,7 +225,8 @@ def _unlisted(listed: set[int], unclear: set[int], sources: Sequence[Source], in
         # Whose the unclear ones are is unknown, so they may not go into pre-training, where the others may.
         reason, detail = SEVERAL if number in unclear else ("", "") if number in free else NOT_LISTED
         row = {"unit": number, "file": inventory.path(number, place), "place": place, "source": sources[place].name}
-        split = (sources[place].split or "unlabeled") if not reason else ""
+        unmasked = "" if number in inventory.masks.of_unit else "unlabeled"
+        split = (sources[place].split or unmasked) if not reason else ""
         rows.append({**row, "split": split, "reason": reason, "detail": detail})
     return Rows.of(pd.DataFrame(rows), np.empty((len(rows), 0))).table
 

@@ -1,6 +1,8 @@
 """Give each row of the sources the image that it means, and tell of every file what became of it."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -15,16 +17,22 @@ from .rows import Rows
 
 REFUSED = ("no image", "no pixels")
 """Reasons of files that never could be used, whoever repaired them."""
-TAKEN = ("stored", "content", "modality", "reason", "detail")
+UNUSED = "image not used"
+TAKEN = ("stored", "content", "modality", "reason", "detail", "mask")
 """What a row takes of an outcome as it is."""
 Outcomes = Mapping[int, Sequence[Outcome]]
 """What became of each input that was looked at, by its number."""
 
 
-def take_outcomes(rows: Rows, outcomes: Outcomes) -> Rows:
-    """Give each used row its image, or the reason why there is none.
+def take_outcomes(rows: Rows, outcomes: Outcomes, classes: Sequence[str] = ()) -> Rows:
+    """Give each used row its image and its mask, or the reason why there is none.
 
     An input that no table names gives a row for each volume that it holds.
+
+    Args:
+        rows: without any.
+        outcomes: what became of their inputs.
+        classes: of the masks.
     """
     order: list[int] = []
     taken: list[tuple[int, Outcome | None]] = []
@@ -47,7 +55,11 @@ def take_outcomes(rows: Rows, outcomes: Outcomes) -> Rows:
     known = [(place, outcome) for place, outcome in taken if outcome]
     cells = {name: [getattr(outcome, name) for _, outcome in known] for name in TAKEN}
     cells |= {"outcome": [place for place, _ in known], "header": [outcome.patient for _, outcome in known]}
-    return rows.put(looked_at, **cells)
+    outlined = np.full((len(order), len(classes)), np.nan, dtype=np.float32)
+    for states, (_, outcome) in zip(outlined, taken, strict=True):
+        for name in outcome.outlined if outcome else ():
+            states[classes.index(name)] = outcome is not None and name in outcome.present
+    return replace(rows.put(looked_at, **cells), outlined=outlined)
 
 
 def images_of(rows: Rows, outcomes: Outcomes) -> list[Outcome]:
@@ -59,6 +71,8 @@ def write_report(
     path: Path, rows: Rows, inventory: Inventory, names: Sequence[str], outcomes: Outcomes
 ) -> pd.DataFrame:
     """Write ``report.csv``: one row for every file below the sources' folders, and one for every other row of a CSV.
+
+    Masks have rows of their own, in which ``file`` leads from the folder of images to the mask.
 
     Its columns: ``source``; ``file``, below the source's folder; ``row``, the line of the source's CSV (0 where none
     names the file); ``named``, what the CSV says where no file belongs to its line; ``status``: used, set aside, or
@@ -91,6 +105,7 @@ def write_report(
         below = file.relative_to(inventory.folders[place]).as_posix()
         detail = "its name and its first bytes are not those of an image"
         lines.append(_Line(place, below, reason="no image", detail=detail))
+    lines += _mask_lines(rows, inventory, outcomes)
     report = pd.DataFrame(lines, columns=list(_Line._fields))
     refused = report["reason"].isin(REFUSED)
     status = np.where(report["reason"] == "", "used", np.where(refused, "refused", "set aside"))
@@ -101,6 +116,27 @@ def write_report(
     text = report.to_csv(index=False).encode("utf-8", "backslashreplace").decode("utf-8")  # names need not be UTF-8
     write_text(path, text)
     return report
+
+
+def _mask_lines(rows: Rows, inventory: Inventory, outcomes: Outcomes) -> Iterator["_Line"]:
+    """What became of each file with masks."""
+
+    def below(path: Path, place: int) -> str:
+        return os.path.relpath(path, inventory.folders[place]).replace(os.sep, "/")
+
+    used = dict(zip(rows["mask"][rows.used], rows["split"][rows.used], strict=True))
+    for unit, files in inventory.masks.of_unit.items():
+        outcome = next((one for one in outcomes.get(unit, ()) if one.masks), None)
+        for number, file in enumerate(files):
+            line = _Line(file.place, below(file.path, file.place))
+            reason, detail = outcome.masks[number] if outcome else ("", "")
+            if not reason and (outcome is None or outcome.mask not in used):
+                name = inventory.path(unit, inventory.places[unit])
+                reason, detail = UNUSED, f"its image, {name}, is not used"
+            stored = {} if reason else {"split": used[outcome.mask], "stored": outcome.mask}  # type: ignore[union-attr]
+            yield line._replace(reason=reason, detail=detail, **stored)
+    for refused in inventory.masks.refused:
+        yield _Line(refused.place, below(refused.path, refused.place), reason=refused.reason, detail=refused.detail)
 
 
 class _Line(NamedTuple):

@@ -27,6 +27,7 @@ from .duplicates import join_copies
 from .fill import fill_store
 from .gather import ALL_VIEWS, KINDS, NO_IMAGE, OTHER_VIEW, VIEWS, Gathered, gather, names_of_units, share_sites
 from .identities import name_patients
+from .mask_files import note_classes
 from .modality import OTHER_MODALITY, settle_modality
 from .outcomes import images_of, take_outcomes, write_report
 from .proposed_view import Window, check_view, other_spacing, propose_view, spacing_of_headers, stored_spacing
@@ -49,6 +50,7 @@ def prepare(
     crop: Sequence[int] | None = None,
     window: Window | None = None,
     labels: Sequence[str] | None = None,
+    contains: Mapping[str, Sequence[str]] | None = None,
     views: Sequence[str] = ("frontal",),
     modality: str = "",
     fractions: Sequence[float] | None = None,
@@ -61,7 +63,7 @@ def prepare(
 ) -> Summary:
     """Write ``datalist.json``, the store, ``report.csv`` and a summary with plots into ``output``.
 
-    Rows with a known label are split by patient, or as given. Rows without one, and the images of sources without a
+    Images with a known label or a mask are split by patient, or as given. All others, also those of sources without a
     table, go to the split ``unlabeled``, unless their patient is in validation or test (see `name_patients` for who
     that is). Images in the folder of a source with a table that no row names are reported and not used; to use them,
     give the folder as a source without a table too.
@@ -76,6 +78,7 @@ def prepare(
         crop: voxels along x, y, z of the box of a volume that a network sees at a time; see `propose_view`.
         window: of grey values, by two numbers, or ``lung``, ``soft_tissue``, ``brain``, ``bone``, ``none``; likewise.
         labels: the labels to take, in this order; by default the union of all sources.
+        contains: class of masks → the classes that make it up, wherever these were outlined.
         views: ``frontal`` (PA, AP, or no more than that), ``PA``, ``AP``, ``lateral``, or ``all``; where a table knows
             the view, rows of others are set aside.
         modality: of the images, as DICOM calls it; by default the most frequent that their files or tables state. Those
@@ -97,9 +100,9 @@ def prepare(
 
     Raises:
         MissingFileError: a folder or a CSV is missing.
-        UserError: a table or the settings are wrong, ``output`` cannot be written or is being written by another
-            process, or no image can be used at all. ``report.csv`` is written even then, where the images were looked
-            at.
+        UserError: a table, masks or the settings are wrong, ``output`` cannot be written or is being written by another
+            process, or no image, or none of the masks, can be used at all. ``report.csv`` is written even then, where
+            the images were looked at.
     """
     settings = check_settings(spatial_dims, size, (1, 1, 1) if spacing is None else spacing)
     check_view(spatial_dims, crop, window)
@@ -117,7 +120,7 @@ def prepare(
         sources = [unpack_source(source, output / UNPACKED / source.name) for source in sources]
         sources = share_sites(sources)
         salt = salt or _salt(output / SALT)
-        gathered = gather(sources, spatial_dims, labels, output, views)
+        gathered = gather(sources, spatial_dims, labels, output, views, contains)
         rows, inventory, notes = gathered.rows, gathered.inventory, list(gathered.table.notes)
 
         wanted = sorted(set(rows["unit"][rows.used]))
@@ -126,10 +129,13 @@ def prepare(
             settings["spacing"] = stored_spacing(output) or spacing_of_headers(units, modality, workers)
         names = names_of_units(inventory, sources)
         listed = {names[unit] for unit in rows["unit"][rows.listed] if unit >= 0}
-        found = fill_store(units, [names[unit] for unit in wanted], settings, output, salt, workers, listed)
+        masks = inventory.masks
+        drawn = [masks.of_unit.get(unit, ()) for unit in wanted]
+        unit_names = [names[unit] for unit in wanted]
+        found = fill_store(units, unit_names, settings, output, salt, workers, listed, drawn, masks.classes)
         outcomes = dict(zip(wanted, found, strict=True))
 
-        rows = take_outcomes(rows, outcomes)
+        rows = take_outcomes(rows, outcomes, masks.classes)
         rows, said = name_patients(rows, inventory, sources, salt)
         notes += said
         rows = join_copies(rows)
@@ -149,20 +155,22 @@ def prepare(
             report = write_report(output / REPORT, rows, inventory, [source.name for source in sources], outcomes)
         if not rows.used.any():
             raise UserError(_why_nothing(rows, gathered, output / REPORT, spatial_dims))
+        notes += note_classes(rows, masks.classes, contains or {}, report, output / REPORT)
 
         images = images_of(rows, outcomes)
         notes += other_spacing(settings, images) if spatial_dims == 3 and spacing is None else []
         view = propose_view(settings, modality, images, crop, window)
         write_settings(output, {**settings, "modality": modality, "view": view.to_dict()})
-        _write(output / DATALIST, rows, gathered)
+        _write(output / DATALIST, rows, gathered, contains or {})
         for path in output.glob("datalist_fold*.json"):  # of a run with more folds
             path.unlink()
         for fold, divided in enumerate(into_folds(rows, folds, seed) if folds else []):
-            _write(output / f"datalist_fold{fold}.json", divided, gathered)
+            _write(output / f"datalist_fold{fold}.json", divided, gathered, contains or {})
         summary = Summary(
             datalist=output / DATALIST,
             report=output / REPORT,
             labels=gathered.table.labels,
+            classes=masks.classes,
             rows=rows,
             sizes=np.array([image.shape for image in images]),
             spacings=np.array([image.spacing for image in images]),
@@ -225,17 +233,23 @@ def _why_nothing(rows: Rows, gathered: Gathered, report: Path, spatial_dims: int
     return " ".join(said) + f" Check {asked} and --dims (now {spatial_dims})."
 
 
-def _write(path: Path, rows: Rows, gathered: Gathered) -> None:
-    splits = {}
+def _write(path: Path, rows: Rows, gathered: Gathered, contains: Mapping[str, Sequence[str]]) -> None:
+    splits, classes = {}, gathered.inventory.masks.classes
     for split in SPLITS:
         here = rows.in_splits(split)
         items = []
-        for row, values in zip(rows.table[here].to_dict("records"), rows.values[here].tolist(), strict=True):
+        states = rows.values[here].tolist(), rows.outlined[here]
+        for row, values, outlined in zip(rows.table[here].to_dict("records"), *states, strict=True):
             about = {name: row[name] for name in ABOUT} | {"age": round(min(row["age"], OLDEST), 2)}
             item = {"image": row["stored"], "patient": row["patient"], "source": row["source"], **_known(about)}
-            items.append(item if split == "unlabeled" else {**item, "label": values})
+            if split != "unlabeled" and (not row["mask"] or np.isfinite(values).any()):
+                item["label"] = values
+            if split != "unlabeled" and row["mask"]:
+                known = [name for name, state in zip(classes, outlined, strict=True) if state == state]  # no NaN
+                item |= {"mask": row["mask"], "outlined": known}
+            items.append(item)
         splits[split] = items
-    write_datalist(path, gathered.table.labels, splits, gathered.table.exclusive)
+    write_datalist(path, gathered.table.labels, splits, gathered.table.exclusive, classes, contains)
 
 
 def _known(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ COLUMNS: dict[str, Any] = {
     "content": "",  # likewise: digest of the image
     "header": "",  # likewise: hash of the PatientID in its DICOM header
     "modality": "",  # likewise: as its file states it
+    "mask": "",  # likewise: its mask in the store, relative to the datalist
     "known_as": (),  # from `name_patients` on: all that its patient may be called
     "reason": "",  # why it is set aside, in a word or three; "" while it is used
     "detail": "",  # the same as a sentence; or, of a used image, what was put right
@@ -42,10 +43,12 @@ class Rows:
     Attributes:
         table: [N] rows of `COLUMNS`; the index counts them from 0.
         values: float32 [N, K], the labels: 1, 0, NaN.
+        outlined: float32 [N, C], the classes of masks: 1 outlined and there, 0 outlined and absent, NaN not outlined.
     """
 
     table: pd.DataFrame
     values: np.ndarray
+    outlined: np.ndarray
 
     @classmethod
     def of(cls, table: pd.DataFrame, values: np.ndarray) -> Self:
@@ -57,7 +60,7 @@ class Rows:
             )
             for name, empty in COLUMNS.items()
         }
-        return cls(pd.DataFrame(columns), values)
+        return cls(pd.DataFrame(columns), values, np.empty((len(table), 0), np.float32))
 
     def __getitem__(self, name: str) -> pd.Series:
         return self.table[name]
@@ -79,8 +82,13 @@ class Rows:
 
     @property
     def known(self) -> np.ndarray:
-        """Which have a known label, bool [N]."""
-        return np.isfinite(self.values).any(axis=1)
+        """Which have a known label or a mask, bool [N]."""
+        return np.isfinite(self.states).any(axis=1)
+
+    @property
+    def states(self) -> np.ndarray:
+        """Labels and classes of masks, float32 [N, K + C] of 1, 0, NaN."""
+        return np.concatenate([self.values, self.outlined], axis=1)
 
     def in_splits(self, *splits: str) -> np.ndarray:
         """Which are used in one of these, bool [N]."""
@@ -103,4 +111,5 @@ class Rows:
 
     def take(self, order: list[int]) -> Self:
         """Those rows, in this order."""
-        return replace(self, table=self.table.iloc[order].reset_index(drop=True), values=self.values[order])
+        table = self.table.iloc[order].reset_index(drop=True)
+        return replace(self, table=table, values=self.values[order], outlined=self.outlined[order])

@@ -33,6 +33,7 @@ class Summary:
         datalist: the file written.
         report: the CSV with every file and row, its status and reason.
         labels: names of the K labels.
+        classes: names of the C classes of masks.
         rows: of the images.
         sizes: pixels or voxels along each axis of every image in its file, [images, dims].
         spacings: sides of a voxel in the file in mm, [images, 3], of volumes; else [images, 0].
@@ -45,6 +46,7 @@ class Summary:
     datalist: Path
     report: Path
     labels: list[str]
+    classes: list[str]
     rows: Rows
     sizes: np.ndarray
     spacings: np.ndarray
@@ -83,6 +85,21 @@ class Summary:
             for source in of_rows[labelled].unique()
         }
 
+    @cached_property
+    def outlined(self) -> dict[str, np.ndarray]:
+        """For each labelled split an int array [C, 2]: images in which a class was outlined, in which it is there."""
+        return {split: _outlined(self.rows.outlined[self.rows.in_splits(split)]) for split in SPLITS[:3]}
+
+    @cached_property
+    def outlined_by_source(self) -> dict[str, np.ndarray]:
+        """For each source that has masks likewise, over all labelled splits."""
+        masked = self.rows.in_splits(*SPLITS[:3]) & (self.rows["mask"] != "").to_numpy()
+        of_rows = self.rows["source"]
+        return {
+            str(source): _outlined(self.rows.outlined[masked & (of_rows == source).to_numpy()])
+            for source in of_rows[masked].unique()
+        }
+
     def __rich__(self) -> Group:
         counted = [(split, self.images[split], self.patients[split]) for split in SPLITS]
         parts: list[Table] = [_table("Images", ("split", "images", "patients"), counted)]
@@ -90,6 +107,12 @@ class Summary:
             parts.append(_label_table("Labels: positive / negative / unknown", self.labels, self.counts))
             if len(self.sources) > 1:
                 parts.append(_label_table("The same by source", self.labels, self.sources))
+        if self.classes:
+            parts.append(
+                _label_table("Classes: images in which outlined / there", self.classes, self.outlined, "class")
+            )
+            if len(self.outlined_by_source) > 1:
+                parts.append(_label_table("The same by source", self.classes, self.outlined_by_source, "class"))
         axes = ("rows", "columns") if self.sizes.shape[1] == 2 else ("x", "y", "z")
         sides = [(axis, *_range(values, ".0f")) for axis, values in zip(axes, self.sizes.T, strict=True)]
         sides += [(f"{axis}, mm", *_range(values, ".2f")) for axis, values in zip(axes, self.spacings.T, strict=False)]
@@ -99,7 +122,8 @@ class Summary:
         if self.added:
             added = [(rule, name, count) for rule, counts in self.added.items() for name, count in counts.items()]
             parts.append(_table("Unknown labels that a rule made known", ("rule", "label", "rows"), added))
-        missing = [split for split in SPLITS[:3] if self.labels and not self.images[split]]
+        known = self.labels or self.classes
+        missing = [split for split in SPLITS[:3] if known and not self.images[split]]
         lines = [f"There is no {' and no '.join(missing)} split: what needs it cannot run on this datalist."]
         lines = [
             *(lines if missing else ()),
@@ -121,6 +145,7 @@ class Summary:
                 "patients": self.patients,
                 "labels": {split: _by_label(self.labels, counts) for split, counts in self.counts.items()},
                 "sources": {source: _by_label(self.labels, counts) for source, counts in self.sources.items()},
+                **self._classes(),
                 "set_aside": self.set_aside,
                 "modality": self.modality,
                 "view": self.view.to_dict(),
@@ -134,6 +159,13 @@ class Summary:
             groups = {**self.counts, **(self.sources if len(self.sources) > 1 else {})}
             with whole_file(self.datalist.with_name(_LABELS)) as temporary:
                 draw_labels(self.labels, groups).savefig(temporary, dpi=120)
+
+    def _classes(self) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
+        groups = {"classes": self.outlined, "classes_by_source": self.outlined_by_source} if self.classes else {}
+        return {
+            name: {key: _by_label(self.classes, counts, ("outlined", "there")) for key, counts in group.items()}
+            for name, group in groups.items()
+        }
 
 
 def _seen(view: "View") -> str:
@@ -150,19 +182,23 @@ def _counts(values: np.ndarray) -> np.ndarray:
     return np.stack([positive, negative, len(values) - positive - negative], axis=1)
 
 
-def _by_label(labels: Sequence[str], counts: np.ndarray) -> dict[str, dict[str, int]]:
-    return {name: dict(zip(STATES, row, strict=True)) for name, row in zip(labels, counts.tolist(), strict=True)}
+def _outlined(states: np.ndarray) -> np.ndarray:
+    return np.stack([np.isfinite(states).sum(axis=0), (states == 1).sum(axis=0)], axis=1)
+
+
+def _by_label(labels: Sequence[str], counts: np.ndarray, states: Sequence[str] = STATES) -> dict[str, dict[str, int]]:
+    return {name: dict(zip(states, row, strict=True)) for name, row in zip(labels, counts.tolist(), strict=True)}
 
 
 def _range(values: np.ndarray, form: str) -> list[str]:
     return [format(float(value), form) for value in (values.min(), np.median(values), values.max())]
 
 
-def _label_table(title: str, labels: Sequence[str], counts: dict[str, np.ndarray]) -> Table:
+def _label_table(title: str, labels: Sequence[str], counts: dict[str, np.ndarray], what: str = "label") -> Table:
     rows = [
         (name, *(" / ".join(map(str, each[column])) for each in counts.values())) for column, name in enumerate(labels)
     ]
-    return _table(title, ("label", *counts), rows)
+    return _table(title, (what, *counts), rows)
 
 
 def _table(title: str, head: Iterable[object], rows: Iterable[Iterable[object]]) -> Table:
