@@ -57,9 +57,9 @@ def write_tables(path: Path, title: str) -> Path:
     lines = [
         f"# {title}",
         "",
-        f"{trials} tuples of patient split, pre-training, labels and fine-tuning, all drawn anew (AUROC, mean ± SD over "
-        "them). Each arm has its own best fine-tuning, chosen on validation patients of the training hospital. "
-        "Differences are paired, to random weights under their own best fine-tuning, with 95 % t-intervals over tuples.",
+        f"{trials} tuples of patient split, pre-training, labels and fine-tuning, all drawn anew (AUROC, mean ± SD "
+        "over them). Each arm has its own best fine-tuning, chosen on validation patients of the training hospital. "
+        "Differences are paired, to random weights under their own best fine-tuning, with 95 % t-intervals over them.",
     ]
     for question, splits in SHOWN.items():
         of_question = [row for row in rows if row["question"] == question]
@@ -85,10 +85,10 @@ def write_recipes(path: Path) -> Path:
     rows = rows_of(path)
     lines = ["# Fine-tuning recipes on real radiographs: ResNet-10 of a quarter of the channels, 96 pixels", ""]
     lines += [
-        "AdamW, warm-up and cosine, batches of 32; `1e-03x500`: learning rate and steps; `b0.1`: the backbone at a tenth "
-        "of the rate; `probe`: begun with a probe's head; `norm`: statistics of batch normalisation kept; `a0`: without "
-        "augmentation; `share0.5`: weights half-way between those it began with and those it ended with; `mirrored`: "
-        "the mean with the mirrored image. Mean ± SD over tuples. Recipes are chosen on validation."
+        "AdamW, warm-up and cosine, batches of 32; `1e-03x500`: learning rate and steps; `b0.1`: the backbone at a "
+        "tenth of the rate; `probe`: begun with a probe's head; `norm`: statistics of batch normalisation kept; `a0`: "
+        "without augmentation; `share0.5`: weights half-way between those it began with and those it ended with; "
+        "`mirrored`: the mean with the mirrored image. Mean ± SD over tuples. Recipes are chosen on validation."
     ]
     for question, splits in SHOWN.items():
         here = [row for row in rows if row["question"] == question]

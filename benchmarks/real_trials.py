@@ -117,45 +117,52 @@ def do(job: Job) -> list[list[Any]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = _pretrained(job, trial, device) if job.pretraining else None
     seen = _features(job, trial, weights, device)
+    return [
+        [job.architecture, job.side, job.trial, job.arm, question, *row]
+        for question, counts in job.asked.items()
+        for n in counts
+        for draw in range(job.draws if n else 1)
+        for row in _ask(job, trial, question, n, draw, weights, seen, device)
+    ]
+
+
+def _ask(
+    job: Job,
+    trial: Trial,
+    question: str,
+    n: int,
+    draw: int,
+    weights: arms.Weights | None,
+    seen: np.ndarray,
+    device: torch.device,
+) -> list[list[Any]]:
+    """Probe and fine-tunings with one draw of labels: `n, draw, recipe, split, auroc` of each."""
+    radiographs, asked = trial.radiographs, trial.questions[question]
+    splits = {"validation": asked.validation, **asked.tests}
+    if question == "nih":
+        splits["validation_within"] = asked.validation[radiographs.column("No Finding")[asked.validation] == 0]
+    columns = np.stack([radiographs.column(name) for name in asked.labels], axis=1)
+    everything = np.unique(np.concatenate(list(splits.values())))
+    images, drawn = radiographs.images[everything], trial.draw(question, n, draw)
     rows: list[list[Any]] = []
-    for question, counts in job.asked.items():
-        asked = trial.questions[question]
-        splits = {"validation": asked.validation, **asked.tests}
-        if question == "nih":
-            ill = radiographs.column("No Finding")[asked.validation] == 0
-            splits["validation_within"] = asked.validation[ill]
-        columns = np.stack([radiographs.column(name) for name in asked.labels], axis=1)
-        everything = np.unique(np.concatenate(list(splits.values())))
-        place = np.full(len(radiographs.images), -1)
-        place[everything] = np.arange(len(everything))
 
-        def add(n: int, draw: int, recipe: str, given: np.ndarray) -> None:
-            for split, numbers in splits.items():
-                area = mean_of_defined(partial_auroc(given[place[numbers]], columns[numbers]))
-                row = [job.architecture, job.side, job.trial, job.arm, question, n, draw, recipe, split]
-                rows.append([*row, f"{float(area):.4f}"])
+    def add(recipe: str, given: np.ndarray) -> None:
+        for split, numbers in splits.items():
+            area = mean_of_defined(partial_auroc(given[np.searchsorted(everything, numbers)], columns[numbers]))
+            rows.append([n, draw, recipe, split, f"{float(area):.4f}"])
 
-        for n in counts:
-            for draw in range(job.draws if n else 1):
-                drawn = trial.draw(question, n, draw)
-                known = seen[drawn[0]]
-                add(
-                    n,
-                    draw,
-                    "probe",
-                    arms.probe_scores(known, drawn[1], radiographs.patient[drawn[0]], seen[everything]),
-                )
-                for recipe in job.recipes:
-                    seed = 100 * job.trial + draw
-                    network, first = arms.finetune(radiographs, drawn, job.architecture, weights, recipe, seed, device)
-                    images = radiographs.images[everything]
-                    add(n, draw, str(recipe), arms.scores(network, images, device))
-                    if job.mirrored:
-                        add(n, draw, f"{recipe} mirrored", arms.scores(network, images, device, mirror=True))
-                    tried = {share: arms.between(network, first, share) for share in job.shares}
-                    for share, state in tried.items():
-                        network.load_state_dict(state)
-                        add(n, draw, f"{recipe} share{share:g}", arms.scores(network, images, device))
+    patients = radiographs.patient[drawn[0]]
+    add("probe", arms.probe_scores(seen[drawn[0]], drawn[1], patients, seen[everything]))
+    for recipe in job.recipes:
+        seed = 100 * job.trial + draw
+        network, first = arms.finetune(radiographs, drawn, job.architecture, weights, recipe, seed, device)
+        add(str(recipe), arms.scores(network, images, device))
+        if job.mirrored:
+            add(f"{recipe} mirrored", arms.scores(network, images, device, mirror=True))
+        tried = {share: arms.between(network, first, share) for share in job.shares}
+        for share, state in tried.items():
+            network.load_state_dict(state)
+            add(f"{recipe} share{share:g}", arms.scores(network, images, device))
     return rows
 
 

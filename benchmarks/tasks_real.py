@@ -34,12 +34,16 @@ FROM_RANDOM = (Recipe(1e-3, steps=500), Recipe(3e-4, steps=500))
 
 
 def jobs(trials: int) -> list[Job]:
-    """Every arm of a trial before those of the next."""
-    made = []
-    for trial in range(trials):
-        made.append(Job(trial, PIXELS, None, ASKED, (), draws=2))
-        made.append(Job(trial, RANDOM, None, ASKED, FROM_RANDOM, draws=2))
-        made += [Job(trial, name, Pretraining(tasks), ASKED, FROM_WEIGHTS, draws=2) for name, tasks in ARMS.items()]
+    """The first arms of all trials, then the others."""
+    made = [Job(trial, PIXELS, None, ASKED, (), draws=2) for trial in range(trials)]
+    made += [Job(trial, RANDOM, None, ASKED, FROM_RANDOM, draws=2) for trial in range(trials)]
+    names = list(ARMS)
+    for some in (names[:5], names[5:]):
+        made += [
+            Job(trial, name, Pretraining(ARMS[name]), ASKED, FROM_WEIGHTS, draws=2)
+            for trial in range(trials)
+            for name in some
+        ]
     return made
 
 
