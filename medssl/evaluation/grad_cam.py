@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from monai.networks import eval_mode
 from monai.utils import CommonKeys
 from monai.visualize import GradCAM
 from torch import Tensor, nn
@@ -48,12 +49,12 @@ def grad_cam(network: nn.Module, architecture: str, image: Tensor, class_index: 
     return cam / cam.max() if cam.max() > 0 else cam
 
 
-@torch.no_grad()
 def telling_box(network: nn.Module, boxes: Tensor, class_index: int) -> Tensor:
     """Of N boxes of an image ``[N, *spatial]`` the one with the highest logit of a class, ``[1, *spatial]``."""
     if len(boxes) == 1:
         return boxes
-    logits = torch.stack([network(box[None, None])[0, class_index] for box in boxes])
+    with eval_mode(network):
+        logits = torch.stack([network(box[None, None])[0, class_index] for box in boxes])
     return boxes[int(logits.argmax())][None]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from medssl.evaluation import GradCAMPanels
-from medssl.evaluation.grad_cam import flat_view, grad_cam
+from medssl.evaluation.grad_cam import flat_view, grad_cam, telling_box
 from medssl.networks import ARCHITECTURES, build_backbone, build_classifier
 from medssl.training import prepare_labelled
 
@@ -69,6 +69,15 @@ def test_the_map_lights_up_where_the_finding_is(spatial_dims: int, cell: tuple[i
     assert cam.max() == 1
     assert cam[image[0] == 3.0].mean() > 1.5 * cam[image[0] < 3.0].mean()
     assert not grad_cam(network, "vgg11", image, 1).any()  # a spot speaks against this class, and nothing for it
+
+
+def test_of_several_boxes_the_one_that_tells_most_is_shown() -> None:
+    network = build_classifier("resnet10_quarter", 3, 1, 2)
+    boxes = torch.randn(3, 32, 32, 32)  # of which the last map is one voxel, so that training mode would fail
+    shown = [telling_box(network, boxes, index) for index in (0, 1)]
+    with torch.no_grad():
+        best = network.eval()(boxes[:, None]).argmax(dim=0)
+    assert all(torch.equal(box[0], boxes[number]) for box, number in zip(shown, best, strict=True))
 
 
 def evaluate(items: list[dict], network: nn.Module, handlers: list, batch_size: int) -> Tensor:
