@@ -26,13 +26,14 @@ DEFAULT = "default"
 AXES = {2: "2D", 3: "3D"}
 
 
-def read_recipe(recipe: str | Path, stage: str, spatial_dims: int) -> dict[str, Any]:
+def read_recipe(recipe: str | Path, stage: str, spatial_dims: int, pretrained: bool = False) -> dict[str, Any]:
     """The numbers of a training: those of a recipe, and the default's where it has none.
 
-    A recipe is a YAML file with a part for each stage; what stands in its `2D` or `3D` rules there over the rest::
+    A recipe is a YAML file with a part for each stage; what stands in its `2D` or `3D` rules there over the rest, and
+    over both what stands in `pretrained` where a training begins with weights::
 
         pretrain: {tasks: "rotation,mim", epochs: 200, 2D: {learning_rate: 0.001}, 3D: {learning_rate: 0.0001}}
-        finetune: {steps: 1600, rate_schedule: cosine}
+        finetune: {steps: 1600, rate_schedule: cosine, pretrained: {steps: 400, frozen: norm}}
 
     A length in `steps` rules over `epochs`, but not the default's over epochs of another recipe.
 
@@ -40,14 +41,15 @@ def read_recipe(recipe: str | Path, stage: str, spatial_dims: int) -> dict[str, 
         recipe: the name of a file of `configs/recipes`, or a path.
         stage: `pretrain` or `finetune`.
         spatial_dims: 2 or 3.
+        pretrained: whether the training begins with weights that are not random.
 
     Raises:
         MissingFileError: there is no such recipe.
         UserError: it is no recipe, names what no training has, or has an impossible value.
     """
-    numbers = _numbers(_path(DEFAULT), stage, spatial_dims)
+    numbers = _numbers(_path(DEFAULT), stage, spatial_dims, pretrained)
     path = _path(recipe)
-    chosen = _numbers(path, stage, spatial_dims)
+    chosen = _numbers(path, stage, spatial_dims, pretrained)
     for name in chosen:
         if name not in numbers:
             raise UserError(f"{path}: {stage} has no number {name!r}; there are {', '.join(numbers)}.")
@@ -82,7 +84,7 @@ def _path(recipe: str | Path) -> Path:
     return path
 
 
-def _numbers(path: Path, stage: str, spatial_dims: int) -> dict[str, Any]:
+def _numbers(path: Path, stage: str, spatial_dims: int, pretrained: bool) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -90,8 +92,12 @@ def _numbers(path: Path, stage: str, spatial_dims: int) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
         raise UserError(f"{path} is no recipe: it must have parts such as pretrain and finetune, each with numbers.")
     part: Mapping[str, Any] = content.get(stage, {})
-    common = {name: value for name, value in part.items() if name not in AXES.values()}
-    return {**common, **(part.get(AXES[spatial_dims]) or {})}
+    begun = part.get("pretrained") or {}
+    numbers: dict[str, Any] = {}
+    for rules in (part, begun) if pretrained else (part,):
+        numbers |= {name: value for name, value in rules.items() if name not in (*AXES.values(), "pretrained")}
+        numbers |= rules.get(AXES[spatial_dims]) or {}
+    return numbers
 
 
 def choose_view(prepared: Datalist, image_size: Any = AUTO, window: Any = AUTO, pretrained: str | Path = "") -> View:

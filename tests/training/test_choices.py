@@ -46,15 +46,35 @@ def test_a_recipe_of_ones_own_rules_over_the_default_and_its_dimensions_over_the
     recipe = tmp_path / "ours.yaml"
     recipe.write_text("pretrain: {tasks: 'rotation,mim', epochs: 7, 3D: {epochs: 9}}\n")
     default = read_recipe("default", "pretrain", 2)
-    assert read_recipe(recipe, "pretrain", 2) == {**default, "tasks": "rotation,mim", "epochs": 7}
+    assert read_recipe(recipe, "pretrain", 2) == {**default, "tasks": "rotation,mim", "epochs": 7, "steps": 0}
     assert read_recipe(str(recipe), "pretrain", 3)["epochs"] == 9
     assert read_recipe(recipe, "finetune", 2) == read_recipe("default", "finetune", 2)
+
+
+def test_what_begins_with_weights_has_numbers_of_its_own_unless_a_recipe_says_otherwise(tmp_path: Path) -> None:
+    recipe = tmp_path / "ours.yaml"
+    recipe.write_text("finetune: {steps: 9, 3D: {steps: 8}, pretrained: {frozen: backbone, 3D: {steps: 7}}}\n")
+    taken = {
+        (dims, pretrained): read_recipe(recipe, "finetune", dims, pretrained)
+        for dims in (2, 3)
+        for pretrained in (False, True)
+    }
+    assert {key: numbers["steps"] for key, numbers in taken.items()} == {
+        (2, False): 9,
+        (2, True): 9,
+        (3, False): 8,
+        (3, True): 7,
+    }
+    assert [taken[2, begun]["frozen"] for begun in (False, True)] == ["nothing", "backbone"]
+    random, begun = (read_recipe("default", "finetune", 2, pretrained) for pretrained in (False, True))
+    assert random.keys() == begun.keys() and random["learning_rate"] > begun["learning_rate"]
+    assert read_recipe("dong2024", "finetune", 2, True) == read_recipe("dong2024", "finetune", 2)
 
 
 def test_a_length_in_epochs_rules_over_the_defaults_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = tmp_path / "ours.yaml"
     default = choices._path("default")
-    (tmp_path / "default.yaml").write_text(default.read_text().replace("steps: 0", "steps: 1600"))
+    (tmp_path / "default.yaml").write_text(default.read_text().replace("steps: 500", "steps: 1600"))
     monkeypatch.setattr(choices, "_path", lambda name: tmp_path / f"{name}.yaml")
     ours.write_text("finetune: {epochs: 7}\npretrain: {epochs: 7, steps: 5}\n")
     assert read_recipe("default", "finetune", 2)["steps"] == 1600
