@@ -2,7 +2,7 @@
 
 from medssl.readers.modalities import are_of_one_kind, image_word
 
-from .datalist_file import write_datalist
+from .datalist_file import whole_parts, write_datalist
 from .npz import unpack_source
 from .partial_labels import is_auroc_defined, label_counts, labels_by_source, simulate_partial_labels
 from .sources import Source, merge_sources, name_sources, read_sources, read_tables
@@ -28,5 +28,6 @@ __all__ = [
     "simulate_partial_labels",
     "split_patients",
     "unpack_source",
+    "whole_parts",
     "write_datalist",
 ]

@@ -19,7 +19,7 @@ from medssl.readers import Reading, Study, Unit, studies_of
 from medssl.readers.dicom_file import read_header
 from medssl.readers.extreme_values import spread_sample
 from medssl.readers.headers import body_axes
-from medssl.readers.suffixes import DICOM_SUFFIXES, suffix_of
+from medssl.readers.suffixes import DICOM_SUFFIXES, companions, suffix_of
 
 from ..patients import hash_patient
 from ..store import STORE, StoreSettings
@@ -86,10 +86,12 @@ def fingerprint(
 ) -> str:
     """Tells whether an input was looked at already: the state of its files, and all that `examine` is told."""
     told = [READER_VERSION, settings, hash_patient(salt, ""), keep_masks]
-    drawn = (
-        [(list(classes), [(*_state(file.path), str(replace(file, path=Path()))) for file in masks])] if masks else []
-    )
+    drawn = [list(classes), *map(_state_of_mask, masks)] if masks else []
     return _digest(json.dumps([*told, *map(_state, unit.files), *drawn]).encode())
+
+
+def _state_of_mask(file: MaskFile) -> tuple[Any, ...]:
+    return *map(_state, (file.path, *companions(file.path))), file.numbers, file.name, file.leaves_others
 
 
 def _state(path: Path) -> tuple[str, int, int, bool]:

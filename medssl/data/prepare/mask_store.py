@@ -1,7 +1,7 @@
 """Look at the masks of one image as `prepare` does, and put what can be used of them beside it into the store."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,33 +71,21 @@ def store_masks(
 
     bits = np.zeros(original.values.shape, bits_dtype(len(classes)))
     outlined: list[str] = []
-    said: list[tuple[str, str]] = []
-    own: list[list[str]] = []  # of each file the classes that it says something of
+    faults: dict[MaskFile, tuple[str, str]] = {}
     for file in files:
         try:
             bits |= _bits_of(file, original, classes, settings["spatial_dims"], bits.dtype)
         except UnusableImageError as error:
-            said.append((error.reason, one_line(str(error), file.path.parent)))
-            own.append([])
+            faults[file] = error.reason, one_line(str(error), file.path.parent)
         else:
-            said.append(("", ""))
-            own.append(file.classes)
             outlined += file.classes
     if not outlined:
-        return Outlined("", [], [], said)
+        return Outlined("", [], [], [faults[file] for file in files])
     prepared = _on_stored_grid(bits, original, path, len(classes), settings)
     before, after = (
         {name for name in outlined if there >> classes.index(name) & 1} for there in map(_any, (bits, prepared))
     )
-    for number, names in enumerate(own):
-        absent, lost = (
-            [name for name in names if name not in some and name in rest]
-            for some, rest in ((before, names), (after, before))
-        )
-        notes = [f"outlined and absent: {', '.join(absent)}"] if absent else []
-        notes += [f"too small to be left in the prepared image: {', '.join(lost)}"] if lost else []
-        if names:
-            said[number] = "", "; ".join(notes)
+    said = [faults.get(file, ("", _note(file, before, after))) for file in files]
     shape = json.dumps([prepared.shape, prepared.dtype.str, spacing, list(classes)]).encode()
     name = digest(image.encode(), shape, np.ascontiguousarray(prepared).data)
     stored = f"{STORE}/{name[:2]}/{name}.b2nd"
@@ -107,6 +95,15 @@ def store_masks(
     except (OSError, RuntimeError) as error:  # as of images
         raise UserError(f"{output / stored} cannot be written ({error}): is the disk full?") from error
     return Outlined(stored, sorted(outlined, key=classes.index), sorted(after, key=classes.index), said)
+
+
+def _note(file: MaskFile, before: Container[str], after: Container[str]) -> str:
+    """What a mask has nothing of, in its file (before) or in the store (after)."""
+    absent = [name for name in file.classes if name not in before]
+    lost = [name for name in file.classes if name in before and name not in after]
+    notes = [f"outlined and absent: {', '.join(absent)}"] if absent else []
+    notes += [f"too small to be left in the prepared image: {', '.join(lost)}"] if lost else []
+    return "; ".join(notes)
 
 
 def _any(bits: np.ndarray) -> int:
