@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.optimizers import WarmupCosineSchedule
-from radiographs import Radiographs
+from radiographs import Images
 from torch import Tensor, nn
 
 from medssl.data import label_counts
@@ -134,7 +134,7 @@ def pixels(images: Tensor, side: int = 8) -> np.ndarray:
 
 
 def finetune(
-    radiographs: Radiographs,
+    known: Images,
     drawn: tuple[np.ndarray, np.ndarray],
     architecture: str,
     weights: Weights | None,
@@ -149,14 +149,14 @@ def finetune(
         weights: of the backbone; None for random ones.
     """
     torch.manual_seed(seed)
-    images, labels = radiographs.images[drawn[0]].to(device), torch.from_numpy(drawn[1]).float().to(device)
+    images, labels = known.images[drawn[0]].to(device), torch.from_numpy(drawn[1]).float().to(device)
     network = build_classifier(architecture, images.ndim - 2, 1, labels.shape[1])
     if weights is not None:
         network.load_state_dict(weights, strict=False)
     network = network.to(device)
     inputs = normalised(images)
     if recipe.head == "probe":
-        _begin_with_probe(network, architecture, weights, radiographs, drawn, seed, device)
+        _begin_with_probe(network, architecture, weights, known, drawn, seed, device)
     begun = {name: value.detach().clone() for name, value in network.state_dict().items()}
     freeze(network, recipe.frozen)
     positive, negative = label_counts(list(drawn[1]))
@@ -188,14 +188,14 @@ def _begin_with_probe(
     network: nn.Module,
     architecture: str,
     weights: Weights | None,
-    radiographs: Radiographs,
+    known: Images,
     drawn: tuple[np.ndarray, np.ndarray],
     seed: int,
     device: torch.device,
 ) -> None:
     numbers, labels = drawn
-    known = features(radiographs.images[numbers], architecture, weights, seed, device)
-    rows, biases, fitted = probe_weights(known.astype(float), labels, list(radiographs.patient[numbers]))
+    seen = features(known.images[numbers], architecture, weights, seed, device)
+    rows, biases, fitted = probe_weights(seen.astype(float), labels, list(known.patient[numbers]))
     head = output_layer(network)
     with torch.no_grad():
         head.weight[fitted] = torch.from_numpy(rows[fitted]).to(head.weight)

@@ -15,12 +15,14 @@ ASKED: dict[str, Sequence[int]] = {"tuberculosis": (20, 40, 100, 200, 0), "nih":
 FROM_WEIGHTS = (Recipe(3e-4), Recipe(1e-4), Recipe(3e-4, head="probe", frozen="norm"))
 FROM_RANDOM = (Recipe(1e-3, steps=500), Recipe(3e-4, steps=500))
 
+NAMES = (PIXELS, RANDOM, "simclr", "rotation", "simclr+rotation")
 
-def jobs(trials: int, architecture: str, side: int, steps: int, names: Sequence[str]) -> list[Job]:
+
+def jobs(trials: int, architecture: str, side: int, steps: int) -> list[Job]:
     """Every arm of a trial before those of the next."""
     made = []
     for trial in range(trials):
-        for name in names:
+        for name in NAMES:
             pretraining = Pretraining(ARMS[name], steps) if name in ARMS else None
             recipes = {PIXELS: (), RANDOM: FROM_RANDOM}.get(name, FROM_WEIGHTS)
             made.append(
@@ -45,9 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     options.add_argument("--architecture", default="resnet10_quarter")
     options.add_argument("--side", type=int, default=96)
     options.add_argument("--steps", type=int, default=1600)
-    options.add_argument("--arms", nargs="+", default=[PIXELS, RANDOM, "simclr", "rotation", "simclr+rotation"])
     given = options.parse_args(arguments)
-    made = jobs(given.trials, given.architecture, given.side, given.steps, given.arms)
+    made = jobs(given.trials, given.architecture, given.side, given.steps)
     path = run(made, given, f"hospitals_{given.architecture}_{given.side}")
     return write_tables(path, f"Curves over hospitals: {given.architecture}, {given.side} pixels")
 

@@ -9,9 +9,19 @@ from real_trials import PIXELS, RANDOM, Rows, mean_and_deviation, rows_of
 from scipy import stats
 
 PROBE = "probe"
-CHOSEN_ON = {"tuberculosis": "validation", "nih": "validation_within", "pneumonia": "validation"}
+CHOSEN_ON = {
+    "tuberculosis": "validation",
+    "nih": "validation_within",
+    "pneumonia": "validation",
+    "sarcoma": "validation",
+}
 """The split that a recipe is chosen on."""
-SHOWN = {"tuberculosis": ("within", "other"), "nih": ("all", "within", "small"), "pneumonia": ("within", "other")}
+SHOWN = {
+    "tuberculosis": ("within", "other"),
+    "nih": ("all", "within", "small"),
+    "pneumonia": ("within", "other"),
+    "sarcoma": ("within",),
+}
 Key = tuple[str, ...]
 
 

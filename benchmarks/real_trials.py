@@ -18,7 +18,7 @@ import arms
 import numpy as np
 import torch
 from arms import Pretraining, Recipe
-from radiographs import Radiographs, Trial, read
+from radiographs import Images, Trial, deal_patches, deal_radiographs, read, read_patches
 
 from medssl.evaluation.partial_metrics import mean_of_defined, partial_auroc
 
@@ -62,19 +62,23 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--backbones", type=Path, default=Path("backbones"), help="where pre-trained weights are kept")
     options.add_argument("--processes", type=int, default=1)
     options.add_argument("--trials", type=int, default=5)
+    options.add_argument("--arms", nargs="+", help="these alone")
     options.add_argument("--seconds", type=float, default=float("inf"), help="begin no job after so many")
     options.add_argument("--first", type=int, default=None, help="do so many jobs only, for a try")
     return options
 
 
 def run(jobs: Sequence[Job], options: argparse.Namespace, name: str) -> Path:
-    """Do the jobs in their order, and append their rows to a CSV; jobs whose rows are there are left out."""
+    """Do the jobs in their order, and append their rows to a CSV; jobs that have rows there are left out."""
     begun = time.time()
     path = options.output / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     options.backbones.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         path.write_text(",".join(COLUMNS) + "\n")
+    done = {(row["architecture"], row["side"], row["trial"], row["arm"]) for row in rows_of(path)}
+    jobs = [job for job in jobs if (job.architecture, str(job.side), str(job.trial), job.arm) not in done]
+    jobs = [job for job in jobs if job.arm in (options.arms or [job.arm])]
     jobs = jobs[: options.first]
     context = torch.multiprocessing.get_context("spawn")
     with context.Pool(options.processes, _begin, (options.images, options.backbones, begun + options.seconds)) as pool:
@@ -88,7 +92,9 @@ def run(jobs: Sequence[Job], options: argparse.Namespace, name: str) -> Path:
 _IMAGES: Path
 _BACKBONES: Path
 _END: float
-_READ: dict[int, Radiographs] = {}
+_READ: dict[int, Images] = {}
+PATCHES = 32
+"""The side that stands for boxes of CT."""
 
 
 def _begin(images: Path, backbones: Path, end: float) -> None:
@@ -111,9 +117,9 @@ def _attempt(job: Job) -> list[list[Any]]:
 def do(job: Job) -> list[list[Any]]:
     """The rows of one job."""
     if job.side not in _READ:
-        _READ[job.side] = read(_IMAGES, job.side)
-    radiographs = _READ[job.side]
-    trial = Trial(radiographs, job.trial)
+        _READ[job.side] = read_patches(_IMAGES) if job.side == PATCHES else read(_IMAGES, job.side)
+    deal = deal_patches if job.side == PATCHES else deal_radiographs
+    trial = deal(_READ[job.side], job.trial)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = _pretrained(job, trial, device) if job.pretraining else None
     seen = _features(job, trial, weights, device)
@@ -137,13 +143,13 @@ def _ask(
     device: torch.device,
 ) -> list[list[Any]]:
     """Probe and fine-tunings with one draw of labels: `n, draw, recipe, split, auroc` of each."""
-    radiographs, asked = trial.radiographs, trial.questions[question]
+    known, asked = trial.images, trial.questions[question]
     splits = {"validation": asked.validation, **asked.tests}
     if question == "nih":
-        splits["validation_within"] = asked.validation[radiographs.column("No Finding")[asked.validation] == 0]
-    columns = np.stack([radiographs.column(name) for name in asked.labels], axis=1)
+        splits["validation_within"] = asked.validation[known.column("No Finding")[asked.validation] == 0]
+    columns = np.stack([known.column(name) for name in asked.labels], axis=1)
     everything = np.unique(np.concatenate(list(splits.values())))
-    images, drawn = radiographs.images[everything], trial.draw(question, n, draw)
+    images, drawn = known.images[everything], trial.draw(question, n, draw)
     rows: list[list[Any]] = []
 
     def add(recipe: str, given: np.ndarray) -> None:
@@ -151,11 +157,11 @@ def _ask(
             area = mean_of_defined(partial_auroc(given[np.searchsorted(everything, numbers)], columns[numbers]))
             rows.append([n, draw, recipe, split, f"{float(area):.4f}"])
 
-    patients = radiographs.patient[drawn[0]]
+    patients = known.patient[drawn[0]]
     add("probe", arms.probe_scores(seen[drawn[0]], drawn[1], patients, seen[everything]))
     for recipe in job.recipes:
         seed = 100 * job.trial + draw
-        network, first = arms.finetune(radiographs, drawn, job.architecture, weights, recipe, seed, device)
+        network, first = arms.finetune(known, drawn, job.architecture, weights, recipe, seed, device)
         add(str(recipe), arms.scores(network, images, device))
         if job.mirrored:
             add(f"{recipe} mirrored", arms.scores(network, images, device, mirror=True))
@@ -168,7 +174,7 @@ def _ask(
 
 def _features(job: Job, trial: Trial, weights: arms.Weights | None, device: torch.device) -> np.ndarray:
     """What a probe sees of each image that the questions ask for, `[N, D]`; zeros of the others."""
-    images = trial.radiographs.images
+    images = trial.images.images
     parts = [part for name in job.asked for part in trial.asked_of(name)]
     parts += [
         trial.draw(name, n, draw)[0] for name, counts in job.asked.items() for n in counts for draw in range(job.draws)
@@ -188,7 +194,7 @@ def _pretrained(job: Job, trial: Trial, device: torch.device) -> dict[str, torch
     path = _BACKBONES / f"{job.architecture}-{job.side}-{job.arm}-{job.trial}.pt"
     if not path.exists():
         begun = time.time()
-        images = trial.radiographs.images[trial.pool]
+        images = trial.images.images[trial.pool]
         weights, losses = arms.pretrain(images, job.architecture, job.pretraining, job.trial, device)
         pasted = path.with_suffix(f".{os.getpid()}")
         torch.save({name: value.cpu() for name, value in weights.items()}, pasted)
