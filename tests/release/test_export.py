@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,24 @@ def test_exclusive_classes_sum_to_one_as_in_the_run(tmp_path: Path) -> None:
     assert exported.names == own.names == ["None", "One", "Both"]
     assert exported.scores == pytest.approx(own.scores, abs=1e-5)
     assert exported.scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_boxes_of_a_volume_and_its_mirror_image_count_in_the_bundle_as_in_the_run(tmp_path: Path) -> None:
+    volume = {"image_size": [16, 16, 16], "spacing": [-1.0, -1.0, -1.0], "window": [0.0, 80.0]}
+    run = finished_run(tmp_path / "run", spatial_dims=3, boxes="several", pooling="max", **volume)
+    write_phantoms(tmp_path / "phantoms", "head", 2, size=(20, 16, 33), progress=False)
+    images = tmp_path / "phantoms" / "images"
+    bundle = export_run(run, tmp_path / "bundle", archive=False).folder
+    seen = {}
+    for options in ({"boxes": "middle"}, {}, {"mirror": True}):
+        values = {"dataset_dir": str(images), "workers": 0, "batch_size": 4, **options}  # of six boxes
+        BundleRun("finetune", {**values, "output_dir": run}, "inference").run()
+        run_inference(bundle, **values, output_dir=str(tmp_path / "results"))
+        own, exported = (read_predictions(folder / "predictions.csv") for folder in (run, tmp_path / "results"))
+        assert exported.scores == pytest.approx(own.scores, abs=1e-5)
+        seen[str(options)] = own.scores
+    assert all(np.abs(one - other).max() > 1e-4 for one, other in pairwise(seen.values()))
+    assert "as few boxes of that size as cover them" in (bundle / "docs" / "README.md").read_text()
 
 
 def test_temperatures_and_thresholds_travel_and_the_bundle_gives_what_the_run_gives(tmp_path: Path) -> None:
