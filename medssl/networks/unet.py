@@ -17,7 +17,6 @@ from medssl.errors import UserError
 FINEST, WIDEST = 16, 256
 """Channels of the default decoder at the image's resolution, doubled with each level below it, and at most."""
 Norm = str | tuple[str, dict[str, object]]
-INSTANCE: Norm = ("instance", {"affine": True})
 
 
 class Block(nn.Module):
@@ -80,7 +79,7 @@ class UNetDecoder(nn.Module):
         channels: Sequence[int],
         strides: Sequence[int],
         decoder_channels: Sequence[int] | None = None,
-        norm: Norm = INSTANCE,
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         self.sees_image = strides[0] > 1
@@ -141,7 +140,7 @@ class Segmenter(nn.Module):
         num_classes: int,
         decoder_channels: Sequence[int] | None = None,
         deep_supervision: int = 0,
-        norm: Norm = INSTANCE,
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         self.backbone = backbone
