@@ -37,6 +37,16 @@ def grad_cam_file(split: str) -> str:
     return f"gradcam_{split}.png"
 
 
+def masks_file(split: str) -> str:
+    """How well the masks of a split were found: a row for each image and class."""
+    return f"masks_{split}.csv"
+
+
+def overlays_file(split: str) -> str:
+    """What was found over what was outlined, in the best and the worst images of a split."""
+    return f"overlays_{split}.png"
+
+
 def kept_file(epoch: int | None = None) -> str:
     """The weights of an epoch in `BACKBONES` and `PRETEXT_MODELS`; without one, the pattern of all of them."""
     return "epoch_*.pt" if epoch is None else f"epoch_{epoch:04d}.pt"
@@ -79,9 +89,15 @@ class Run:
         return "tasks" in self.config or "metrics" in self.metrics
 
     @property
+    def is_segmentation(self) -> bool:
+        """Whether it trained a network on masks."""
+        return "mask_loss" in self.config or "mDice" in self.metrics
+
+    @property
     def bundle(self) -> str:
         """The name of the bundle, as the run recorded it; of the first edition's, whose names were others, by kind."""
-        return str(self.config.get("bundle") or ("pretrain" if self.is_pretraining else "finetune"))
+        kind = "pretrain" if self.is_pretraining else "segment" if self.is_segmentation else "finetune"
+        return str(self.config.get("bundle") or kind)
 
     @property
     def spatial_dims(self) -> int:

@@ -1,5 +1,7 @@
 """Turning, shifting, resizing and mirroring the images of a batch, each by its own numbers, in one call."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,7 +38,29 @@ def sample(images: Tensor, matrices: Tensor, shifts: Tensor) -> Tensor:
             of half the image's sides; axes in the order of the image's.
         shifts: `[B, d]`, added to these places, in the same units.
     """
-    # affine_grid counts axes from the last.
-    theta = torch.cat([matrices.flip(1, 2), shifts.flip(1)[..., None]], dim=2)
-    grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
+    grid = _places(matrices.to(images.dtype), shifts.to(images.dtype), images.shape)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def sample_nearest(masks: Tensor, matrices: Tensor, shifts: Tensor) -> Tensor:
+    """As `sample`, but the value of the nearest voxel, of any type; the border goes on outside.
+
+    `grid_sample` takes no whole numbers, and float32 does not hold the bits of 25 classes.
+
+    Args:
+        masks: `[B, C, *spatial]`, such as the bits of `pack_bits`.
+        matrices, shifts: see `sample`.
+    """
+    grid = _places(matrices.float(), shifts.float(), masks.shape)
+    index = torch.zeros(grid.shape[:-1], dtype=torch.long, device=masks.device)
+    for axis, side in enumerate(masks.shape[2:]):
+        place = ((grid[..., masks.ndim - 3 - axis] + 1) * side - 1) / 2
+        index = index * side + place.round_().clamp_(0, side - 1).long()
+    index = index.flatten(1)[:, None].expand(-1, masks.shape[1], -1)
+    return masks.flatten(2).gather(2, index).view_as(masks)
+
+
+def _places(matrices: Tensor, shifts: Tensor, shape: Sequence[int]) -> Tensor:
+    """Where each voxel of the result lies, `[B, *spatial, d]`; torch counts axes from the last."""
+    theta = torch.cat([matrices.flip(1, 2), shifts.flip(1)[..., None]], dim=2)
+    return F.affine_grid(theta, list(shape), align_corners=False)

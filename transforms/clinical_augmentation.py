@@ -2,15 +2,26 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from medssl.errors import UserError
 
-from .affine import rotations, sample
+from .affine import rotations, sample, sample_nearest
 from .batch_augmentation import BatchAugmentation
 from .intensity import jitter_intensity, value_range
+
+
+class _Drawn(NamedTuple):
+    """What was drawn for a batch: places as `sample` takes them, and numbers of `jitter_intensity`."""
+
+    matrices: Tensor
+    shifts: Tensor
+    brightness: Tensor
+    contrast: Tensor
+    contrast_first: Tensor
 
 
 class ClinicalAugmentation(BatchAugmentation):
@@ -67,8 +78,21 @@ class ClinicalAugmentation(BatchAugmentation):
 
     def __call__(self, images: Tensor) -> Tensor:
         """The images, changed, see `BatchAugmentation`."""
+        return self._changed(images, self._draw(images)) if self.strength else images
+
+    def with_masks(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """The images, changed as by a call, and their masks, moved as they are, by the nearest voxel.
+
+        Args:
+            images: `[B, C, *spatial]`.
+            masks: `[B, 1, *spatial]` of any type, such as the bits of `pack_bits`.
+        """
         if not self.strength:
-            return images
+            return images, masks
+        drawn = self._draw(images)
+        return self._changed(images, drawn), sample_nearest(masks, drawn.matrices, drawn.shifts)
+
+    def _draw(self, images: Tensor) -> "_Drawn":
         batch, dims, device = len(images), images.ndim - 2, images.device
         mirror_axes = ((1,) if dims == 2 else (0,)) if self.mirror_axes is None else self.mirror_axes
         if not all(0 <= axis < dims for axis in mirror_axes) or len(self.spacing or images.shape[2:]) != dims:
@@ -86,10 +110,13 @@ class ClinicalAugmentation(BatchAugmentation):
             mirrored,
             images.shape[2:],
         )
-        low, span = value_range(images)
-        changed = (sample(images, matrices, shifts) - low) / torch.where(span > 0, span, 1)
         brightness, contrast = (1 + self.intensity_range * drawn[:, place] for place in (-2, -1))
-        return jitter_intensity(changed, brightness, contrast, coins[:, dims]) * span + low
+        return _Drawn(matrices, shifts, brightness, contrast, coins[:, dims])
+
+    def _changed(self, images: Tensor, drawn: "_Drawn") -> Tensor:
+        low, span = value_range(images)
+        changed = (sample(images, drawn.matrices, drawn.shifts) - low) / torch.where(span > 0, span, 1)
+        return jitter_intensity(changed, drawn.brightness, drawn.contrast, drawn.contrast_first) * span + low
 
     def _places(
         self, angles: Tensor, shifts: Tensor, zooms: Tensor, mirrored: Tensor, size: Sequence[int]

@@ -9,7 +9,9 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, Self
 
+import torch
 from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, ScaleIntensityRanged
+from torch import Tensor
 
 from medssl.errors import UserError
 
@@ -149,6 +151,27 @@ class View:
             return self.stored(masks=masks)
         crops = RandStoredCropsd(_keys(masks), self.image_size, samples, self.fill, foreground=foreground)
         return self._seen(crops, masks)
+
+    def whole(self, masks: bool = False) -> Compose:
+        """From an item whose `image` is a prepared file to the whole image [1, *spatial], in the file's units.
+
+        `grey_values` makes of a box of it what a network sees, as `medssl.evaluation.WindowInferer` does.
+
+        Args:
+            masks: load `mask`, too.
+        """
+        load = LoadStoredd(_keys(masks), self.image_size if self.spatial_dims == 2 else None)
+        bits = [ReorderBitsd("mask")] if masks else []
+        return Compose([load, *bits, EnsureTyped("image", track_meta=False)])
+
+    def grey_values(self, boxes: Tensor) -> Tensor:
+        """What a network sees of boxes `[B, 1, *spatial]` in the file's units, each by itself, as in training."""
+        if self.window is not None:
+            low, high = self.window
+            return ((boxes - low) * (2 / (high - low)) - 1).clamp(-1, 1)
+        axes = tuple(range(1, boxes.ndim))
+        spread, mean = torch.std_mean(boxes, dim=axes, correction=0, keepdim=True)
+        return (boxes - mean) / torch.where(spread > 0, spread, 1)
 
     def files(self, crops: str = "middle") -> Accounted:
         """From an item whose `image` is a `medssl.readers.Study` to what `stored` would give of it, once prepared."""

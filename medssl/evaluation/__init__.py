@@ -8,7 +8,10 @@ from .handlers import EvaluationFiles, closing_line
 from .image_inferer import ImageInferer
 from .intensity_bands import IntensityBands, threshold_baseline
 from .logistic import choose_strength, feature_gains, linear_probe
+from .mask_baselines import MaskBaselines
+from .mask_metric import MaskMetric, mean_dice
 from .mask_rows import MaskMeasures, MaskRow
+from .overlays import Overlays
 from .paired_comparison import compare_runs
 from .partial_metrics import mean_partial_auroc, partial_auroc
 from .prediction_rows import PredictionRows
@@ -16,6 +19,7 @@ from .predictions import Predictions, read_predictions, write_predictions
 from .predictions_metric import PredictionsMetric
 from .probes import OnlineProbe, knn_probe
 from .segmentation_figures import segmentation_figures
+from .segmentation_files import SegmentationFiles, read_mask_rows, segmentation_line, write_mask_rows
 from .similarity import (
     StreamingCKA,
     backbone_gains,
@@ -25,6 +29,7 @@ from .similarity import (
     write_similarity,
 )
 from .temperature import Calibration, calibrate
+from .window_inferer import WindowInferer
 
 __all__ = [
     "Calibration",
@@ -32,15 +37,20 @@ __all__ = [
     "GradCAMPanels",
     "ImageInferer",
     "IntensityBands",
+    "MaskBaselines",
     "MaskMeasures",
+    "MaskMetric",
     "MaskRow",
     "OnlineProbe",
+    "Overlays",
     "PredictionRows",
     "Predictions",
     "PredictionsMetric",
     "ReliabilityCurve",
+    "SegmentationFiles",
     "StreamingCKA",
     "TrivialBaselines",
+    "WindowInferer",
     "backbone_gains",
     "calibrate",
     "choose_strength",
@@ -53,14 +63,18 @@ __all__ = [
     "figures",
     "knn_probe",
     "linear_probe",
+    "mean_dice",
     "mean_partial_auroc",
     "partial_auroc",
+    "read_mask_rows",
     "read_predictions",
     "reliability_curve",
     "segmentation_figures",
+    "segmentation_line",
     "similarity_matrix",
     "threshold_baseline",
     "thumbnails",
+    "write_mask_rows",
     "write_predictions",
     "write_similarity",
     "youden_thresholds",

@@ -16,6 +16,7 @@ from .gathering import gather_with_gradient
 from .segmentation import (
     SEGMENTATION_LOSSES,
     SegmentationLoss,
+    class_masks,
     class_probabilities,
     marginal_exclusion,
     partial_dice_bce,
@@ -32,6 +33,7 @@ __all__ = [
     "SegmentationLoss",
     "asymmetric_partial",
     "barlow_twins",
+    "class_masks",
     "class_probabilities",
     "gather_with_gradient",
     "info_nce",

@@ -109,6 +109,20 @@ def class_probabilities(logits: Tensor, disjoint: bool = False) -> Tensor:
     return _with_background(logits).softmax(dim=1)[:, 1:] if disjoint else logits.sigmoid()
 
 
+def class_masks(logits: Tensor, disjoint: bool = False) -> Tensor:
+    """Where each class is, ``[B, C, *spatial]`` (bool): more likely than not, or of disjoint ones the likeliest.
+
+    Args:
+        logits: ``[B, C, *spatial]`` of the network.
+        disjoint: see `class_probabilities`; the background may be the likeliest, too.
+    """
+    if not disjoint:
+        return logits > 0
+    best, place = logits.max(dim=1, keepdim=True)
+    numbers = torch.arange(logits.shape[1], device=logits.device).view(1, -1, *[1] * (logits.ndim - 2))
+    return (numbers == place) & (best > 0)
+
+
 SEGMENTATION_LOSSES = {"dice_bce": partial_dice_bce, "marginal_exclusion": marginal_exclusion}
 """Kinds of `SegmentationLoss`."""
 

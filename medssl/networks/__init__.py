@@ -10,7 +10,7 @@ from .backbone import (
     network_description,
 )
 from .decoder import LightDecoder, PyramidDecoder, TransposedDecoder
-from .features import classifier_features, compute_features, output_layer
+from .features import classifier_features, compute_features, new_layers, output_layer
 from .public_weights import load_init
 from .segmenter import build_segmenter, segmenter_description
 from .source_heads import SourceHeads, give_heads, plain_state
@@ -27,6 +27,7 @@ from .weights import (
     load_model_weights,
     model_description,
     save_backbone,
+    segmentation_description,
     weights_file,
 )
 
@@ -61,11 +62,13 @@ __all__ = [
     "model_description",
     "monai_weights",
     "network_description",
+    "new_layers",
     "output_layer",
     "plain_state",
     "read_description",
     "repeat_input_channels",
     "save_backbone",
+    "segmentation_description",
     "segmenter_description",
     "torchvision_weights",
     "weights_file",

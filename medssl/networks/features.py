@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from medssl.errors import UserError
 
+from .unet import Segmenter
+
 
 def output_layer(network: nn.Module) -> nn.Linear:
     """The linear layer that ends a classifier, which gives a logit for each class.
@@ -21,6 +23,19 @@ def output_layer(network: nn.Module) -> nn.Linear:
     if not layers:
         raise UserError(f"{type(network).__name__} has no linear layer, so it is no classifier of build_classifier.")
     return layers[-1]
+
+
+def new_layers(network: nn.Module) -> list[nn.Module]:
+    """What stands behind the backbone: of a classifier its output layer, of a segmenter decoder and output layers.
+
+    Args:
+        network: also wrapped for distributed training.
+
+    Raises:
+        UserError: see `output_layer`.
+    """
+    segmenter = next((module for module in network.modules() if isinstance(module, Segmenter)), None)
+    return [output_layer(network)] if segmenter is None else [segmenter.decoder, segmenter.head]
 
 
 def classifier_features(network: nn.Module, images: Tensor) -> Tensor:

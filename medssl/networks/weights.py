@@ -220,6 +220,29 @@ def model_description(path: str | Path, spatial_dims: int | None = None) -> dict
     return description
 
 
+def segmentation_description(path: str | Path, spatial_dims: int | None = None) -> dict[str, Any]:
+    """The description of a network for segmentation, which stands beside its ``model.pt``.
+
+    Args:
+        path: of the weights.
+        spatial_dims: 2 or 3, what the network must be for; None for either.
+
+    Raises:
+        MissingFileError: when there is none.
+        UserError: when it is damaged, says too little, or is of a network for other images.
+    """
+    description = read_description(path)
+    needed = ("architecture", "spatial_dims", "in_channels", "image_size", "classes", "contains", "mask_loss")
+    if missing := [key for key in needed if key not in description]:
+        raise UserError(
+            f"{Path(path).with_suffix('.json')} describes no network for segmentation ({', '.join(missing)} missing): "
+            f"give the {runs.MODEL} that bundles/segment trained."
+        )
+    if spatial_dims not in (None, description["spatial_dims"]):
+        raise UserError(f"{path} is a network for {description['spatial_dims']}D images, and these are {spatial_dims}D.")
+    return description
+
+
 def describe_init(path: str | Path, architecture: str, spatial_dims: int, source: str = "") -> dict[str, Any]:
     """What a description says of the weights that a network begins with: ``{"init": …}``, empty without any.
 

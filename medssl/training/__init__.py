@@ -37,6 +37,15 @@ from .probe_head import fit_head
 from .pseudo_labels import TrainingItems, fill_unknown
 from .resuming import ReseedEachEpoch, RunCheckpoint, run_training
 from .saved_weights import SaveBackbone
+from .segmenting import (
+    PreparedBatches,
+    PrepareSegmented,
+    boxes_for_training,
+    check_segmentation,
+    masks_fingerprint,
+    mirror_axes,
+    part_numbers,
+)
 from .steps import (
     AfterStep,
     check_batches,
@@ -63,6 +72,8 @@ __all__ = [
     "MixedPrecision",
     "PairedOrder",
     "PrepareAugmented",
+    "PrepareSegmented",
+    "PreparedBatches",
     "PretextMetrics",
     "PretrainingWatch",
     "ProgressBar",
@@ -79,6 +90,7 @@ __all__ = [
     "ValidationKeeper",
     "begin_distributed",
     "begin_run",
+    "boxes_for_training",
     "build_optimizer",
     "check_batches",
     "check_crops",
@@ -88,6 +100,7 @@ __all__ = [
     "check_pretrained",
     "check_pretraining",
     "check_resumed",
+    "check_segmentation",
     "check_view",
     "choose_steps",
     "choose_view",
@@ -106,11 +119,14 @@ __all__ = [
     "gradient_affinity",
     "half_type",
     "image_order",
+    "masks_fingerprint",
+    "mirror_axes",
     "mix_up",
     "mlflow_log",
     "most_boxes",
     "needs_synced_statistics",
     "parameter_groups",
+    "part_numbers",
     "prepare_images",
     "prepare_labelled",
     "pretext_loss",

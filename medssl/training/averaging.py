@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from medssl.errors import UserError
-from medssl.networks import output_layer
+from medssl.networks import new_layers
 
 from .optimizing import Steps
 from .options import FROZEN
@@ -79,12 +79,12 @@ class AveragedWeights:
 
 
 def freeze(network: nn.Module, frozen: str = "nothing") -> nn.Module:
-    """Keep parts of a classifier as they are, in training too; its output layer always learns.
+    """Keep parts of a network as they are, in training too; what stands behind its backbone always learns.
 
     Args:
-        network: the classifier, which is changed.
+        network: a classifier or a segmenter, which is changed.
         frozen: `nothing`; `norm`: the running statistics of batch normalisation, which are then used in training, too;
-            `backbone`: these and all weights before the output layer.
+            `backbone`: these and all weights of the backbone.
 
     Returns:
         The network.
@@ -99,7 +99,8 @@ def freeze(network: nn.Module, frozen: str = "nothing") -> nn.Module:
         network.register_forward_pre_hook(_keep_statistics)
     if frozen == "backbone":
         network.requires_grad_(False)
-        output_layer(network).requires_grad_(True)
+        for layer in new_layers(network):
+            layer.requires_grad_(True)
     return network
 
 

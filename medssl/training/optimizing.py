@@ -100,8 +100,22 @@ class Steps:
         return self.iteration % self.accumulate == 0 or self.iteration == self.length
 
 
+class _WarmupPoly(WarmupCosineSchedule):
+    """The same warm-up, and after it nnU-Net's fall, (1 − progress)^0.9 (Isensee et al. 2021, Methods)."""
+
+    def lr_lambda(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return float(super().lr_lambda(step))
+        progress = (step - self.warmup_steps) / max(1, self.t_total - self.warmup_steps)
+        return max(0.0, 1.0 - progress) ** 0.9
+
+
+_FALLING: dict[str, type[WarmupCosineSchedule]] = {"cosine": WarmupCosineSchedule, "poly": _WarmupPoly}
+
+
 class RateSchedule:
-    """The learning rate of each step: `constant`, or a linear warm-up and a cosine down to 0 (`cosine`).
+    """The learning rate of each step: `constant`, or a linear warm-up and a fall to 0, as a `cosine` or nearly a line
+    (`poly`).
 
     The cosine is MONAI's ``WarmupCosineSchedule``. Each group of the optimizer has its own highest rate, that of the
     config. The rate depends on the number of the step and the length of the training alone: so a run that is resumed
@@ -110,7 +124,7 @@ class RateSchedule:
 
     Args:
         optimizer: of the trainer.
-        name: `constant` or `cosine`.
+        name: `constant`, `cosine` or `poly`.
         warmup: share of the steps in which the rate rises.
         steps: of the training; 0 for whole epochs, as many as the trainer has.
 
@@ -126,7 +140,7 @@ class RateSchedule:
         self.optimizer = optimizer
         self.warmup = warmup
         self.steps = steps
-        self.schedule = WarmupCosineSchedule(optimizer, 0, 1) if name == "cosine" else None
+        self.schedule = _FALLING[name](optimizer, 0, 1) if name in _FALLING else None
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""

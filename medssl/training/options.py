@@ -21,6 +21,7 @@ from medssl.data.partial_labels import HEADS as SOURCE_HEADS
 from medssl.errors import UserError
 from medssl.evaluation.image_inferer import POOLINGS
 from medssl.losses import LABEL_LOSSES
+from medssl.losses.segmentation import SEGMENTATION_LOSSES
 from medssl.networks import ARCHITECTURES
 from medssl.transforms.covering import BOXES
 
@@ -74,7 +75,7 @@ FROZEN = ("nothing", "norm", "backbone")
 HEADS = ("random", "probe")
 KEPT = ("best", "last")
 OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "poly")
 NOT_NEGATIVE = Rule("a number from 0", lambda value: _is_number(value) and value >= 0)
 POSITIVE = Rule("a number above 0, such as 0.001", lambda value: _is_number(value) and value > 0)
 TRUTH = Rule("True or False", lambda value: isinstance(value, bool))
@@ -93,19 +94,44 @@ RULES: dict[str, Rule] = {
         _whole(1),
     ),
     **dict.fromkeys(
-        ("seed", "workers", "patience", "cache_images", "keep_every", "probe_every", "resamples", "steps"),
+        (
+            "seed",
+            "workers",
+            "patience",
+            "cache_images",
+            "keep_every",
+            "probe_every",
+            "resamples",
+            "steps",
+            "deep_supervision",
+            "pictures",
+        ),
         _whole(0),
     ),
     **dict.fromkeys(("learning_rate", "backbone_rate"), POSITIVE),
-    **dict.fromkeys(("amp", "compile", "resume", "exclusive", "class_balance", "mirror", "pseudo_unlabeled"), TRUTH),
+    **dict.fromkeys(
+        (
+            "amp",
+            "compile",
+            "resume",
+            "exclusive",
+            "class_balance",
+            "mirror",
+            "pseudo_unlabeled",
+            "batch_dice",
+            "pretrained_decoder",
+            "trivial",
+        ),
+        TRUTH,
+    ),
     **dict.fromkeys(("split", "schedule", "experiment", "tracking_uri", "init_source"), TEXT),
     **dict.fromkeys(
-        ("cache_rate", "pseudo_positive", "pseudo_negative"),
+        ("cache_rate", "pseudo_positive", "pseudo_negative", "foreground"),
         Rule("a share from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     ),
     **dict.fromkeys(("similarity_weight", "weight_decay", "clip", "augmentation", "mixup"), NOT_NEGATIVE),
     **dict.fromkeys(
-        ("warmup", "momentum", "average"),
+        ("warmup", "momentum", "average", "overlap"),
         Rule("a share from 0, below 1", lambda value: _is_number(value) and 0 <= value < 1),
     ),
     "optimizer_name": _one_of(OPTIMIZERS),
@@ -118,6 +144,8 @@ RULES: dict[str, Rule] = {
     "head": _one_of(HEADS),
     "keep": _one_of(KEPT),
     "label_loss": _one_of(LABEL_LOSSES),
+    "mask_loss": _one_of(list(SEGMENTATION_LOSSES)),
+    "mirrored": _one_of(["auto", True, False]),
     "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
     "weights": Rule("a number for each task, such as {rotation: 2.0, mim: 1.0}", lambda value: isinstance(value, dict)),
     "architecture": _one_of(list(ARCHITECTURES)),

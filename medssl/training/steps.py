@@ -7,12 +7,11 @@ from typing import Any, cast
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from monai.optimizers import generate_param_groups
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from medssl.errors import UserError
-from medssl.networks import output_layer
+from medssl.networks import new_layers
 from medssl.pretext import PretextModel, PretextModelOutput
 
 
@@ -116,12 +115,12 @@ def check_crops(model: PretextModel, crops_per_volume: int) -> None:
 
 
 def parameter_groups(network: nn.Module, learning_rate: float, backbone_rate: float = 1.0) -> list[dict[str, Any]]:
-    """The parameters of a classifier in two groups for an optimizer: its output layer, and all before it.
+    """The parameters of a network in two groups for an optimizer: the backbone, and what stands behind it.
 
     Args:
-        network: as ``build_classifier`` makes it, also wrapped for distributed training.
-        learning_rate: of the output layer.
-        backbone_rate: learning rate of the backbone over that of the output layer; a pre-trained backbone often wants
+        network: as ``build_classifier`` or ``build_segmenter`` makes it, also wrapped for distributed training.
+        learning_rate: of the output layer; of decoder and output layers of a segmenter.
+        backbone_rate: learning rate of the backbone over that; a pre-trained backbone often wants
             less than 1.
 
     Raises:
@@ -132,8 +131,10 @@ def parameter_groups(network: nn.Module, learning_rate: float, backbone_rate: fl
             f"backbone_rate must be above 0, got {backbone_rate}: to keep the backbone as it is, add the mix-in "
             "configs/linear_probe.yaml."
         )
-    head, backbone = generate_param_groups(network, [output_layer], ["select"], [learning_rate])
-    return [head, {**backbone, "lr": learning_rate * backbone_rate}]
+    head = [weight for layer in new_layers(network) for weight in layer.parameters()]
+    known = set(map(id, head))
+    backbone = [weight for weight in network.parameters() if id(weight) not in known]
+    return [{"params": head, "lr": learning_rate}, {"params": backbone, "lr": learning_rate * backbone_rate}]
 
 
 class AfterStep:

@@ -1,7 +1,7 @@
 """What is kept of the validations of a training: the best model with its predictions and figures, and patience."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class ValidationKeeper:
             means never.
         keep_last: take every validation for the best so far, where the metric cannot tell one from another.
         metric: name of the metric in the evaluator's ``state.metrics``; higher is better.
+        files: writes what the validation said of the model; None for `medssl.evaluation.EvaluationFiles`.
 
     Raises:
         UserError: for a negative patience.
@@ -56,6 +57,7 @@ class ValidationKeeper:
         patience: int = 0,
         keep_last: bool = False,
         metric: str = "val_mAUROC",
+        files: Callable[[Engine], None] | None = None,
     ) -> None:
         if patience < 0:
             raise UserError(f"patience is a number of validations, or 0 for no early stop, got {patience}.")
@@ -69,7 +71,8 @@ class ValidationKeeper:
         self.waited = 0
         self._trainer: Engine | None = None
         # Intervals come with the evaluation; the figures of other splits are those of the model before.
-        self._files = EvaluationFiles(output_dir, VALIDATION, exclusive, resamples=0, keep_others=False)
+        self._files = files
+        self._predictions = EvaluationFiles(output_dir, VALIDATION, exclusive, resamples=0, keep_others=False)
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
@@ -110,8 +113,10 @@ class ValidationKeeper:
         if idist.get_rank() == 0:
             with writing(self.output_dir / runs.MODEL_DESCRIPTION) as path:
                 write_json(path, self.description)
-        if hasattr(engine.state, "predictions"):
+        if self._files is not None:
             self._files(engine)
+        elif hasattr(engine.state, "predictions"):
+            self._predictions(engine)
 
     def _stop_if_exhausted(self) -> None:
         if self._trainer is None or not 0 < self.patience <= self.waited:
