@@ -176,7 +176,7 @@ def test_a_linear_probe_leaves_the_backbone_and_is_evaluated_like_any_run(
     metrics = evaluate(datalist, run, split="validation")
     # On its stored features the head was as good as the whole network is on the images.
     log = EventAccumulator(str(run)).Reload()
-    assert metrics["mAUROC"] == pytest.approx(max(event.value for event in log.Scalars("val_mAUROC")), abs=1e-6)
+    assert metrics["mAUROC"] == pytest.approx(log.Scalars("val_mAUROC")[-1].value, abs=1e-6)
     assert len(log.Scalars("loss")) == 10
     assert log.Scalars("loss")[-1].value < log.Scalars("loss")[0].value
 
@@ -197,14 +197,16 @@ def test_a_resumed_pretraining_ends_like_an_undisturbed_one(
 ) -> None:
     datalist = chest if kind == "cxr" else head
     for name, epochs, resume in (("whole", 3, False), ("parts", 1, False), ("parts", 3, True)):
-        pretrain(kind, datalist, tmp_path / name, epochs=epochs, resume=resume, **pool)
+        # A cosine of one epoch has other rates than the first third of one of three.
+        pretrain(kind, datalist, tmp_path / name, epochs=epochs, resume=resume, rate_schedule="constant", **pool)
     whole, parts = (torch.load(tmp_path / name / "backbone.pt", weights_only=True) for name in ("whole", "parts"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
 def test_a_resumed_finetuning_keeps_the_best_model(chest: Path, tmp_path: Path) -> None:
+    values = {"patience": 2, "backbone_rate": 0.1, "rate_schedule": "constant", "keep": "best"}
     for name, epochs, resume in (("whole", 4, False), ("parts", 2, False), ("parts", 4, True)):
-        finetune("cxr", chest, tmp_path / name, epochs=epochs, resume=resume, patience=2, backbone_rate=0.1)
+        finetune("cxr", chest, tmp_path / name, epochs=epochs, resume=resume, **values)
     whole, parts = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("whole", "parts"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "parts")]

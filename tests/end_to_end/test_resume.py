@@ -23,6 +23,7 @@ Disturb = Callable[[ForkServerProcess, Path], None]
 def rotation(datalist: Path, output: Path, **values: Any) -> BundleRun:
     """A pre-training that reads the images from disk in every epoch."""
     options = {"data": datalist, "output_dir": output, "epochs": EPOCHS, "batch_size": 8, "learning_rate": 0.001}
+    options |= {"tasks": "rotation", "rate_schedule": "constant"}  # whose rates do not depend on the length
     options |= {"architecture": "resnet10_quarter", "workers": 2, "cache_rate": 0.0, "probe_every": 0, **values}
     return BundleRun("pretrain", options)
 
