@@ -112,15 +112,15 @@ def test_it_learns_where_the_bright_ball_is_in_a_few_steps(spatial_dims: int) ->
         return masks + 0.5 * torch.randn_like(masks), masks
 
     for _ in range(25):
-        images, masks = draw(6)
+        images, masks = draw(4)
         optimizer.zero_grad()
         F.binary_cross_entropy_with_logits(segmenter(images), masks).backward()
         optimizer.step()
-    images, masks = draw(6)
+    images, masks = draw(4)
     with torch.no_grad():
         found = segmenter.train()(images) > 0
     dice = 2 * (found * masks).sum() / (found.sum() + masks.sum())
-    assert dice > 0.85  # a threshold finds 0.5 at most
+    assert dice > 0.75  # a threshold on the image finds 0.6 at most
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
