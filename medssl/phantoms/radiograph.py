@@ -100,7 +100,8 @@ def _expose(path: Array, generator: np.random.Generator, scanner: Scanner) -> Ar
     # Quantum noise grows where less light arrives, that is behind dense tissue; finer pixels hold fewer quanta.
     noise = generator.standard_normal(path.shape, dtype=np.float32) * np.exp(0.5 * path)
     path = path + generator.uniform(*scanner.noise) * (size / 128) ** 0.5 * noise
-    path = path + scanner.sharpening * (path - ndimage.gaussian_filter(path, 0.02 * size))
+    (processing,) = generator.spawn(1)
+    path = path + processing.uniform(*scanner.sharpening) * (path - ndimage.gaussian_filter(path, 0.02 * size))
     centre = path[size // 8 : -(size // 8), size // 8 : -(size // 8)]
     low, high = np.percentile(centre, (2, 99)) + generator.normal(0, 0.06, 2) * (1, 1)
     value = np.clip((path - low) / (high - low) * 0.9 + 0.05, 0, 1)

@@ -30,7 +30,7 @@ class Scanner:
     scatter: Range = (0.1, 0.35)
     blur: Range = (0.0, 0.006)
     noise: Range = (0.004, 0.02)
-    sharpening: float = 0.0
+    sharpening: Range = (0.0, 0.0)
     gamma: Range = (0.65, 1.4)
     contrast: Range = (0.75, 1.0)
     base: Range = (0.0, 0.15)
@@ -46,7 +46,7 @@ SCANNERS = {
         scatter=(0.08, 0.18),
         blur=(0.0, 0.002),
         noise=(0.004, 0.008),
-        sharpening=0.6,
+        sharpening=(0.4, 0.8),
         gamma=(1.05, 1.4),
         contrast=(0.9, 1.0),
         base=(0.0, 0.05),
@@ -54,20 +54,30 @@ SCANNERS = {
         marked=0.9,
         marker_row=(0.05, 0.12),
     ),
-    "west": Scanner(marker_row=(0.3, 0.6)),
+    "west": Scanner(
+        scatter=(0.08, 0.45),
+        blur=(0.0, 0.01),
+        noise=(0.004, 0.022),
+        sharpening=(0.0, 0.8),
+        gamma=(0.6, 1.4),
+        contrast=(0.7, 1.0),
+        base=(0.0, 0.2),
+        collimated=0.3,
+        margins=(0.02, 0.12),
+        marker_row=(0.05, 0.6),
+    ),
     "south": Scanner(
-        zoom=(0.88, 1.22),
-        scatter=(0.3, 0.5),
-        blur=(0.006, 0.012),
-        noise=(0.012, 0.025),
-        gamma=(0.55, 0.85),
+        scatter=(0.25, 0.45),
+        blur=(0.005, 0.01),
+        noise=(0.01, 0.02),
+        gamma=(0.6, 0.85),
         contrast=(0.7, 0.9),
         base=(0.05, 0.2),
-        collimated=0.6,
+        collimated=0.5,
         margins=(0.03, 0.12),
         marked=0.9,
         marker_row=(0.86, 0.94),
     ),
 }
-"""The demo's hospitals. North: a digital detector with a grid, whose processing sharpens. West: many devices. South:
-cassettes at the bedside, without a grid, at a low dose, collimated by hand."""
+"""The demo's hospitals. North: a digital detector with a grid, whose processing sharpens. West: clinics with devices of all
+kinds. South: cassettes at the bedside, without a grid, at a low dose, collimated by hand."""
