@@ -4,18 +4,22 @@ They are drawn, not learnt: good for checking that code works and that a method 
 """
 
 from .chest_findings import CHEST_FINDINGS
-from .head import draw_head
+from .head import HEAD_CLASSES, draw_head, draw_head_masks
 from .head_bleedings import HEAD_FINDINGS
 from .radiograph import draw_radiograph
 from .scanner import SCANNERS, Scanner
+from .segmented import write_segmented_heads
 from .write import write_phantoms
 
 __all__ = [
     "CHEST_FINDINGS",
+    "HEAD_CLASSES",
     "HEAD_FINDINGS",
     "SCANNERS",
     "Scanner",
     "draw_head",
+    "draw_head_masks",
     "draw_radiograph",
     "write_phantoms",
+    "write_segmented_heads",
 ]

@@ -10,8 +10,12 @@ from scipy.spatial.transform import Rotation
 from medssl.errors import UserError
 
 from .drawing import Array, soft_step
-from .head_anatomy import AIR, HeadAnatomy, draw_head_anatomy
+from .head_anatomy import AIR, Head, HeadAnatomy, draw_head_anatomy
 from .head_bleedings import HEAD_FINDINGS, Bleeding
+
+HEAD_CLASSES = ("skull", "brain", "ventricles", "bleeding")
+"""What `draw_head_masks` outlines: the bone of vault and base; what lies within but for the ventricles; these, with
+blood in them; all bleedings."""
 
 
 def draw_head(
@@ -37,6 +41,32 @@ def draw_head(
     Raises:
         UserError: for an unknown finding.
     """
+    return _draw(findings, generator, size, spacing, anatomy)[0]
+
+
+def draw_head_masks(
+    findings: Sequence[str],
+    generator: np.random.Generator,
+    size: tuple[int, int, int] = (64, 64, 32),
+    spacing: tuple[float, float, float] = (3.5, 3.5, 5.0),
+    anatomy: HeadAnatomy | None = None,
+) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+    """The same head CT as `draw_head` draws, and where the classes `HEAD_CLASSES` are in it, `[4, X, Y, Z]`.
+
+    A voxel is of a class that fills at least half of it. Classes overlap: blood may lie in brain and ventricles.
+    """
+    image, head = _draw(findings, generator, size, spacing, anatomy)
+    shares = (head.skull, head.cavity - head.ventricles, head.ventricles, head.blood)
+    return image, np.stack([share >= 0.5 for share in shares])
+
+
+def _draw(
+    findings: Sequence[str],
+    generator: np.random.Generator,
+    size: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    anatomy: HeadAnatomy | None,
+) -> tuple[NDArray[np.int16], Head]:
     unknown = set(findings) - set(HEAD_FINDINGS)
     if unknown:
         raise UserError(f"Unknown head findings {sorted(unknown)}; known are {', '.join(HEAD_FINDINGS)}.")
@@ -55,7 +85,7 @@ def draw_head(
     head = draw_head_anatomy(x, y, z, 0.5 * float(np.prod(spacing)) ** (1 / 3), anatomy, shift)
     for bleeding in bleedings:
         bleeding.paint(head)
-    return _scan(head.hounsfield, x, y, anatomy, spacing, scanner)
+    return _scan(head.hounsfield, x, y, anatomy, spacing, scanner), head
 
 
 def _pose(

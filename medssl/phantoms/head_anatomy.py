@@ -55,7 +55,8 @@ class Head:
     """A drawn head.
 
     `depth` is the distance to the inner skull (positive inside), `cavity` what lies within it (0..1), `ventricles` and
-    `cisterns` (sulci included) the fluid spaces (0..1), `hounsfield` the picture so far.
+    `cisterns` (sulci included) the fluid spaces (0..1), `skull` its bone and `blood` the bleedings (0..1), `hounsfield`
+    the picture so far.
     """
 
     x: Array
@@ -68,11 +69,18 @@ class Head:
     cavity: Array
     ventricles: Array = field(init=False)
     cisterns: Array = field(init=False)
+    skull: Array = field(init=False)
+    blood: Array = field(init=False)
     hounsfield: Array = field(init=False)
 
     def blend(self, amount: Array, value: Array | float) -> None:
         """Mix `value` (HU) into the picture with weight `amount` (0..1)."""
         self.hounsfield += amount * (value - self.hounsfield)
+
+    def bleed(self, amount: Array, value: Array) -> None:
+        """As `blend`, of blood, which is kept in mind."""
+        self.blood = np.maximum(self.blood, amount)
+        self.blend(amount, value)
 
     def ellipsoid(
         self, centre: tuple[float, float, float], radii: tuple[float, float, float], mirrored: bool = False
@@ -99,6 +107,7 @@ def draw_head_anatomy(x: Array, y: Array, z: Array, edge: float, anatomy: HeadAn
     length = np.sqrt(u * u + v * v + w * w) + 1e-6
     cavity = soft_step(depth, edge) * soft_step(z - base, edge)
     head = Head(x, y, z, anatomy, edge, depth, (u / length, v / length, w / length), cavity)
+    head.blood = np.zeros_like(x)
     _draw_shell(head, base, rng)
     _draw_brain(head, shift, rng)
     return head
@@ -135,7 +144,9 @@ def _draw_shell(head: Head, base: Array, rng: np.random.Generator) -> None:
     floor = soft_step(2.2 - np.abs(z - base + 3), edge * 0.7) * soft_step(depth + skull, edge)
     head.blend(floor * soft_step(fine + 1.6, 0.4), 750 + 150 * fine)
     # The foramen magnum leaves the way for the cord.
-    head.blend(head.ellipsoid((0, -32, -64), (14, 16, 20)), 30)
+    foramen = head.ellipsoid((0, -32, -64), (14, 16, 20))
+    head.skull = np.maximum(vault, floor) * (1 - foramen)
+    head.blend(foramen, 30)
     head.blend(head.ellipsoid((42, -16, -38), (26, 10, 10), mirrored=True), 1100 + 250 * fine)
     head.blend(head.ellipsoid((58, -28, -42), (9, 11, 13), mirrored=True) * soft_step(fine, 0.3), -700)
 

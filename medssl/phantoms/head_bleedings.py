@@ -77,7 +77,7 @@ def _intraparenchymal(head: Head, bleeding: Bleeding, generator: np.random.Gener
     border = bleeding.size * (1 + 0.16 * rough) - distance
     inside = head.cavity * soft_step(head.depth - 3, 2)
     head.blend(0.75 * inside * soft_step(border + generator.uniform(3, 9), 2.5), 20)
-    head.blend(inside * soft_step(border, head.edge), _blood(head, generator))
+    head.bleed(inside * soft_step(border, head.edge), _blood(head, generator))
 
 
 def _angle(head: Head, bleeding: Bleeding) -> Array:
@@ -96,7 +96,7 @@ def _subdural(head: Head, bleeding: Bleeding, generator: np.random.Generator) ->
     blood = _blood(head, generator, 52, 75)
     if generator.uniform() < 0.25:  # older blood: its upper (forward) part is already fluid
         blood = blood - 22 * soft_step(head.y - generator.uniform(-20, 30), 5)
-    head.blend(layer, blood)
+    head.bleed(layer, blood)
 
 
 def _epidural(head: Head, bleeding: Bleeding, generator: np.random.Generator) -> None:
@@ -104,7 +104,7 @@ def _epidural(head: Head, bleeding: Bleeding, generator: np.random.Generator) ->
     reach = generator.uniform(0.36, 0.55)
     bulge = 1 - (_angle(head, bleeding) / reach) ** 2
     lens = soft_step(bleeding.size * bulge - head.depth, head.edge) * (bulge > -0.1) * head.cavity
-    head.blend(lens, _blood(head, generator, 60, 85))
+    head.bleed(lens, _blood(head, generator, 60, 85))
 
 
 def _subarachnoid(head: Head, bleeding: Bleeding, generator: np.random.Generator) -> None:
@@ -117,7 +117,7 @@ def _subarachnoid(head: Head, bleeding: Bleeding, generator: np.random.Generator
     offsets = zip((head.x, head.y, head.z), middle, radii, strict=True)
     reached = np.exp(-(sum(((axis - m) / r) ** 2 for axis, m, r in offsets) ** 2))
     filled = np.clip(1.8 * reached * head.cisterns, 0, 1) * soft_step(head.depth - 1.5, 1.5)
-    head.blend(filled, _blood(head, generator, 58, 76))
+    head.bleed(filled, _blood(head, generator, 58, 76))
 
 
 def _intraventricular(head: Head, bleeding: Bleeding, generator: np.random.Generator) -> None:
@@ -128,7 +128,7 @@ def _intraventricular(head: Head, bleeding: Bleeding, generator: np.random.Gener
         front = generator.uniform(-35, 10)
         part = soft_step(head.x * bleeding.side + 5, 2) * soft_step(head.y - front, 3)
         part = part * soft_step(front + generator.uniform(25, 50) - head.y, 3)
-    head.blend(head.ventricles * part, _blood(head, generator, 58, 80))
+    head.bleed(head.ventricles * part, _blood(head, generator, 58, 80))
 
 
 PAINTERS: dict[str, Callable[[Head, Bleeding, np.random.Generator], None]] = {

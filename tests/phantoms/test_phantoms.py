@@ -11,7 +11,19 @@ import pytest
 from PIL import Image
 
 from medssl.errors import UserError
-from medssl.phantoms import CHEST_FINDINGS, HEAD_FINDINGS, SCANNERS, Scanner, draw_head, draw_radiograph, write_phantoms
+from medssl.phantoms import (
+    CHEST_FINDINGS,
+    HEAD_CLASSES,
+    HEAD_FINDINGS,
+    SCANNERS,
+    Scanner,
+    draw_head,
+    draw_head_masks,
+    draw_radiograph,
+    write_phantoms,
+    write_segmented_heads,
+)
+from medssl.phantoms.head_anatomy import HeadAnatomy
 
 SIZE = 96
 SMALL_HEAD = (48, 48, 24)
@@ -223,3 +235,34 @@ def test_what_cannot_be_is_refused(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"phantom|count"):
         write_phantoms(**{"directory": tmp_path / "new", "kind": "chest", "count": 1, "progress": False} | wrong)
     assert not (tmp_path / "new").exists()
+
+
+def test_masks_of_heads_say_what_was_drawn(tmp_path: Path) -> None:
+    size, spacing = (32, 32, 24), (7.0, 7.0, 160 / 24)
+    anatomy = HeadAnatomy.random(np.random.default_rng(1))
+    for findings in ([], ["Subdural", "Intraventricular"]):
+        plain = draw_head(findings, np.random.default_rng(0), size, spacing, anatomy)
+        image, masks = draw_head_masks(findings, np.random.default_rng(0), size, spacing, anatomy)
+        np.testing.assert_array_equal(image, plain)
+        skull, brain, ventricles, bleeding = masks
+        assert bleeding.any() == bool(findings)
+        assert not (brain & ventricles).any()
+        assert not (skull & brain).any()
+        mean = {name: float(image[mask].mean()) for name, mask in zip(HEAD_CLASSES, masks, strict=True) if mask.any()}
+        assert mean["skull"] > 250 > 70 > mean["brain"]
+        assert findings or mean["ventricles"] < mean["brain"]
+        assert not findings or mean["bleeding"] > mean["brain"]
+
+
+def test_hospitals_send_what_they_outlined(tmp_path: Path) -> None:
+    path = write_segmented_heads(tmp_path / "heads", 4, {"a": ["skull"], "b": ["brain", "bleeding"]}, size=(16, 16, 16))
+    assert path.name == "sources.yaml"
+    found = sorted(
+        file.relative_to(tmp_path / "heads" / "b" / "masks").name for file in path.parent.glob("b/masks/*/*")
+    )
+    assert found == ["bleeding.nii.gz", "bleeding.nii.gz", "brain.nii.gz", "brain.nii.gz"]
+    assert len(list(path.parent.glob("a/images/*"))) == 2
+    with pytest.raises(UserError, match="not empty"):
+        write_segmented_heads(tmp_path / "heads", 2)
+    with pytest.raises(UserError, match="no class 'liver'"):
+        write_segmented_heads(tmp_path / "new", 2, {"a": ["liver"]})
