@@ -146,7 +146,7 @@ def test_from_an_installed_wheel_the_bundles_come_to_any_folder(installed: Path,
 
 
 def test_the_version_is_the_same_wherever_it_stands() -> None:
-    for name in ("pretrain", "finetune"):
+    for name in ("pretrain", "finetune", "segment"):
         metadata = json.loads((ROOT / "bundles" / name / "configs" / "metadata.json").read_text(encoding="utf-8"))
         assert metadata["required_packages_version"]["medssl"] == medssl.__version__
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == medssl.__version__

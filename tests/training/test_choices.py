@@ -32,7 +32,7 @@ def prepared(folder: Path, view: View = PROPOSED) -> Datalist:
     return Datalist.read(folder)
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "segment"])
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("name", [path.stem for path in (files("medssl.configs") / "recipes").iterdir()])  # type: ignore[attr-defined]
 def test_every_recipe_of_ours_gives_all_the_numbers(name: str, spatial_dims: int, stage: str) -> None:

@@ -137,3 +137,26 @@ def test_axes_that_the_images_do_not_have_are_refused(arguments: dict[str, Any])
 
 def test_a_constant_image_stays_one() -> None:
     assert torch.equal(ClinicalAugmentation()(torch.full((3, 1, 9, 9), 0.25)), torch.full((3, 1, 9, 9), 0.25))
+
+
+@pytest.mark.parametrize("size", [(11, 8), (9, 8, 7)])
+def test_masks_go_with_their_images_to_the_nearest_voxel(size: tuple[int, ...]) -> None:
+    images, bits = torch.rand(3, 1, *size), torch.randint(0, 2**40, (3, 1, *size))
+    augmentation = ClinicalAugmentation(strength=2.0)
+    torch.manual_seed(3)
+    drawn = augmentation._draw(images)
+    torch.manual_seed(3)
+    changed, moved = augmentation.with_masks(images, bits)
+    torch.manual_seed(3)
+    torch.testing.assert_close(changed, augmentation(images))
+    theta = torch.cat([drawn.matrices.flip(1, 2), drawn.shifts.flip(1)[..., None]], dim=2)
+    grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False).double()
+    for bit in range(40):  # float64 holds one bit
+        one = (bits >> bit & 1).double()
+        expected = torch.nn.functional.grid_sample(
+            one, grid, mode="nearest", padding_mode="border", align_corners=False
+        )
+        assert ((moved >> bit & 1) == expected).float().mean() > 0.995  # but for places halfway between two voxels
+    kept = ClinicalAugmentation(strength=0.0).with_masks(images, bits)
+    assert kept[0] is images
+    assert kept[1] is bits
