@@ -10,16 +10,17 @@ from medssl.errors import UserError
 from medssl.files import whole_file, write_text
 from medssl.runs import Run, shown_path
 
-from .page import Picture, html, markdown
+from .page import Picture, Section, html, markdown
 from .sections import comparison_sections, run_sections
 
 
-def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
+def write_report(runs: Sequence[str | Path], output: str | Path, before: Sequence[Section] = ()) -> Path:
     """Write ``report.html`` (one file that needs no other), ``report.md``, and the pictures as PNG files.
 
     Args:
         runs: folders of runs, fine-tuning or pre-training; each further fine-tuning is compared with the first.
         output: folder to write to.
+        before: sections that stand before those of the runs.
 
     Returns:
         Path of ``report.html``.
@@ -32,7 +33,7 @@ def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
         raise UserError("There is nothing to report on: give the folder of at least one run.")
     folders = [Run.read(path) for path in runs]
     named = dict(zip(_names(folders), folders, strict=True))
-    sections = comparison_sections({name: run for name, run in named.items() if not run.is_pretraining})
+    sections = [*before, *comparison_sections({name: run for name, run in named.items() if not run.is_pretraining})]
     for name, run in named.items():
         sections += run_sections(name, run)
     output = Path(output)

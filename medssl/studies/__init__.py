@@ -3,7 +3,7 @@
 from .bundle_runs import BundleRun, bundle_folder
 from .greedy_search import Row, greedy_search
 from .mt_assl import MTASSL, Choice, run_mt_assl
-from .pretraining_gain import Comparison, summarise
+from .pretraining_gain import Comparison
 from .study_file import read_study
 from .trainings import Training, run_trainings
 
@@ -19,5 +19,4 @@ __all__ = [
     "read_study",
     "run_mt_assl",
     "run_trainings",
-    "summarise",
 ]

@@ -1,13 +1,9 @@
-"""Does pre-training help? RandIni against pre-trained, fine-tuned alike, over several seeds."""
+"""Does pre-training help? RandIni against pre-trained, each fine-tuned as suits it, over several seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pandas as pd
-from rich.table import Table
 
 from medssl.runs import BACKBONE
 
@@ -31,35 +27,32 @@ class Comparison:
         pretrain: the pre-training, without `seed` and `output_dir`.
         finetune: the fine-tuning, likewise, without `pretrained`.
         seeds: one repetition each.
+        begun: further options of a fine-tuning that begins with pre-trained weights, where each arm is to have the
+            recipe that suits it; those of `recipe` that are for such weights hold without.
     """
 
     output: Path
     pretrain: BundleRun
     finetune: BundleRun
     seeds: Sequence[int] = (0, 1, 2)
+    begun: Mapping[str, Any] = field(default_factory=dict)
 
-    def run(self, announce: Announce) -> dict[str, list[dict[str, Any]]]:
+    def run(self, announce: Announce) -> None:
         """Run what has not ended yet.
 
         Args:
             announce: called with what comes next, before it runs.
-
-        Returns:
-            For each arm the test figures of every seed (`mAUROC`, `per_class`, …).
         """
-        figures: dict[str, list[dict[str, Any]]] = {RANDINI: [], PRETRAINED: []}
-        for seed in self.seeds:
-            run_trainings([self.trainings(seed)], announce)
-            for arm in figures:
-                figures[arm].append(self.finetune_run(seed, arm).figures("test"))
-        return figures
+        run_trainings([[training for seed in self.seeds for training in self.trainings(seed)]], announce)
 
     def trainings(self, seed: int) -> list[Training]:
         """The trainings of a seed: pre-training, then each arm's fine-tuning with its evaluation."""
         trainings = [Training(f"Pre-training, seed {seed}", [self.pretrain_run(seed)])]
         for arm in (RANDINI, PRETRAINED):
             run = self.finetune_run(seed, arm)
-            trainings.append(Training(f"Fine-tuning and evaluating {arm}, seed {seed}", [run, run.evaluation()]))
+            baselines = {} if arm == RANDINI else {"baselines": "$None"}  # which are those of the other arm
+            evaluation = run.evaluation(**baselines)
+            trainings.append(Training(f"Fine-tuning and evaluating {arm}, seed {seed}", [run, evaluation]))
         return trainings
 
     def minutes(self) -> float:
@@ -74,50 +67,6 @@ class Comparison:
         """The fine-tuning of one arm of a seed."""
         folder = self.output / f"finetune_{arm.lower().replace('-', '')}_seed{seed}"
         run = self.finetune.with_options(seed=seed, resume=True, output_dir=folder)
-        return run.with_options(pretrained=self.pretrain_run(seed).folder / BACKBONE) if arm == PRETRAINED else run
-
-
-def summarise(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over the seeds, for the mean and each class.
-
-    Args:
-        figures: as `Comparison.run` returns them.
-
-    Returns:
-        Rows with `name`, then `RandIni`, `pre-trained` and `difference` (paired by seed), each a list of mean
-        and standard deviation (n − 1; None of a single seed), None where a class is undefined.
-    """
-    values = {arm: [{"mAUROC": run["mAUROC"], **run["per_class"]} for run in runs] for arm, runs in figures.items()}
-    columns = {arm: pd.DataFrame(runs, dtype=float) for arm, runs in values.items()}
-    columns["difference"] = columns[PRETRAINED] - columns[RANDINI]
-    return [
-        {"name": name, **{column: _mean_and_deviation(table[name].to_numpy()) for column, table in columns.items()}}
-        for name in columns[RANDINI]
-    ]
-
-
-def _mean_and_deviation(values: np.ndarray) -> list[float | None] | None:
-    if np.isnan(values).any():
-        return None
-    return [float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None]
-
-
-def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """The summary as a table for the screen."""
-    columns = (RANDINI, PRETRAINED, "difference")
-    table = Table("AUROC on the test split", title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for row in rows:
-        cells = [format_cell(row[column], column) for column in columns]
-        table.add_row(row["name"], *cells, style="bold" if row["name"] == "mAUROC" else None)
-    return table
-
-
-def format_cell(value: Sequence[float | None] | None, column: str) -> str:
-    """A cell of the summary: mean ± standard deviation, the mean alone of a single seed, or `undefined`."""
-    if value is None:
-        return "undefined"
-    sign = "+" if column == "difference" else ""
-    mean, deviation = value
-    return f"{mean:{sign}.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
+        if arm == RANDINI:
+            return run
+        return run.with_options(pretrained=self.pretrain_run(seed).folder / BACKBONE, **self.begun)

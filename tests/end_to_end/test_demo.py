@@ -9,7 +9,8 @@ import pytest
 
 from medssl.cli import main
 from medssl.studies.demo import RECIPES, folder_name, run_demo
-from medssl.studies.pretraining_gain import PRETRAINED, RANDINI, summarise
+from medssl.studies.hospital_table import WORDS
+from medssl.studies.pretraining_gain import PRETRAINED, RANDINI
 
 
 @pytest.mark.parametrize("kind", ["chest", "head"])
@@ -17,12 +18,12 @@ def test_the_demo_compares_both_arms_and_repeats_nothing(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = RECIPES[kind]
+    counts = {"labelled": 80, "unlabelled": 20, "unseen": 24}
     small = replace(
         recipe,
-        count=80,
-        size=(64, 64) if kind == "chest" else (32, 32, 16),
+        hospitals=[replace(hospital, count=counts[hospital.role]) for hospital in recipe.hospitals],
         labelled_per_class=2,
-        shared={**recipe.shared, "batch_size": 16, "epochs": 1},
+        shared={**recipe.shared, "batch_size": 16, "steps": 3},
         pretrain={},
         finetune={},
     )
@@ -30,20 +31,30 @@ def test_the_demo_compares_both_arms_and_repeats_nothing(
     screen = capsys.readouterr().out
     (results_file,) = tmp_path.glob("*/results.json")
     results = json.loads(results_file.read_text())
-    for arm in (RANDINI, PRETRAINED):
-        assert len(results["seeds"][arm]) == 2
-    assert results["summary"][0]["name"] == "mAUROC"
-    difference = results["summary"][0]["difference"][0]
-    values = {arm: [run["mAUROC"] for run in runs] for arm, runs in results["seeds"].items()}
-    assert difference == pytest.approx(sum(values[PRETRAINED]) / 2 - sum(values[RANDINI]) / 2)
-    assert f"{difference:+.3f}" in screen
+    rows = {(row["row"], row["place"]): row for row in results["rows"]}
+    places = ["within north", "at south, never seen"] if kind == "chest" else ["within north"]
+    assert list(rows) == [(words, place) for place in places for words in WORDS.values()]
+    folder = results_file.parent
+    for arm, words in ((RANDINI, "RandIni, fine-tuned"), (PRETRAINED, "pre-trained, fine-tuned")):
+        for number in range(2):
+            run = f"finetune_{arm.lower().replace('-', '')}_seed{number}"
+            said = json.loads((folder / run / "metrics.json").read_text())["splits"]["test"]
+            by_source = said.get("sources", {"north": said})
+            for place, source in zip(places, ("north", "south"), strict=False):
+                assert rows[words, place]["mAUROC"][number] == pytest.approx(by_source[source]["mAUROC"])
+                assert rows[words, place]["unseen"] == (source == "south")
+    cell = rows["pre-trained, fine-tuned", places[-1]]
+    shown = f"{sum(cell['mAUROC']) / 2:.3f} ± "
+    assert shown in screen
+    assert shown in (folder / "report" / "report.md").read_text()
     assert "python -m monai.bundle run --config_file " in screen
-    for file in (
-        "pretrain_seed0/backbone.pt",
-        "finetune_pretrained_seed1/model.pt",
-        "finetune_randini_seed0/metrics.json",
-    ):
-        assert (results_file.parent / file).is_file()
+    assert (folder / "pretrain_seed0" / "backbone.pt").is_file()
+    assert (folder / "finetune_pretrained_seed1" / "model.pt").is_file()
+    content = json.loads((tmp_path / "data" / "datalist.json").read_text())
+    assert all(
+        item["source"] != "south" for split in ("training", "validation", "unlabeled") for item in content[split]
+    )
+    assert {item["source"] for item in content["unlabeled"]} >= ({"west"} if kind == "chest" else set())
 
     run_demo(small, tmp_path, seeds=2)
     assert "python -m monai.bundle" not in capsys.readouterr().out
@@ -73,16 +84,3 @@ def test_a_mistake_is_one_sentence_before_anything_is_written(
     assert re.search(message, said)
     assert "Traceback" not in said
     assert not output.exists()
-
-
-def test_the_difference_is_paired_by_seed() -> None:
-    def run(value: float, other: float | None) -> dict[str, object]:
-        return {"mAUROC": value, "per_class": {"A": value, "B": other}}
-
-    rows = summarise({RANDINI: [run(0.5, 0.1), run(0.7, None)], PRETRAINED: [run(0.6, 0.2), run(0.8, 0.3)]})
-    mean, first, second = rows
-    assert mean[RANDINI] == pytest.approx([0.6, 0.02**0.5])
-    assert mean["difference"] == pytest.approx([0.1, 0.0])
-    assert first["name"] == "A"
-    assert second[RANDINI] is None
-    assert second["difference"] is None
