@@ -438,6 +438,36 @@ def _curve(options: Sequence[str] = (), **given: Any) -> None:
     )
 
 
+def _add_embed(commands: Commands) -> None:
+    option = _command(
+        commands,
+        _embed,
+        "the features of images by a run's weights, as a table and a picture: do they tell the hospital?",
+        "Writes the pooled features of every image, a picture of them coloured by source and label, and the AUROC with "
+        "which a probe reads the source from them, on other patients.",
+    ).add_argument
+    option("run", type=Path, metavar="RUN", help="output_dir of a pre-training or a fine-tuning, or a file of weights")
+    option(
+        "images", type=Path, metavar="IMAGES", help="a folder that medssl prepare wrote, or one of images as they come"
+    )
+    option("--output", type=Path, help="folder to write to (default: RUN/features)")
+    option("--maps", action="store_true", help="write the last feature map of each image, too: maps.npy")
+    option(
+        "--boxes",
+        choices=("middle", "several"),
+        help="of a volume larger than the network's box: the middle one, or the mean over those that cover it "
+        "(default: as the model was validated, or the middle)",
+    )
+    option("--batch-size", type=int, help="images at once (default: 64 radiographs, 8 volumes)")
+    option("--workers", type=int, help="processes that load images (default: 2)")
+
+
+def _embed(**given: Any) -> None:
+    from .studies.embedding import embed
+
+    print(embed(**given))
+
+
 def _add_phantoms(commands: Commands) -> None:
     option = _command(commands, _phantoms, "write drawn chest radiographs or head CT with their labels").add_argument
     option("directory", metavar="output", type=Path, help="folder to write to: images/ and labels.csv")
@@ -479,6 +509,7 @@ ADD_COMMANDS = (
     _add_aggregate,
     _add_affinity,
     _add_curve,
+    _add_embed,
     _add_phantoms,
     _add_puzzles,
 )

@@ -29,6 +29,7 @@ COMMANDS = {
     "aggregate": ("--config study.yaml", "medssl.studies.read_study"),
     "affinity": ("run --data data --output out", "medssl.studies.affinity.run_affinity"),
     "curve": ("--data data --output out --recipe dong2024 --epochs 3", "medssl.studies.curve.run_curve"),
+    "embed": ("run images --maps --boxes middle", "medssl.studies.embedding.embed"),
     "phantoms": ("out --format dicom", "medssl.phantoms.write_phantoms"),
     "puzzles": ("out.png", "medssl.studies.gallery.draw_gallery"),
 }
