@@ -27,6 +27,9 @@ MASK_BASELINES = {"intensity": "a band of grey values", "untrained": "a linear l
 VOXELS = 2000
 """Voxels of each training image and class that the linear layer is fitted to, at most, half of them in the class."""
 
+NEVER = 1e4
+"""A threshold that no logit reaches, of a class of which the training images show nothing; infinite ones make NaN."""
+
 
 class MaskBaselines:
     """The trivial results for the images of an evaluator.
@@ -129,7 +132,11 @@ class _LinearVoxels(nn.Module):
                             some = places[torch.randint(len(places), (half,), generator=random).to(places.device)]
                             share = torch.full((len(some),), len(places) / len(some), device=places.device)
                             columns.append((image[:, some].T, target[some], share))
-        fitted = [_logistic(*(torch.cat(parts) for parts in zip(*columns, strict=True))) for columns in drawn]
+        nothing = torch.zeros(features.shape[1], device=features.device), features.new_tensor(-NEVER)
+        fitted = [
+            _logistic(*(torch.cat(parts) for parts in zip(*columns, strict=True))) if columns else nothing
+            for columns in drawn
+        ]
         self.weight, self.bias = (torch.stack(part) for part in zip(*fitted, strict=True))
 
 
@@ -157,6 +164,6 @@ def _logistic(features: Tensor, labels: Tensor, shares: Tensor) -> tuple[Tensor,
     order = logits.argsort(descending=True)
     there, found = (shares * labels)[order].cumsum(0), shares[order].cumsum(0)
     dice = 2 * there / (found + (shares * labels).sum())
-    threshold = logits[order[dice.argmax()]] - 1e-6 if (labels == 1).any() else logits.new_tensor(torch.inf)
+    threshold = logits[order[dice.argmax()]] - 1e-6 if (labels == 1).any() else logits.new_tensor(NEVER)
     weight = layer[1:] / spread
     return weight, layer[0] - weight @ mean - threshold
