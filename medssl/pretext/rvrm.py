@@ -36,9 +36,10 @@ class RVRM(PretextTask):
     error of 0.004 after 250 steps on chest phantoms, where a constant answer has 0.083), but its features were then
     worth no more to a linear probe than untrained ones (``benchmarks/results/rvrm_shortcut.md``, three seeds).
     Disguised it is much harder (0.042; on small head volumes 250 steps taught next to nothing), and in so short a
-    training its features were worth no more either. The siamese form is for single tasks: on radiographs, at SimCLR's cost,
-    a probe on it came close to SimCLR's without reaching it. Mixtures looked for by the images too, as many mixtures as
-    images, mixtures of views, or a smaller ``alpha`` were no better (``benchmarks/results/rvrm_siamese.md``).
+    training its features were worth no more either. The siamese form is for single tasks: on radiographs, at SimCLR's
+    cost, a probe on it came close to SimCLR's without reaching it. Mixtures looked for by the images too, as many
+    mixtures as images, mixtures of views, or a smaller ``alpha`` were no better
+    (``benchmarks/results/rvrm_siamese.md``).
 
     Args:
         backbone: ``in_channels`` of three times the image's for the printed form.
