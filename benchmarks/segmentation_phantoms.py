@@ -20,7 +20,7 @@ from medssl.phantoms.segmented import HOSPITALS
 from medssl.runs import Run
 from medssl.studies import BundleRun
 
-SIZE, BOX, WINDOW = (40, 40, 28), [40, 40, 28], [-100.0, 300.0]
+SIZE, BOX, WINDOW = (40, 40, 28), [40, 40, 28], [-20.0, 100.0]
 
 
 def datalists(folder: Path, count: int) -> dict[str, Path]:
