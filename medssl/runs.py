@@ -24,6 +24,8 @@ DECODER = "decoder.pt"
 BACKBONES, PRETEXT_MODELS = "backbones", "pretext_models"
 """Folders of what a pre-training kept along its epochs, see `kept_file`."""
 CHECKPOINTS = "checkpoints"
+MASKS, VOLUMES = "masks", "volumes.csv"
+"""What an inference of a segmentation writes: the folder of the masks, and how large each class is in each image."""
 REPORT = "report"
 
 

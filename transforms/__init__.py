@@ -19,7 +19,8 @@ from .genesis import BezierIntensity, LocalShuffle, Painting, RandomFlips
 from .image_tensor import image_tensor
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
 from .load_volume import LoadVolume, LoadVolumed, ResampleVolume, ResampleVolumed
-from .mask_bits import bits_dtype, known_targets, pack_bits
+from .mask_bits import bits_dtype, bits_torch_dtype, known_targets, pack_bits
+from .original_grid import Grid, KeepGridd, grid_of, to_original
 from .stored import (
     LoadStored,
     LoadStoredd,
@@ -45,6 +46,8 @@ __all__ = [
     "ContrastiveView",
     "CoveringBoxes",
     "CoveringBoxesd",
+    "Grid",
+    "KeepGridd",
     "LoadRadiograph",
     "LoadRadiographd",
     "LoadStored",
@@ -70,10 +73,13 @@ __all__ = [
     "StoredImage",
     "View",
     "bits_dtype",
+    "bits_torch_dtype",
     "box_starts",
+    "grid_of",
     "image_tensor",
     "known_targets",
     "pack_bits",
+    "to_original",
     "write_stored",
     "write_stored_mask",
 ]

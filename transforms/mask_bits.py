@@ -27,6 +27,11 @@ def bits_dtype(classes: int) -> np.dtype:
     raise UserError(f"A mask holds at most 63 classes, and these are {classes}: leave some out.")
 
 
+def bits_torch_dtype(classes: int) -> torch.dtype:
+    """`bits_dtype` as torch calls it."""
+    return torch.from_numpy(np.zeros(0, bits_dtype(classes))).dtype
+
+
 def pack_bits(masks: np.ndarray) -> np.ndarray:
     """Masks of each class ``[C, ...]`` (bool) → their bits ``[...]``, of `bits_dtype`.
 

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, Self
 
 import torch
-from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, ScaleIntensityRanged
+from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, ScaleIntensityRanged, SpatialPadd
 from torch import Tensor
 
 from medssl.errors import UserError
@@ -19,6 +19,7 @@ from .accounted import Accounted
 from .covering import CoveringBoxesd
 from .load_radiograph import ResizeRadiographd
 from .load_volume import ResampleVolumed
+from .original_grid import KeepGridd
 from .stored import LoadStoredd, MiddleStoredCropd, RandStoredCropsd, ReorderBitsd, StoredBoxesd
 
 WINDOWS = {"lung": (-1350.0, 150.0), "soft_tissue": (-160.0, 240.0), "brain": (0.0, 80.0), "bone": (-500.0, 1300.0)}
@@ -174,12 +175,31 @@ class View:
         return (boxes - mean) / torch.where(spread > 0, spread, 1)
 
     def files(self, crops: str = "middle") -> Accounted:
-        """From an item whose `image` is a `medssl.readers.Study` to what `stored` would give of it, once prepared."""
+        """From an item whose `image` is a `medssl.readers.Study` to what `stored` would give of it, once prepared.
+
+        Args:
+            crops: as of `stored`; or `whole` for the whole volume, padded to the network's box where it is smaller, and
+                with the grids of the file (`original`) and of what is seen (`seen`), see `KeepGridd`. Where there is no
+                window of HU its values are left to `MaskInferer`, which normalises each box as training does.
+        """
+        if crops == "whole":
+            return self._accounted(self._of_whole_file())
         if self.spatial_dims == 2:
             steps: list[Any] = [ResizeRadiographd("image", self.image_size), *self._grey_values()]
         else:
             boxes = CoveringBoxesd("image", self.image_size, crops, self.fill)
             steps = [ResampleVolumed("image", self.spacing or (-1, -1, -1)), boxes, *self._grey_values()]
+        return self._accounted(steps)
+
+    def _of_whole_file(self) -> list[Any]:
+        keep = [KeepGridd("image", name) for name in ("original", "seen")]
+        if self.spatial_dims == 2:
+            return [keep[0], ResizeRadiographd("image", self.image_size), keep[1], *self._grey_values()]
+        resample = ResampleVolumed("image", self.spacing or (-1, -1, -1))
+        pad = SpatialPadd("image", self.image_size, value=self.fill)
+        return [keep[0], resample, pad, keep[1], *(self._grey_values() if self.window else ())]
+
+    def _accounted(self, steps: list[Any]) -> Accounted:
         modality = self.modality or ("CT" if self.window else "")  # whose HU the window means
         return Accounted(Compose([*steps, EnsureTyped("image", track_meta=False)]), self.image_size, modality)
 

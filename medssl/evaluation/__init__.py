@@ -2,6 +2,7 @@
 
 from .baselines import TrivialBaselines, thumbnails
 from .calibration import ReliabilityCurve, expected_calibration_error, reliability_curve, youden_thresholds
+from .dicom_seg import check_highdicom, write_dicom_seg
 from .figures import figures
 from .grad_cam import GradCAMPanels
 from .handlers import EvaluationFiles, closing_line
@@ -9,6 +10,7 @@ from .image_inferer import ImageInferer
 from .intensity_bands import IntensityBands, threshold_baseline
 from .logistic import choose_strength, feature_gains, linear_probe
 from .mask_baselines import MaskBaselines
+from .mask_inferer import MaskInferer, prepare_with_grids
 from .mask_metric import MaskMetric, mean_dice
 from .mask_rows import MaskMeasures, MaskRow
 from .overlays import Overlays
@@ -30,6 +32,7 @@ from .similarity import (
 )
 from .temperature import Calibration, calibrate
 from .window_inferer import WindowInferer
+from .written_masks import WrittenMasks, one_file, size_names
 
 __all__ = [
     "Calibration",
@@ -38,6 +41,7 @@ __all__ = [
     "ImageInferer",
     "IntensityBands",
     "MaskBaselines",
+    "MaskInferer",
     "MaskMeasures",
     "MaskMetric",
     "MaskRow",
@@ -51,8 +55,10 @@ __all__ = [
     "StreamingCKA",
     "TrivialBaselines",
     "WindowInferer",
+    "WrittenMasks",
     "backbone_gains",
     "calibrate",
+    "check_highdicom",
     "choose_strength",
     "closing_line",
     "compare_backbones",
@@ -65,15 +71,19 @@ __all__ = [
     "linear_probe",
     "mean_dice",
     "mean_partial_auroc",
+    "one_file",
     "partial_auroc",
+    "prepare_with_grids",
     "read_mask_rows",
     "read_predictions",
     "reliability_curve",
     "segmentation_figures",
     "segmentation_line",
     "similarity_matrix",
+    "size_names",
     "threshold_baseline",
     "thumbnails",
+    "write_dicom_seg",
     "write_mask_rows",
     "write_predictions",
     "write_similarity",

@@ -1,8 +1,9 @@
 """What a network says of raw files, as a CSV whose rows are written as they come: one for every study and refusal.
 
-Its columns are ``image``, one a class with its probability, ``reason`` and ``note``. A study that was predicted has an
-empty ``reason``, and as ``note`` what was put right; any other has no probabilities, the reason in a word or three, and
-as ``note`` a sentence. MONAI's ``ClassificationSaver`` writes neither header nor class names, and only at the end.
+Its columns are ``image``, one a class with its probability or volume, ``reason`` and ``note``. A study that was
+predicted has an empty ``reason``, and as ``note`` what was put right; any other has no numbers, the reason in a word or
+three, and as ``note`` a sentence. MONAI's ``ClassificationSaver`` writes neither header nor class names, and only at
+the end.
 """
 
 from __future__ import annotations
@@ -32,15 +33,22 @@ class PredictionRows:
         names: of the network's K outputs.
         base: folder that the images are named relative to.
         refusals: what it holds beside the studies; their rows come first.
+        texts: keys of batches under which studies have a text of their own, such as the path of a file, for a column.
     """
 
     def __init__(
-        self, path: str | Path, names: Sequence[str], base: str | Path, refusals: Sequence[Refusal] = ()
+        self,
+        path: str | Path,
+        names: Sequence[str],
+        base: str | Path,
+        refusals: Sequence[Refusal] = (),
+        texts: Sequence[str] = (),
     ) -> None:
         self.path = Path(path)
         self.names = list(names)
         self.base = Path(base).resolve()
         self.refusals = list(refusals)
+        self.texts = list(texts)
         self._predicted = 0
         self._reasons: Counter[str] = Counter()
 
@@ -77,16 +85,17 @@ class PredictionRows:
         self._predicted = 0
         self._reasons.clear()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._write([["image", *self.names, "reason", "note"]], "w")
+        self._write([["image", *self.texts, *self.names, "reason", "note"]], "w")
         self._write([self._row(str(one.path), [], one.reason, one.note) for one in self.refusals])
 
     def add(self, engine: Engine) -> None:
         """Write the rows of a batch."""
         output, batch = cast(dict[str, Any], engine.state.output), cast(dict[str, Any], engine.state.batch)
         scores = output[CommonKeys.PRED].float().tolist()
-        self._write(list(map(self._row, batch["file"], scores, batch["reason"], batch["note"])))
+        texts = [batch[key] for key in self.texts]
+        self._write(list(map(self._row, batch["file"], scores, batch["reason"], batch["note"], *texts)))
 
-    def _row(self, file: str, scores: Sequence[float], reason: str, note: str) -> list[str]:
+    def _row(self, file: str, scores: Sequence[float], reason: str, note: str, *texts: str) -> list[str]:
         if reason:
             self._reasons[reason] += 1
         else:
@@ -94,7 +103,8 @@ class PredictionRows:
         # Nine digits name one float32.
         cells = [""] * len(self.names) if reason else [f"{score:.9g}" for score in scores]
         name = Path(os.path.relpath(file, self.base)).as_posix()
-        return [self.base.name if name == "." else name, *cells, reason, note]
+        own = texts or [""] * len(self.texts)
+        return [self.base.name if name == "." else name, *own, *cells, reason, note]
 
     def _write(self, rows: Iterable[Sequence[str]], mode: str = "a") -> None:
         # Names of files need not be UTF-8.

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medssl import __version__
 from medssl.files import write_text
+from medssl.report.masks import mask_results, outlined_counts
 from medssl.report.page import markdown_parts
 from medssl.report.story import SplitFigures, known_labels, pretraining_results, results, triple_text
 
@@ -54,7 +55,12 @@ def write_bundle(
     travelling.write(folder / "scripts", f"Reading as in the training, and writing; from medssl {__version__}.")
     _write_metadata(folder, metadata)
     network = yaml.safe_dump(model.config, sort_keys=False).rstrip()
-    for config in ("inference.yaml", *(["evaluate.yaml"] if model.classes else []), "logging.conf"):
+    evaluates = model.classes and not model.segments  # masks need medssl to be judged
+    for config in (
+        "inference.yaml",
+        *(["evaluate.yaml"] if evaluates else []),
+        "logging.conf",
+    ):
         write_text(folder / "configs" / config, _filled(config, model=model, view=model.view, network=network))
     (folder / "models").mkdir()
     torch.save(dict(model.state), folder / "models" / "model.pt")
@@ -99,7 +105,11 @@ def _card(model: Model, metadata: Mapping[str, Any]) -> str:
     What it came to is told by `medssl.report.story`, as on the page of a report.
     """
     figures, validation = (SplitFigures.read(model.run, split) for split in ("test", "validation"))
-    told = pretraining_results(model.run) if not model.classes else results(figures) if figures else ()
+    if model.segments:
+        told, counts = (tell(figures) if figures else () for tell in (mask_results, outlined_counts))
+    else:
+        told = pretraining_results(model.run) if not model.classes else results(figures) if figures else ()
+        counts = known_labels(model.run) if model.classes else ()
     versions = {name: metadata[key] for name, key in OWN_ENTRIES.items()} | metadata["required_packages_version"]
     return _filled(
         "README.md",
@@ -108,7 +118,7 @@ def _card(model: Model, metadata: Mapping[str, Any]) -> str:
         metadata=metadata,
         image=model.image_word,
         spacing=_spacing(model.view.spacing or ()),
-        counts=markdown_parts(known_labels(model.run)) if model.classes else "",
+        counts=markdown_parts(counts),
         results=markdown_parts(told),
         validation=triple_text(validation.mean, undefined="").replace("\n", " ") if validation else "",
         requirements=" ".join(f"{name}=={version}" for name, version in versions.items()),

@@ -20,11 +20,17 @@ def check_onnx() -> None:
         raise UserError(f"ONNX needs {' and '.join(missing)}: pip install 'medssl[onnx]', or export without.")
 
 
-def write_torchscript(bundle: Path) -> None:
-    """Write ``models/model.ts``, which holds metadata and inference config too."""
+def write_torchscript(bundle: Path, traced: Sequence[int] | None = None) -> None:
+    """Write ``models/model.ts``, which holds metadata and inference config too.
+
+    Args:
+        bundle: its folder.
+        traced: size of an image to trace the network with, where it cannot be scripted.
+    """
     path = bundle / "models" / "model.ts"
+    how = {"use_trace": True, "input_shape": [1, 1, *traced]} if traced else {}
     with own_scripts(bundle), quiet():
-        ckpt_export("network_def", str(path), str(bundle / MODEL), **Bundle(bundle).monai_options)
+        ckpt_export("network_def", str(path), str(bundle / MODEL), **how, **Bundle(bundle).monai_options)
     _drop_source_paths(path)
 
 

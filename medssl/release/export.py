@@ -25,6 +25,7 @@ FOR_INFERENCE = (
     "medssl.release.scripts.begin",
     "medssl.readers.pydicom_first",
 )
+FOR_MASKS = ("medssl.evaluation.mask_inferer", "medssl.evaluation.written_masks")
 FOR_EVALUATION = (
     "medssl.data.datalist_file",
     "medssl.evaluation.predictions_metric",
@@ -73,8 +74,8 @@ def export_run(
     An earlier export in the same folder is replaced; what others put there stays.
 
     Args:
-        run: output_dir of a fine-tuning, which becomes a classifier; or of a pre-training, which becomes a backbone
-            with pooled features as output.
+        run: output_dir of a fine-tuning, which becomes a classifier; of a segmentation; or of a pre-training, which
+            becomes a backbone with pooled features as output.
         to: folder of the bundle.
         name: to show; None for one after the kind of images.
         authors: of the model.
@@ -104,10 +105,8 @@ def export_run(
         check_onnx()
 
     model = read_model(run)
-    for_evaluation = FOR_EVALUATION if model.classes else ()
-    travelling = travelling_modules(
-        [*READERS[model.view.spatial_dims], *FOR_INFERENCE, *for_evaluation, *model.modules]
-    )
+    further = FOR_MASKS if model.segments else FOR_EVALUATION if model.classes else ()
+    travelling = travelling_modules([*READERS[model.view.spatial_dims], *FOR_INFERENCE, *further, *model.modules])
     earlier = {key: text for key, text in (before or {}).get("changelog", {}).items() if key != version}
     described = metadata(
         model, needed_versions(travelling.packages, versions), name, authors, changelog={version: changes, **earlier}
@@ -117,7 +116,7 @@ def export_run(
         temporary = Path(name_beside)  # on the same disk
         write_bundle(temporary, model, described, travelling, data_license)
         if torchscript:
-            write_torchscript(temporary)
+            write_torchscript(temporary, model.view.image_size if model.segments else None)
         if onnx:
             write_onnx(temporary, model.view.image_size)
         write_large_files(temporary)

@@ -52,7 +52,9 @@ def metadata(
         changelog: version → what is new in it, the newest first.
     """
     kind, authors = f"{model.image_word}s", authors or "not named"
-    if model.classes:
+    if model.segments:
+        task, trained_on = "Segmentation", "partially outlined images"
+    elif model.classes:
         task = f"{'Multi-class' if model.exclusive else 'Multi-label'} classification"
         trained_on = "partially labelled images"
     else:
@@ -66,7 +68,7 @@ def metadata(
         **{entry: versions[package] for package, entry in OWN_ENTRIES.items()},
         "required_packages_version": {key: value for key, value in versions.items() if key not in OWN_ENTRIES},
         "supported_apps": {},
-        "name": name or (f"Classification of {kind}" if model.classes else f"Backbone for {kind}"),
+        "name": name or f"{_purpose(model)} {kind}",
         "task": task,
         "description": f"{task} of {kind}, by a network trained on {trained_on}."
         + (f" It began with the weights {begun}." if (begun := begun_with(model.run)) else "")
@@ -76,7 +78,7 @@ def metadata(
         "data_source": "see docs/README.md and docs/data_license.txt",
         "data_type": data,
         "image_classes": _channel(model),
-        "label_classes": "1, 0 or unknown for each class" if model.classes else "none",
+        "label_classes": _labels(model),
         "pred_classes": ", ".join(model.classes) or "pooled features",
         "eval_metrics": evaluation_figures(model.run),
         **({"decision_thresholds": model.thresholds} if model.thresholds else {}),
@@ -97,6 +99,18 @@ def evaluation_figures(run: Run) -> dict[str, float]:
     }
 
 
+def _purpose(model: Model) -> str:
+    if model.segments:
+        return "Segmentation of"
+    return "Classification of" if model.classes else "Backbone for"
+
+
+def _labels(model: Model) -> str:
+    if model.segments:
+        return "a mask of each class, or unknown where it was not outlined"
+    return "1, 0 or unknown for each class" if model.classes else "none"
+
+
 def _channel(model: Model) -> str:
     window = model.view.window
     values = f"{window[0]:g} to {window[1]:g} HU mapped to -1 to 1" if window else model.view.intensity
@@ -113,12 +127,23 @@ def _input(model: Model) -> dict[str, Any]:
         "spatial_shape": list(view.image_size),
         "dtype": "float32",
         "value_range": [-1, 1] if view.window else [-10, 10],
-        "is_patch_data": False,
+        "is_patch_data": model.segments and view.spatial_dims == 3,
         "channel_def": {"0": _channel(model)},
     }
 
 
 def _output(model: Model) -> dict[str, Any]:
+    if model.segments:
+        return {
+            "type": "image",
+            "format": "segmentation",
+            "num_channels": model.outputs,
+            "spatial_shape": list(model.view.image_size),
+            "dtype": "float32",
+            "value_range": [0, 1],
+            "is_patch_data": model.view.spatial_dims == 3,
+            "channel_def": {str(number): name for number, name in enumerate(model.classes)},
+        }
     names = model.classes or [f"feature_{number}" for number in range(model.outputs)]
     return {
         "type": "probabilities" if model.classes else "features",

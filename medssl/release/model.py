@@ -11,12 +11,13 @@ from torch import Tensor
 from medssl.errors import UserError
 from medssl.evaluation import Calibration
 from medssl.networks import (
-    ARCHITECTURES,
     build_classifier,
+    build_segmenter,
     load_backbone,
     load_model_weights,
     network_description,
     output_layer,
+    segmenter_description,
 )
 from medssl.readers.modalities import image_word
 from medssl.runs import BACKBONE, BACKBONE_DESCRIPTION, MODEL, MODEL_DESCRIPTION, Run
@@ -53,6 +54,21 @@ class Model:
         return bool(self.run.description.get("exclusive", False))
 
     @property
+    def segments(self) -> bool:
+        """Whether its outputs are masks, not one number an image."""
+        return bool(self.classes) and "classes" in self.run.description
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether its classes, as masks, never share a voxel."""
+        return self.run.description.get("mask_loss") == "marginal_exclusion"
+
+    @property
+    def contains(self) -> Mapping[str, list[str]]:
+        """Class of a mask → those that make it up."""
+        return self.run.description.get("contains") or {}
+
+    @property
     def boxes(self) -> str:
         """What it sees of a volume that is larger than its box, `several` or the `middle` one."""
         return str(self.run.description.get("boxes", "middle"))
@@ -86,6 +102,8 @@ def read_model(path: str | Path) -> Model:
     """
     run = Run.read(path)
     if (run.path / MODEL).is_file():
+        if "classes" in run.description:
+            return _segmenter(run)
         return _classifier(run)
     if (run.path / BACKBONE).is_file():
         return _backbone(run)
@@ -105,6 +123,39 @@ def _classifier(run: Run) -> Model:
         calibration.fold(network)
     config, modules = _config(name, view.spatial_dims, channels, len(labels))
     return Model(run, view, list(labels), len(labels), config, modules, network.state_dict(), calibration)
+
+
+def _segmenter(run: Run) -> Model:
+    _check_described(run, MODEL_DESCRIPTION, ("architecture", "in_channels", "classes", "mask_loss", "image_size"))
+    view = View.from_dict(run.description, str(run.path / MODEL_DESCRIPTION))
+    classes, width = list(run.description["classes"]), run.description.get("decoder_channels")
+    built = (run.description["architecture"], view.spatial_dims, run.description["in_channels"], len(classes))
+    network = build_segmenter(*built, run.description.get("deep_supervision", 0), width)
+    load_model_weights(network, run.path / MODEL)
+    # Outputs of coarser levels teach, and are of no use afterwards.
+    kept = build_segmenter(*built, 0, width).state_dict()
+    config = segmenter_description(*built, 0, width)
+    modules: list[str] = []
+    config = _with_scripts(config, modules)
+    state = {key: value for key, value in network.state_dict().items() if key in kept}
+    return Model(run, view, classes, len(classes), config, tuple(dict.fromkeys(modules)), state)
+
+
+def _with_scripts(config: Any, modules: list[str]) -> Any:
+    """A network for a config with what is ours named as it is in ``scripts/``; the modules are added to ``modules``."""
+    if not isinstance(config, dict):
+        return config
+    inner = {key: _with_scripts(value, modules) for key, value in config.items()}
+    if not str(config.get("_target_", "")).startswith("medssl."):
+        return inner
+    room, _, attribute = config["_target_"].rpartition(".")
+    member = getattr(import_module(room), attribute)
+    modules.append(member.__module__)
+    return {
+        **inner,
+        "_target_": f"scripts.{member.__module__.rpartition('.')[2]}.{attribute}",
+        "_requires_": "@scripts_on_path",
+    }
 
 
 def _backbone(run: Run) -> Model:
@@ -136,10 +187,6 @@ def _config(
     name: str, spatial_dims: int, in_channels: int, out_channels: int
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The network for a config, and the modules of ours that it needs."""
-    config = network_description(name, spatial_dims, in_channels, out_channels)
-    if not ARCHITECTURES[name].target.startswith("medssl."):
-        return config, ()
-    room, _, attribute = config["_target_"].rpartition(".")
-    module = getattr(import_module(room), attribute).__module__
-    target = f"scripts.{module.rpartition('.')[2]}.{attribute}"
-    return {**config, "_target_": target, "_requires_": "@scripts_on_path"}, (module,)
+    modules: list[str] = []
+    config = _with_scripts(network_description(name, spatial_dims, in_channels, out_channels), modules)
+    return config, tuple(modules)

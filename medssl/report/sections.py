@@ -10,8 +10,9 @@ from medssl.errors import UserError
 from medssl.evaluation import compare_runs
 from medssl.evaluation.baselines import BASELINES
 from medssl.readers.modalities import image_word
-from medssl.runs import CONFIG, Run, grad_cam_file, predictions_file, shown_path
+from medssl.runs import CONFIG, Run, grad_cam_file, overlays_file, predictions_file, shown_path
 
+from .masks import mask_results, mask_sources, outlined_counts
 from .page import Parts, Picture, Section, Table, Text
 from .plots import draw_auroc, draw_curves, draw_reliability, draw_roc, png
 from .story import (
@@ -44,7 +45,10 @@ HELD_BESIDE = {"chance": "accuracy", "baseline": "error"}
 def run_sections(name: str, run: Run) -> list[Section]:
     """What a run is, its results, its training, its curves and pictures, its settings."""
     first, pictures = [Section(name, list(_pretraining(run)))], list[Section]()
-    if not run.is_pretraining:
+    if run.is_segmentation:
+        first = [Section(name, list(_segmentation(run))), Section("Results", list(_mask_results(run)), level=3)]
+        pictures = [Section("Best and worst cases", list(_overlays(name, run)), level=3)]
+    elif not run.is_pretraining:
         first = [Section(name, list(_finetuning(run))), Section("Results", list(_results(name, run)), level=3)]
         pictures = [Section("Curves and pictures", list(_pictures(name, run)), level=3)]
     training = Section("Training", [_curves(name, run)], level=3)
@@ -98,6 +102,36 @@ def _finetuning(run: Run) -> Parts:
     yield from known_labels(run)
 
 
+def _segmentation(run: Run) -> Parts:
+    classes = run.description.get("classes") or []
+    contains = run.description.get("contains") or {}
+    made_up = "; ".join(f"{whole}: {', '.join(parts)}" for whole, parts in contains.items())
+    special = {"weights at the start": _weights_at_start(run), "classes": ", ".join(classes), "made up of": made_up}
+    yield _main_facts(run, special)
+    if figures := SplitFigures.read(run):
+        yield from outlined_counts(figures)
+
+
+def _mask_results(run: Run) -> Parts:
+    figures = SplitFigures.read(run)
+    yield from _not_yet(run, figures)
+    if figures is None:
+        return
+    yield from mask_results(figures)
+    yield from mask_sources(figures)
+    if not figures.baselines and figures.split == "test":
+        yield Text("The two trivial results are missing. This evaluates anew, with them:", run.evaluate_command())
+
+
+def _overlays(name: str, run: Run) -> Parts:
+    split = figures.split if (figures := SplitFigures.read(run)) else "test"
+    if (path := run.path / overlays_file(split)).is_file():
+        caption = f"Masks on {split} in the best and the worst cases: what was found over what was outlined"
+        yield Picture(_picture_file(name, "overlays"), path.read_bytes(), caption)
+    else:
+        yield Text("There are no pictures yet. The evaluation on the test split draws them:", run.evaluate_command())
+
+
 def _main_facts(run: Run, special: Mapping[str, str]) -> Table:
     """What a run is: network, data and the numbers that matter, with what only its kind has between them."""
     described = run.description.get("architecture") or run.description.get("backbone")
@@ -136,13 +170,19 @@ def _curves(name: str, run: Run) -> Picture | Text:
     return _drawn(name, "training", draw_curves(panels), "Metrics over the epochs of training")
 
 
-def _results(name: str, run: Run) -> Parts:
-    figures = SplitFigures.read(run)
+def _not_yet(run: Run, figures: SplitFigures | None) -> Parts:
+    """What of the evaluation is still to be done, and how."""
     if figures is None or figures.split != "test":
         yield Text("The run is not evaluated on the test split yet. This does it:", run.evaluate_command())
     if figures is None:
         sentence = "There are no figures at all: no epoch of the training has been validated. This goes on with it:"
         yield Text(sentence, run.resume_command())
+
+
+def _results(name: str, run: Run) -> Parts:
+    figures = SplitFigures.read(run)
+    yield from _not_yet(run, figures)
+    if figures is None:
         return
     yield from results(figures)
     yield from sources(figures)

@@ -31,6 +31,9 @@ WORDS = {
     "ece_uncalibrated": "ECE before\ncalibration",
     "auroc_within_sources": "AUROC\nwithin sources",
     "mAUROC_within_sources": "mAUROC within sources",
+    "hd95": "HD95, mm",
+    "volume_error": "Volume error,\nml",
+    "absolute_volume_error": "Absolute volume\nerror, ml",
 }
 """Figures of a class whose name is no word; the others are called as in the file."""
 OF_THRESHOLD = ("sensitivity", "specificity")
@@ -103,10 +106,15 @@ class SplitFigures:
         return cls(run, split, splits[split])
 
     @property
+    def key(self) -> str:
+        """What the mean over the classes is called: `mAUROC`, or of masks `mDice`."""
+        return "mDice" if "mDice" in self.values else "mAUROC"
+
+    @property
     def mean(self) -> Triple | None:
-        """The mAUROC; None where no class is defined."""
-        value = self.values.get("mAUROC")
-        return None if value is None else [value, *(self.values.get("mAUROC_interval") or (None, None))]
+        """The mean over the classes; None where no class is defined."""
+        value = self.values.get(self.key)
+        return None if value is None else [value, *(self.values.get(f"{self.key}_interval") or (None, None))]
 
     @property
     def baselines(self) -> Mapping[str, Mapping[str, Any]]:
@@ -132,10 +140,10 @@ class SplitFigures:
 
     def triples(self) -> dict[str, Triple | None]:
         """Every figure with an interval, by name and class."""
-        found = {"mAUROC": self.mean} | {key: self.values[key] for key in OF_ALL if key in self.values}
+        found = {self.key: self.mean} | {key: self.values[key] for key in OF_ALL if key in self.values}
         for name, each in self.values["classes"].items():
-            found |= {f"{_word(key, ' ')} {name}": each[key] for key in each if key != "threshold"}
-        return found | {f"mAUROC of baseline {key}": each["mAUROC"] for key, each in self.baselines.items()}
+            found |= {f"{word(key, ' ')} {name}": each[key] for key in each if key != "threshold"}
+        return found | {f"{self.key} of baseline {key}": each[self.key] for key, each in self.baselines.items()}
 
 
 def results(figures: SplitFigures) -> Parts:
@@ -228,14 +236,14 @@ def _headline(figures: SplitFigures) -> str:
     values = figures.values
     classes, undefined, patients = len(values["per_class"]), values["undefined"], values.get("patients")
     sentence = (
-        f"mAUROC {_inline(figures.mean)} over {classes - len(undefined)} of {classes} classes, on {values['images']} "
+        f"mAUROC {inline(figures.mean)} over {classes - len(undefined)} of {classes} classes, on {values['images']} "
         f"images of {figures.split}" + (f" ({patients} patients)" if patients else "")
     )
-    beside = [f"{BASELINES.get(name, name)} {_inline(each['mAUROC'])}" for name, each in figures.baselines.items()]
+    beside = [f"{BASELINES.get(name, name)} {inline(each['mAUROC'])}" for name, each in figures.baselines.items()]
     sentence += f"; beside it: {', '.join(beside)}." if beside else "."
     if undefined:
         sentence += f" Undefined, for only one outcome is known: {', '.join(undefined)}."
-    rates = [f"{_word(key, ' ')}: {_inline(values[key])}." for key in OF_ALL if key in values]
+    rates = [f"{word(key, ' ')}: {inline(values[key])}." for key in OF_ALL if key in values]
     return " ".join([sentence, *rates])
 
 
@@ -247,7 +255,7 @@ def _warning(figures: SplitFigures, name: str) -> Parts:
     value, low, _ = mean
     if (value if low is None else low) <= trivial[0]:
         yield Text(
-            f"Take care: the mAUROC, {_inline(mean)}, does not exceed that of the {BASELINES.get(name, name)}, "
+            f"Take care: the mAUROC, {inline(mean)}, does not exceed that of the {BASELINES.get(name, name)}, "
             f"{trivial[0]:.3f}, by more than its interval: {EXPLAINED.get(name, 'it explains as much')}.",
             is_warning=True,
         )
@@ -264,7 +272,7 @@ def _figures_table(figures: SplitFigures) -> Table:
         cells = [triple_text(each[key], undefined.get(key, "undefined")) for key in columns]
         trivial = [number_text(of_all["per_class"].get(name), "undefined") for of_all in baselines.values()]
         rows.append([name, *cells, number_text(each["threshold"], "none"), *trivial])
-    header = ["Class", *map(_word, columns), "Threshold", *map(baseline_column, baselines)]
+    header = ["Class", *map(word, columns), "Threshold", *map(baseline_column, baselines)]
     return Table(f"Figures on {figures.split}", header, rows)
 
 
@@ -335,10 +343,11 @@ def _states(count: Counts, name: str) -> list[str]:
     return [str(positive), str(negative), str(count.images - positive - negative)]
 
 
-def _word(key: str, line_break: str = "\n") -> str:
+def word(key: str, line_break: str = "\n") -> str:
     """What a figure is called, as the title of a column or within a line."""
     return WORDS.get(key, key.replace("_", " ").capitalize()).replace("\n", line_break)
 
 
-def _inline(triple: Triple | None) -> str:
+def inline(triple: Triple | None) -> str:
+    """A value and its interval within a line."""
     return triple_text(triple).replace("\n", " ")

@@ -33,7 +33,8 @@ def write_report(runs: Sequence[str | Path], output: str | Path, before: Sequenc
         raise UserError("There is nothing to report on: give the folder of at least one run.")
     folders = [Run.read(path) for path in runs]
     named = dict(zip(_names(folders), folders, strict=True))
-    sections = [*before, *comparison_sections({name: run for name, run in named.items() if not run.is_pretraining})]
+    classifiers = {name: run for name, run in named.items() if not (run.is_pretraining or run.is_segmentation)}
+    sections = [*before, *comparison_sections(classifiers)]
     for name, run in named.items():
         sections += run_sections(name, run)
     output = Path(output)

@@ -19,7 +19,7 @@ from monai.bundle import ComponentLocator, ConfigParser, ckpt_export, run, verif
 from medssl.errors import UserError
 from medssl.networks import load_model_weights
 
-from .bundle import METADATA, MODEL, Bundle, own_scripts, quiet
+from .bundle import METADATA, MODEL, Bundle, Note, own_scripts, quiet
 
 CPU = "$torch.device('cpu')"
 SMALL = {"device": CPU, "workers": 0, "batch_size": 1, "amp": False}
@@ -72,7 +72,16 @@ def torchscript(bundle: Bundle) -> Iterator[str]:
         files = {"filepath": made, "ckpt_file": str(bundle.folder / MODEL), **bundle.monai_options}
         options = {"verify": True, "device": torch.device("cpu"), **TOLERANCE}
         with _explained("TorchScript cannot be made of network_def, or gives something else"):
-            ckpt_export("network_def", input_shape=shape, converter_kwargs=options, **files)
+            try:
+                ckpt_export("network_def", input_shape=shape, converter_kwargs=options, **files)
+            except Exception:
+                if not _is_segmentation(bundle):  # whose network takes the function of its backbone's maps as a value
+                    raise
+                ckpt_export("network_def", input_shape=shape, use_trace=True, converter_kwargs=options, **files)
+                yield Note(
+                    "The network can be traced, but not scripted: ckpt_export needs --use_trace True and "
+                    "--input_shape, and the zoo has to list the bundle in exclude_verify_torchscript_list."
+                )
         if "models/model.ts" in bundle.files:
             images = torch.rand(shape)
             paths = (made, str(bundle.folder / "models/model.ts"))
@@ -104,6 +113,10 @@ def _draw(folder: Path, size: Sequence[int]) -> None:
     for name in ("first", "second"):
         grey = SimpleITK.GetImageFromArray(noise.integers(0, 256, size[::-1], dtype=np.uint8))
         SimpleITK.WriteImage(grey, folder / f"{name}{'.png' if len(size) == 2 else '.nii.gz'}")
+
+
+def _is_segmentation(bundle: Bundle) -> bool:
+    return bundle.metadata["network_data_format"]["outputs"]["pred"].get("format") == "segmentation"
 
 
 def _image_shape(bundle: Bundle) -> list[int]:
