@@ -239,7 +239,8 @@ def segmentation_description(path: str | Path, spatial_dims: int | None = None) 
             f"give the {runs.MODEL} that bundles/segment trained."
         )
     if spatial_dims not in (None, description["spatial_dims"]):
-        raise UserError(f"{path} is a network for {description['spatial_dims']}D images, and these are {spatial_dims}D.")
+        theirs = description["spatial_dims"]
+        raise UserError(f"{path} is a network for {theirs}D images, and these are {spatial_dims}D.")
     return description
 
 

@@ -79,5 +79,5 @@ SCANNERS = {
         marker_row=(0.86, 0.94),
     ),
 }
-"""The demo's hospitals. North: a digital detector with a grid, whose processing sharpens. West: clinics with devices of all
-kinds. South: cassettes at the bedside, without a grid, at a low dose, collimated by hand."""
+"""The demo's hospitals. North: a digital detector with a grid, whose processing sharpens. West: clinics with devices of
+all kinds. South: cassettes at the bedside, without a grid, at a low dose, collimated by hand."""

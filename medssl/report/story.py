@@ -187,8 +187,9 @@ def pseudo_labels(run: Run) -> str:
         return ""
     filled = [f"{name} {ones} positive, {zeros} negative" for name, (ones, zeros) in told["filled"].items()]
     return (
-        f"Labels that were unknown in training were filled where an earlier model (SHA-256 {told['model_sha256'][:12]}) "
-        f"gave a probability from {told['positive']:g} on or up to {told['negative']:g}: {'; '.join(filled)}"
+        "Labels that were unknown in training were filled where an earlier model (SHA-256 "
+        f"{told['model_sha256'][:12]}) gave a probability from {told['positive']:g} on or up to "
+        f"{told['negative']:g}: {'; '.join(filled)}"
         + (f"; {told['unlabeled_images']} images had no labels before" if told["unlabeled_images"] else "")
         + ". Those of validation and test are untouched."
     )

@@ -12,7 +12,8 @@ from medssl.studies import BundleRun
 
 @pytest.mark.parametrize("name", ["moco", "byol"])
 def test_a_run_that_stopped_ends_with_the_teacher_of_one_that_did_not(name: str, head: Path, tmp_path: Path) -> None:
-    values = {"positives": "patient" if name == "moco" else "volume"} | ({"queue": 12} if name == "moco" else {"hidden_channels": 16})
+    moco = {"positives": "patient", "queue": 12}
+    values = moco if name == "moco" else {"positives": "volume", "hidden_channels": 16}
     options: dict[str, Any] = {"data": head, "architecture": "resnet10_quarter", "batch_size": 8, "workers": 0}
     options |= {"tasks": {name: values}, "crops_per_volume": 2, "image_size": [32, 32, 32], "probe_every": 0}
 

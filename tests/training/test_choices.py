@@ -67,7 +67,8 @@ def test_what_begins_with_weights_has_numbers_of_its_own_unless_a_recipe_says_ot
     }
     assert [taken[2, begun]["frozen"] for begun in (False, True)] == ["nothing", "backbone"]
     random, begun = (read_recipe("default", "finetune", 2, pretrained) for pretrained in (False, True))
-    assert random.keys() == begun.keys() and random["learning_rate"] > begun["learning_rate"]
+    assert random.keys() == begun.keys()
+    assert random["learning_rate"] > begun["learning_rate"]
     assert read_recipe("dong2024", "finetune", 2, True) == read_recipe("dong2024", "finetune", 2)
 
 
