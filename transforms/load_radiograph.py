@@ -76,7 +76,7 @@ class ResizeRadiograph(Transform):
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Resize one image; a MetaTensor keeps its metadata."""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-        resized = torch.nn.functional.interpolate(plain[None], self.size, **self._mode)[0]  # type: ignore[arg-type]
+        resized = torch.nn.functional.interpolate(plain[None], self.size, **self._mode)[0]
         return MetaTensor(resized, meta=image.meta) if isinstance(image, MetaTensor) else resized
 
 

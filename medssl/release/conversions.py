@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 from monai.bundle import ckpt_export, onnx_export
@@ -28,7 +29,7 @@ def write_torchscript(bundle: Path, traced: Sequence[int] | None = None) -> None
         traced: size of an image to trace the network with, where it cannot be scripted.
     """
     path = bundle / "models" / "model.ts"
-    how = {"use_trace": True, "input_shape": [1, 1, *traced]} if traced else {}
+    how: dict[str, Any] = {"use_trace": True, "input_shape": [1, 1, *traced]} if traced else {}
     with own_scripts(bundle), quiet():
         ckpt_export("network_def", str(path), str(bundle / MODEL), **how, **Bundle(bundle).monai_options)
     _drop_source_paths(path)

@@ -1,6 +1,7 @@
 """Features as a picture: where images lie along the two directions in which their features differ most."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -93,10 +94,10 @@ def _scatter(axis: Axes, places: np.ndarray, groups: np.ndarray) -> None:
     order = np.random.default_rng(0).permutation(len(places))
     known = groups[order] != UNKNOWN
     size = float(np.clip(4000 / max(len(places), 1), 2, 20))
-    look = {"s": size, "linewidths": 0, "rasterized": True}
-    axis.scatter(*places[order[~known]].T, color=QUIET, alpha=0.3, **look)  # type: ignore[arg-type]
-    seen = order[known]
-    axis.scatter(*places[seen].T, c=[colour[name] for name in groups[seen]], alpha=0.7, **look)  # type: ignore[arg-type]
+    look: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
+    hidden, seen = places[order[~known]], order[known]
+    axis.scatter(hidden[:, 0], hidden[:, 1], color=QUIET, alpha=0.3, **look)
+    axis.scatter(places[seen, 0], places[seen, 1], c=[colour[name] for name in groups[seen]], alpha=0.7, **look)
     if names != [""]:
         for name in (*names, *([UNKNOWN] if not known.all() else [])):
             axis.scatter([], [], s=20, color=colour.get(name, QUIET), label=f"{name} ({np.sum(groups == name)})")

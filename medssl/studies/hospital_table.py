@@ -67,7 +67,10 @@ def places(training: Sequence[Item], test: Sequence[Item], labels: Sequence[str]
     found = [(f"within {words}".strip(), np.isin(sources, trained or [""]))]
     found += [(f"at {name}, never seen", sources == name) for name in known_sources(test) if name not in trained]
     return [
-        (Place(name, words, number > 0, [test[row] for row in np.flatnonzero(rows)], labels), np.flatnonzero(rows))
+        (
+            Place(name, words, number > 0, [test[row] for row in np.flatnonzero(rows).tolist()], labels),
+            np.flatnonzero(rows),
+        )
         for number, (name, rows) in enumerate(found)
         if rows.any()
     ]
