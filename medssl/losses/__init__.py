@@ -12,6 +12,7 @@ from .classification import (
     partial_cross_entropy,
 )
 from .contrast import info_nce, mixture_info_nce, nt_xent, predictive_ratio, queue_info_nce
+from .distillation import dino
 from .gathering import gather_with_gradient
 from .segmentation import (
     SEGMENTATION_LOSSES,
@@ -35,6 +36,7 @@ __all__ = [
     "barlow_twins",
     "class_masks",
     "class_probabilities",
+    "dino",
     "gather_with_gradient",
     "info_nce",
     "label_loss",

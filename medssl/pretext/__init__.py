@@ -3,6 +3,7 @@
 from .barlow_twins import BarlowTwins
 from .byol import BYOL
 from .cpc import CPC
+from .dino import DINO
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .mcpc import MCPC
@@ -26,6 +27,7 @@ from .vicreg import VICReg
 __all__ = [
     "BYOL",
     "CPC",
+    "DINO",
     "MCPC",
     "MIM",
     "RVRM",

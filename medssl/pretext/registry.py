@@ -11,6 +11,7 @@ from medssl.networks import Backbone
 from .barlow_twins import BarlowTwins
 from .byol import BYOL
 from .cpc import CPC
+from .dino import DINO
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .mcpc import MCPC
@@ -35,6 +36,7 @@ TASKS: dict[str, type[PretextTask]] = {
     "simclr": SimCLR,
     "moco": MoCo,
     "byol": BYOL,
+    "dino": DINO,
     "barlow_twins": BarlowTwins,
     "vicreg": VICReg,
     "jigsaw": Jigsaw,

@@ -18,7 +18,7 @@ from medssl.pretext import PretextModel, PretextTask, build_task
 from medssl.training import AfterStep
 
 BATCH = 4
-NAMES, TEACHERS = ("moco", "byol", "barlow_twins", "vicreg"), ("moco", "byol")
+NAMES, TEACHERS = ("moco", "byol", "barlow_twins", "vicreg"), ("moco", "byol", "dino")
 
 
 def set_up(name: str, spatial_dims: int = 2, **values: Any) -> tuple[PretextTask, Backbone, Tensor]:
