@@ -14,6 +14,7 @@ from .classification import (
 from .contrast import info_nce, mixture_info_nce, nt_xent, predictive_ratio, queue_info_nce
 from .distillation import dino
 from .gathering import gather_with_gradient
+from .isotropy import lejepa, sigreg
 from .segmentation import (
     SEGMENTATION_LOSSES,
     SegmentationLoss,
@@ -40,6 +41,7 @@ __all__ = [
     "gather_with_gradient",
     "info_nce",
     "label_loss",
+    "lejepa",
     "linear_cka",
     "marginal_exclusion",
     "mixture_info_nce",
@@ -50,6 +52,7 @@ __all__ = [
     "partial_dice_bce",
     "predictive_ratio",
     "queue_info_nce",
+    "sigreg",
     "soft_dice",
     "variance_floor",
     "vicreg",

@@ -6,6 +6,7 @@ from .cpc import CPC
 from .dino import DINO
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
+from .lejepa import LeJEPA
 from .mcpc import MCPC
 from .mim import MIM
 from .moco import MoCo
@@ -38,6 +39,7 @@ __all__ = [
     "Complement",
     "Inpainting",
     "Jigsaw",
+    "LeJEPA",
     "MoCo",
     "ModelsGenesis",
     "Pictures",

@@ -14,6 +14,7 @@ from .cpc import CPC
 from .dino import DINO
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
+from .lejepa import LeJEPA
 from .mcpc import MCPC
 from .mim import MIM
 from .moco import MoCo
@@ -39,6 +40,7 @@ TASKS: dict[str, type[PretextTask]] = {
     "dino": DINO,
     "barlow_twins": BarlowTwins,
     "vicreg": VICReg,
+    "lejepa": LeJEPA,
     "jigsaw": Jigsaw,
     "cpc": CPC,
     "rubiks_cube": RubiksCube,

@@ -1,4 +1,4 @@
-"""What the tasks that look at two random views of each image have in common: the views belong together."""
+"""What the tasks that look at random views of each image have in common: the views belong together."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -31,17 +31,17 @@ class Pairs:
     groups: Tensor | None = None
 
 
-class ViewPairs(PretextTask):
-    """Base of the tasks that compare two views which belong together; a subclass says in `compare` how.
+class Views(PretextTask):
+    """Base of the tasks that look at views which belong together; `views` of each image.
 
     Args:
         backbone: sees the views.
         image_size: spatial shape of the images.
         view: values for `medssl.transforms.ContrastiveView`, which draws the views.
-        positives: of what the second view is: of the same ``image``; or of another of the same ``volume`` (another
-            random crop), ``study`` (another projection or series, or crop) or ``patient`` (also from another day) where
-            the mini-batch has one, else of the same. Images of one volume, study or patient are then not told apart
-            either (Azizi et al. 2021, Sec. 3.2).
+        positives: of what the views after the first are: of the same ``image``; or of another of the same ``volume``
+            (another random crop), ``study`` (another projection or series, or crop) or ``patient`` (also from another
+            day) where the mini-batch has one, else of the same. Images of one volume, study or patient are then not
+            told apart either (Azizi et al. 2021, Sec. 3.2).
 
     Raises:
         UserError: when sizes do not fit, or a value means nothing.
@@ -50,6 +50,7 @@ class ViewPairs(PretextTask):
     smallest_batch = 2
     compares_images = True
     asks_groups = True
+    views: int = 2
 
     def __init__(
         self,
@@ -64,10 +65,10 @@ class ViewPairs(PretextTask):
             raise UserError(f"positives must be one of {', '.join(get_args(Positives))}, got {positives!r}.")
         self.positives = positives
 
-    def puzzle(self, images: Tensor, groups: Mapping[str, Tensor] | None = None) -> tuple[Tensor, None]:
-        """Two views of each image, ``[2 B, C, *spatial]``: a first view of every image, then a second.
+    def draw_views(self, images: Tensor, groups: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Views of each image, ``[V B, C, *spatial]``: a first view of every image, then a second, and so on.
 
-        There is no target but one another. The second views are of partners but with ``positives: image``.
+        Those after the first are of partners but with ``positives: image``, each time of others.
 
         Args:
             images: ``[B, C, *spatial]``.
@@ -78,15 +79,33 @@ class ViewPairs(PretextTask):
         """
         if len(images) < 2:
             raise UserError(f"A batch of at least 2 images is needed, got {len(images)}: raise batch_size.")
-        own = self._own_groups(groups)
-        return self.view(torch.cat([images, images if own is None else images[draw_partners(own)]])), None
+        own = self.own_groups(groups)
+        others = (images if own is None else images[draw_partners(own)] for _ in range(self.views - 1))
+        return self.view(torch.cat([images, *others]))
 
-    def _own_groups(self, groups: Mapping[str, Tensor] | None) -> Tensor | None:
+    def own_groups(self, groups: Mapping[str, Tensor] | None) -> Tensor | None:
+        """Numbers ``[B]``, equal for images that must not be told apart; None where all must be."""
         if self.positives == "image":
             return None
         if self.positives not in (groups or {}):
             raise UserError(f"positives: {self.positives} needs images that say of which {self.positives} they are.")
         return (groups or {})[self.positives]
+
+    def describe(self, target: Tensor) -> str:
+        """Whose view it is."""
+        return f"a view of image {int(target) + 1}"
+
+
+class ViewPairs(Views):
+    """Base of the tasks that compare two views which belong together; a subclass says in `compare` how.
+
+    Args:
+        backbone, image_size, view, positives: see `Views`.
+    """
+
+    def puzzle(self, images: Tensor, groups: Mapping[str, Tensor] | None = None) -> tuple[Tensor, None]:
+        """Two views of each image, ``[2 B, C, *spatial]``, see `draw_views`. There is no target but one another."""
+        return self.draw_views(images, groups), None
 
     def forward(self, backbone: Backbone, images: Tensor, groups: Mapping[str, Tensor] | None = None) -> PretextOutput:
         """Compare the pooled features of both views, from one pass of the backbone.
@@ -97,7 +116,7 @@ class ViewPairs(PretextTask):
         """
         views, _ = self.puzzle(images, groups)
         first, second = backbone.pool(backbone(views)).chunk(2)
-        own = self._own_groups(groups)
+        own = self.own_groups(groups)
         loss, predicted, embedded = self.compare(first, second, Pairs(views, own))
         metrics, answer = matching_metrics(predicted, embedded, own)
         panels = torch.stack(views.detach()[:, 0].chunk(2), dim=1)  # side by side; the target is the image's number
@@ -106,10 +125,6 @@ class ViewPairs(PretextTask):
     @abstractmethod
     def compare(self, first: Tensor, second: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of both views' features ``[B, D]``, and whose `matching_metrics` are shown: two ``[B, E]``."""
-
-    def describe(self, target: Tensor) -> str:
-        """Whose view it is."""
-        return f"a view of image {int(target) + 1}"
 
 
 def build_view(values: Mapping[str, Any] | None, image_size: Sequence[int], backbone: Backbone) -> ContrastiveView:

@@ -17,7 +17,7 @@ from processes import end_of, in_two_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from medssl.losses import barlow_twins, info_nce, nt_xent, queue_info_nce, vicreg
+from medssl.losses import barlow_twins, info_nce, lejepa, nt_xent, queue_info_nce, vicreg
 from medssl.networks import build_backbone, save_backbone
 from medssl.pretext import PretextModel, build_task
 from medssl.studies import BundleRun
@@ -28,10 +28,10 @@ IMAGES, STEPS = 8, 4
 EQUAL_TASKS = ["rotation", "mim", "simclr", "jigsaw", "cpc", "rubiks_cube", "src", "mcpc", "sc_assl"]
 """Without batch normalisation and with the same puzzles, these have the loss of one process with all images.
 
-SimSiam, MoCo, BYOL, Barlow Twins and VICReg have batch normalisation in their heads, inpainting and Models Genesis in
-their decoder: it can be synchronised, but on GPUs only. RVRM mixes an image with another of its own process; Self-ASSL
-compares the images of its own process; the loss for partial labels is a mean over the known labels, of which the
-processes do not have equally many.
+SimSiam, MoCo, BYOL, Barlow Twins, VICReg and LeJEPA have batch normalisation in their heads, inpainting and Models
+Genesis in their decoder: it can be synchronised, but on GPUs only. RVRM mixes an image with another of its own process;
+Self-ASSL compares the images of its own process; the loss for partial labels is a mean over the known labels, of which
+the processes do not have equally many.
 """
 
 
@@ -96,7 +96,7 @@ def contrastive_gradients(distributed: bool) -> dict[str, Tensor]:
     """The gradients of the losses over a mini-batch with respect to this process's embeddings, as DDP averages them."""
     generator = torch.Generator().manual_seed(0)
     first, second = (torch.randn(IMAGES, 5, generator=generator) for _ in range(2))
-    queue = torch.randn(3, 5, generator=generator)
+    queue, directions = torch.randn(3, 5, generator=generator), torch.randn(5, 6, generator=generator)
     positive, groups = torch.arange(IMAGES), torch.arange(IMAGES) % 3
     if distributed:
         first, second, groups, positive = share(first), share(second), share(groups), positive[: IMAGES // 2]
@@ -109,6 +109,7 @@ def contrastive_gradients(distributed: bool) -> dict[str, Tensor]:
         "queue_info_nce": queue_info_nce(first, second, queue),
         "barlow_twins": barlow_twins(first, second),
         "vicreg": vicreg(first, second),
+        "lejepa": lejepa(torch.stack([first, second]), directions, 0.5),
     }.items():
         loss.backward()
         for tensor, which in ((first, "first"), (second, "second")):

@@ -15,7 +15,7 @@ from medssl.pretext import PretextModel, build_task
 from medssl.pretext.view_pairs import draw_partners, matching_metrics
 from medssl.training import prepare_images
 
-PAIRS = ("simsiam", "simclr", "moco", "byol", "barlow_twins", "vicreg")
+PAIRS = ("simsiam", "simclr", "moco", "byol", "barlow_twins", "vicreg", "lejepa")
 SAME_VIEW: dict[str, Any] = {"scale": (1, 1), "ratio": (1, 1), "mirror_axes": (), "jitter": 0, "blur": 0}
 
 
@@ -38,7 +38,8 @@ def test_partners_are_others_of_the_group_each_once_and_all_of_them_in_time() ->
 def test_the_second_view_is_of_another_image_of_the_group(kind: str, name: str, spatial_dims: int) -> None:
     backbone = build_backbone("resnet10_quarter", spatial_dims)
     size = [16] * spatial_dims
-    task = build_task(name, backbone, size, positives=kind, view=SAME_VIEW)
+    two = {"views": 2} if name == "lejepa" else {}
+    task = build_task(name, backbone, size, positives=kind, view=SAME_VIEW, **two)
     images, groups = torch.randn(6, 1, *size), {word: torch.zeros(6).long() for word in ("volume", "study", "patient")}
     groups[kind] = torch.tensor([1, 1, 2, 2, 3, 4])
     views, _ = task.puzzle(images, groups)

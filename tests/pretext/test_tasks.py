@@ -21,7 +21,8 @@ BATCH = 3
 ALIKE = ("resnet10", "resnet34", "resnet50")
 """Backbones that differ from resnet18 in the number of their blocks; their own contract is tested with the networks."""
 ROUTES, TILES = ("src", "mcpc", "sc_assl"), ("jigsaw", "rubiks_cube")
-PAIRS, TEACHERS = ("simsiam", "simclr", "moco", "byol", "barlow_twins", "vicreg", "dino"), ("moco", "byol", "dino")
+PAIRS = ("simsiam", "simclr", "moco", "byol", "barlow_twins", "vicreg", "lejepa", "dino")
+TEACHERS = ("moco", "byol", "dino")
 RECONSTRUCTIONS = ("mim", "inpainting", "models_genesis")
 CUBES = (*ROUTES, *TILES, "cpc")
 """Tasks that show many tiles of each image."""
@@ -34,6 +35,7 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
         ("rvrm", {"form": "siamese"}),
         ("moco", {"variance": 0, "queue": 5}),
         ("jigsaw", {"grid": 2, "permutations": 24}),
+        ("lejepa", {"views": 2}),
     ]),
     ("mim", {"decoder": "light"}, 2),
     *((name, {"decoder": "pyramid"}, spatial_dims) for spatial_dims in (2, 3) for name in RECONSTRUCTIONS),
@@ -290,6 +292,10 @@ def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: 
         ("barlow_twins", (32, 32), {"redundancy": 0}, "barlow_twins: redundancy must be positive, got 0"),
         ("vicreg", (32, 32), {"covariance": 0}, "vicreg: covariance must be positive, got 0"),
         ("vicreg", (32, 32), {"positives": "scan"}, "vicreg: positives must be one of image, volume, study"),
+        ("lejepa", (32, 32), {"views": 1}, "lejepa: views must be a whole number, at least 2, got 1"),
+        ("lejepa", (32, 32), {"views": 2.5}, r"lejepa: views must be a whole number, at least 2, got 2\.5"),
+        ("lejepa", (32, 32), {"weight": 1}, "lejepa: weight must lie between 0 and 1, got 1"),
+        ("lejepa", (32, 32), {"directions": 0}, "lejepa: directions must be positive, got 0"),
         ("byol", (32, 32), {"view": {"degrees": 200}}, r"byol: view: degrees must lie in 0\.\.180 .* got 200"),
         ("simsiam", (32, 32), {"view": {"scale": (0, 1)}}, r"scale must rise within 0 and 1, got \[0, 1\]"),
         ("simsiam", (32, 32), {"view": {"scales": (0.5, 1)}}, "simsiam: view has no value 'scales'; there are scale, "),
