@@ -250,7 +250,7 @@ def test_where_one_process_gets_gradients_wrong_in_16_bits_all_train_in_32(tmp_p
 
 def test_volumes_are_learned_from_in_two_processes(head: Path, tmp_path: Path) -> None:
     # More images than fill a mini-batch together, but not in each process: nothing may be dropped.
-    zero, one = run_bundle("pretrain", "ct", head, tmp_path, batch_size=10, epochs=1, probe_every=0)
+    zero, one = run_bundle("pretrain", "ct", head, tmp_path, batch_size=10, epochs=1, probe_every=0, tasks="rotation")
     assert zero["weights"] == one["weights"]
     assert 0 < json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["rotation/loss"] < 10
 

@@ -16,6 +16,7 @@ def test_a_run_that_stopped_ends_with_the_teacher_of_one_that_did_not(name: str,
     values = moco if name == "moco" else {"positives": "volume", "hidden_channels": 16}
     options: dict[str, Any] = {"data": head, "architecture": "resnet10_quarter", "batch_size": 8, "workers": 0}
     options |= {"tasks": {name: values}, "crops_per_volume": 2, "image_size": [32, 32, 32], "probe_every": 0}
+    options |= {"rate_schedule": "constant"}  # whose rates do not depend on the length
 
     def train(folder: str, **more: Any) -> bytes:
         BundleRun("pretrain", {**options, "output_dir": tmp_path / folder, **more}).run()
