@@ -8,6 +8,7 @@ ones were picked separately. `python benchmarks/partial_labels.py --images DATA`
 and `.md`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import arms
 import numpy as np
 import torch
 from measuring import DEVICE, Result, parser
-from radiographs import FINDINGS, NORMAL, Radiographs, read
+from radiographs import FINDINGS, NORMAL, Images, read
 from scipy import stats
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ class Split:
     labels: np.ndarray
 
 
-def split(radiographs: Radiographs, seed: int, labelled: int) -> dict[str, Split]:
+def split(radiographs: Images, seed: int, labelled: int) -> dict[str, Split]:
     """Patients of each hospital as training (of each of its classes so many images), validation and test."""
     random = np.random.default_rng([seed, 1])
     parts: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {"training": [], "validation": [], "test": []}
@@ -146,7 +147,7 @@ def judged(images: Tensor, data: Split, network: nn.Module) -> dict[str, float]:
     return found
 
 
-def trial(radiographs: Radiographs, seed: int, options: Any) -> dict[str, dict[str, float]]:
+def trial(radiographs: Images, seed: int, options: Any) -> dict[str, dict[str, float]]:
     """The AUROCs of every arm for one split, pre-training, draw of the labels and seed of the fine-tuning."""
     splits = split(radiographs, seed, options.labelled)
     kept_back = np.concatenate([splits[part].numbers for part in ("validation", "test")])
@@ -175,8 +176,14 @@ def main() -> None:
     options.add_argument("--pretraining", type=int, default=300, help="steps of SimCLR")
     options.add_argument("--steps", type=int, default=250, help="of fine-tuning")
     chosen = options.parse_args()
+    kept = chosen.output / "partial_labels_trials.json"  # so that an interrupted run goes on
+    done = json.loads(kept.read_text()) if kept.is_file() else {}
     radiographs = read(chosen.images, SIDE)
-    trials = [trial(radiographs, seed, chosen) for seed in range(chosen.repeats)]
+    for seed in map(str, range(chosen.repeats)):
+        if seed not in done:
+            done[seed] = trial(radiographs, int(seed), chosen)
+            kept.write_text(json.dumps(done, indent=1) + "\n")
+    trials = list(done.values())
     columns = {
         "option": lambda row: row["option"],
         "mean AUROC": lambda row: "{:.3f} ± {:.3f}".format(*row["mean"]),
@@ -209,6 +216,7 @@ def main() -> None:
         )
     result.facts["trials"] = trials
     result.write()
+    kept.unlink()
 
 
 if __name__ == "__main__":
