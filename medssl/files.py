@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, so that a kill at any moment leaves the old file or the new one.
+"""Writing files whole or not at all, so that a kill at any moment leaves the old file or the new one; reading YAML.
 
 The ground floor of the house: every room may use it.
 """
@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medssl.errors import NO_ROOM, UserError
+import yaml
+
+from medssl.errors import NO_ROOM, MissingFileError, UserError
 
 _HALF_WRITTEN = re.compile(r"\.\d+-\d+\..+")
 
@@ -66,3 +68,19 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """Write a JSON file whole, indented by two."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file that a user wrote holds.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it is no valid YAML.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"There is no file {path}: check its path.")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {error}") from error

@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from medssl.errors import MissingFileError, UserError
+from medssl.files import read_yaml
 
 from .datalist_file import SPLITS
 from .tables import BLANK, ROLES, UNCERTAIN, Blank, Table, Uncertain, mark, near_miss, read_table, table_name
@@ -308,12 +308,7 @@ def _table(source: Source, labels: Sequence[str] | None = None) -> Table:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise MissingFileError(f"There is no file {path}: check its path.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from error
+    content = read_yaml(path)
     known = isinstance(content, dict) and "sources" in content and content.keys() <= {"sources", "contains"}
     if not known or not isinstance(content["sources"], list):
         raise UserError(

@@ -1,7 +1,7 @@
 """Weights in and out: plain MONAI state dicts with a description beside them, and loading that says what it loaded."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,19 +205,8 @@ def model_description(path: str | Path, spatial_dims: int | None = None) -> dict
         MissingFileError: when there is none.
         UserError: when it is damaged, says too little, or is of a network for other images.
     """
-    description = read_description(path)
-    needed = ("architecture", "spatial_dims", "in_channels", "image_size", "labels", "exclusive")
-    if missing := [key for key in needed if key not in description]:
-        raise UserError(
-            f"{Path(path).with_suffix('.json')} describes no classifier ({', '.join(missing)} missing): give the "
-            f"{runs.MODEL} of a fine-tuning."
-        )
-    if spatial_dims not in (None, description["spatial_dims"]):
-        raise UserError(
-            f"{path} is a network for {description['spatial_dims']}D images, and this bundle is for {spatial_dims}D: "
-            "take the other bundle."
-        )
-    return description
+    whose = f"no classifier ({{}} missing): give the {runs.MODEL} of a fine-tuning."
+    return _described(path, ("labels", "exclusive"), whose, spatial_dims)
 
 
 def segmentation_description(path: str | Path, spatial_dims: int | None = None) -> dict[str, Any]:
@@ -231,16 +220,19 @@ def segmentation_description(path: str | Path, spatial_dims: int | None = None) 
         MissingFileError: when there is none.
         UserError: when it is damaged, says too little, or is of a network for other images.
     """
+    whose = f"no network for segmentation ({{}} missing): give the {runs.MODEL} that bundles/segment trained."
+    return _described(path, ("classes", "contains", "mask_loss"), whose, spatial_dims)
+
+
+def _described(path: str | Path, own: Sequence[str], whose: str, spatial_dims: int | None) -> dict[str, Any]:
+    """A description that has what every network's has and what is its `own`; else it describes what `whose` says."""
     description = read_description(path)
-    needed = ("architecture", "spatial_dims", "in_channels", "image_size", "classes", "contains", "mask_loss")
+    needed = ("architecture", "spatial_dims", "in_channels", "image_size", *own)
     if missing := [key for key in needed if key not in description]:
-        raise UserError(
-            f"{Path(path).with_suffix('.json')} describes no network for segmentation ({', '.join(missing)} missing): "
-            f"give the {runs.MODEL} that bundles/segment trained."
-        )
-    if spatial_dims not in (None, description["spatial_dims"]):
-        theirs = description["spatial_dims"]
-        raise UserError(f"{path} is a network for {theirs}D images, and these are {spatial_dims}D.")
+        raise UserError(f"{Path(path).with_suffix('.json')} describes {whose.format(', '.join(missing))}")
+    theirs = description["spatial_dims"]
+    if spatial_dims not in (None, theirs):
+        raise UserError(f"{path} is a network for {theirs}D images, and these are {spatial_dims}D: give another one.")
     return description
 
 

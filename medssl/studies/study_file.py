@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from medssl.data.tables import near_miss
-from medssl.errors import MissingFileError, UserError
+from medssl.errors import UserError
+from medssl.files import read_yaml
 from medssl.pretext import named_tasks
 
 from .mt_assl import MTASSL
@@ -60,12 +59,7 @@ def read_study(path: str | Path, data: Path | None = None, output: Path | None =
 
 
 def _content(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise MissingFileError(f"There is no file {path}: check its path.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} is no study: it must hold {', '.join(KEYS)}.")
     # Studies of the first edition named the datalist, and a bundle for each kind of image.

@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from monai.transforms import Compose
 
 from medssl.data import Datalist
 from medssl.errors import MissingFileError, UserError
+from medssl.files import read_yaml
 from medssl.networks import read_description, weights_file
 from medssl.transforms import StoredImage, View, box_starts
 
@@ -85,10 +85,7 @@ def _path(recipe: str | Path) -> Path:
 
 
 def _numbers(path: Path, stage: str, spatial_dims: int, pretrained: bool) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
         raise UserError(f"{path} is no recipe: it must have parts such as pretrain and finetune, each with numbers.")
     part: Mapping[str, Any] = content.get(stage, {})

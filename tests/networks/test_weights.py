@@ -246,7 +246,7 @@ def test_a_description_of_no_classifier_is_refused_with_what_is_missing(tmp_path
     path = tmp_path / "model.json"
     for content, said in (
         (json.dumps({"backbone": "resnet18"}), "labels, exclusive missing"),
-        (json.dumps(whole), "for 3D images, and this bundle is for 2D"),
+        (json.dumps(whole), "for 3D images, and these are 2D"),
         ("[]", "describes no weights"),
         (json.dumps(whole)[:-9], "no valid JSON"),
     ):

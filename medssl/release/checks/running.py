@@ -74,7 +74,7 @@ def torchscript(bundle: Bundle) -> Iterator[str]:
         with _explained("TorchScript cannot be made of network_def, or gives something else"):
             try:
                 ckpt_export("network_def", input_shape=shape, converter_kwargs=options, **files)
-            except Exception:
+            except Exception:  # whatever scripting a network raises
                 if not _is_segmentation(bundle):  # whose network takes the function of its backbone's maps as a value
                     raise
                 ckpt_export("network_def", input_shape=shape, use_trace=True, converter_kwargs=options, **files)
