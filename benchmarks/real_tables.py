@@ -67,8 +67,9 @@ def write_tables(path: Path, title: str) -> Path:
     lines = [
         f"# {title}",
         "",
-        f"{trials} tuples of patient split, pre-training, labels and fine-tuning, all drawn anew (AUROC, mean ± SD "
-        "over them). Each arm has its own best fine-tuning, chosen on validation patients of the training hospital. "
+        f"Up to {trials} tuples of patient split, pre-training, labels and fine-tuning, all drawn anew (AUROC, mean "
+        "± SD over them and their draws of labels). Each arm has its own best fine-tuning, chosen on validation "
+        "patients of the training hospital. "
         "Differences are paired, to random weights under their own best fine-tuning, with 95 % t-intervals over them.",
     ]
     for question, splits in SHOWN.items():
@@ -76,8 +77,8 @@ def write_tables(path: Path, title: str) -> Path:
         for n in _numbers(row["n"] for row in of_question):
             here = [row for row in of_question if row["n"] == n]
             lines += ["", f"## {question}, n = {n if n != '0' else 'all'}", ""]
-            lines += ["| arm | fine-tuning | " + " | ".join(f"{split} | − random" for split in splits) + " |"]
-            lines += ["|---" * (2 + 2 * len(splits)) + "|"]
+            lines += ["| arm | fine-tuning | tuples | " + " | ".join(f"{split} | − random" for split in splits) + " |"]
+            lines += ["|---" * (3 + 2 * len(splits)) + "|"]
             for arm in dict.fromkeys(row["arm"] for row in here):
                 chosen = best_recipe(here, question, n, arm)
                 for recipe in dict.fromkeys((PROBE, chosen)):
@@ -86,7 +87,8 @@ def write_tables(path: Path, title: str) -> Path:
                         values = by_tuple(here, arm=arm, recipe=recipe, split=split)
                         base = by_tuple(here, arm=RANDOM, recipe=best_recipe(here, question, n, RANDOM), split=split)
                         cells += [mean_and_deviation(values.values()), paired(values, base)]
-                    lines.append(f"| {arm} | {recipe} | " + " | ".join(cells) + " |")
+                    of = len({trial for trial, _ in by_tuple(here, arm=arm, recipe=recipe, split=splits[0])})
+                    lines.append(f"| {arm} | {recipe} | {of} | " + " | ".join(cells) + " |")
     return _write(path, lines)
 
 

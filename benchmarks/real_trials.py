@@ -109,7 +109,7 @@ def _attempt(job: Job) -> list[list[Any]]:
         return []
     try:
         return do(job)
-    except Exception:
+    except Exception:  # hours of other jobs are not lost for one; its rows are missing, and a next run tries again
         traceback.print_exc()
         return []
 
