@@ -489,14 +489,15 @@ def _phantoms(directory: Path, count: int, size: Sequence[int] = (), **given: An
 def _add_puzzles(commands: Commands) -> None:
     option = _command(commands, _puzzles, "one picture of every pretext task, in 2D and 3D, on phantoms").add_argument
     option("path", metavar="output", type=Path, help="the picture to write (.png, .pdf, .svg)")
+    option("--tasks", nargs="+", metavar="TASK", help="some of them, such as rotation mim (default: all)")
     option("--seed", type=int, help="of the phantoms and the puzzles (default: 0)")
 
 
-def _puzzles(path: Path, **given: int) -> None:
+def _puzzles(path: Path, **given: Any) -> None:
     from .studies.gallery import draw_gallery
 
     draw_gallery(path, **given)
-    print(f"Every pretext task, what goes in and what must be answered: {path}")
+    print(f"What goes in, and what must be answered: {path}")
 
 
 ADD_COMMANDS = (

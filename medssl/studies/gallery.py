@@ -1,5 +1,6 @@
 """One picture of every pretext task on phantoms, in 2D and in 3D: what goes in, what the network must answer."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from medssl.files import whole_file
 from medssl.networks import build_backbone
 from medssl.phantoms.batch import draw_batch
-from medssl.pretext import TASKS, Pictures, PretextTask, build_task
+from medssl.pretext import TASKS, Pictures, PretextTask, build_task, copies_of
 from medssl.training.logs.pictures import puzzle_images, show_image
 
 CHEST, HEAD = (128, 128), (64, 64, 48)
@@ -22,32 +23,37 @@ BLOCKS = 2
 """Groups of columns, each with the 2D and the 3D form."""
 
 
-def draw_gallery(path: Path, seed: int = 0) -> None:
-    """Draw every task of `TASKS` and write the picture.
+def draw_gallery(path: Path, seed: int = 0, tasks: Sequence[str] = tuple(TASKS)) -> None:
+    """Draw tasks and write the picture.
 
     Args:
         path: of a PNG (or what matplotlib can write).
         seed: of the phantoms and the puzzles.
+        tasks: keys of `TASKS`.
+
+    Raises:
+        UserError: there is no such task.
     """
     phantoms = [draw_batch(size, IMAGES, seed) for size in (CHEST, HEAD)]
-    rows = -(-len(TASKS) // BLOCKS)
+    blocks = min(BLOCKS, len(tasks))
+    rows = -(-len(tasks) // blocks)
     with matplotlib.rc_context({"font.size": 7}):
-        figure = Figure(figsize=(12, 1.5 * rows), layout="constrained")
-        axes = figure.subplots(rows, 2 * BLOCKS)
+        figure = Figure(figsize=(6 * blocks, 1.5 * rows), layout="constrained")
+        axes = figure.subplots(rows, 2 * blocks, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
-        for number, name in enumerate(TASKS):
+        for number, name in enumerate(tasks):
             block, row = divmod(number, rows)
             for column, images in enumerate(phantoms):
                 task, pictures = _pose(name, images, seed)
                 _show(axes[row, 2 * block + column], name, task, pictures, images.ndim - 2)
         with whole_file(path) as part:
-            figure.savefig(part, dpi=100, format=path.suffix.removeprefix("."))
+            figure.savefig(part, dpi=100 * BLOCKS // blocks, format=path.suffix.removeprefix("."))
 
 
 def _pose(name: str, images: Tensor, seed: int) -> tuple[PretextTask, Pictures]:
     torch.manual_seed(seed)
-    backbone = build_backbone("resnet10_quarter", images.ndim - 2, in_channels=TASKS[name].copies)
+    backbone = build_backbone("resnet10_quarter", images.ndim - 2, in_channels=copies_of(name))
     task = build_task(name, backbone, images.shape[2:])
     with torch.no_grad():
         pictures = task(backbone, images).pictures

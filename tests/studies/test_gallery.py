@@ -30,3 +30,10 @@ def test_the_command_draws_every_task_in_2d_and_3d(
     assert first.std() > 20
     assert main(["puzzles", str(tmp_path / "again.png")]) == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "again.png").convert("L")), first)
+
+
+def test_some_tasks_can_be_drawn_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["puzzles", str(tmp_path / "one.png"), "--tasks", "rotation"]) == 0
+    assert np.asarray(Image.open(tmp_path / "one.png").convert("L")).std() > 20
+    assert main(["puzzles", str(tmp_path / "none.png"), "--tasks", "rotate"]) == 1
+    assert "rotate" in capsys.readouterr().err
