@@ -443,14 +443,28 @@ def _add_embed(commands: Commands) -> None:
         commands,
         _embed,
         "the features of images by a run's weights, as a table and a picture: do they tell the hospital?",
-        "Writes the pooled features of every image, a picture of them coloured by source and label, and the AUROC with "
-        "which a probe reads the source from them, on other patients.",
+        "Writes the pooled features of every image, or of every lesion of a table, a picture of them coloured by "
+        "source and label, and the AUROC with which a probe reads the source from them, on other patients.",
     ).add_argument
     option("run", type=Path, metavar="RUN", help="output_dir of a pre-training or a fine-tuning, or a file of weights")
     option(
         "images", type=Path, metavar="IMAGES", help="a folder that medssl prepare wrote, or one of images as they come"
     )
     option("--output", type=Path, help="folder to write to (default: RUN/features)")
+    option(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="lesions in these images, a row each: image, and x, y (z) or x_min, x_max, … in voxels of the file; with "
+        "_ras or _lps behind in mm. Each is seen in a crop about it",
+    )
+    option(
+        "--side",
+        type=float,
+        metavar="PIXELS",
+        help="of the crop about a lesion of a radiograph (default: twice its box; about a point as many as the network "
+        "takes)",
+    )
     option("--maps", action="store_true", help="write the last feature map of each image, too: maps.npy")
     option(
         "--boxes",
@@ -458,6 +472,7 @@ def _add_embed(commands: Commands) -> None:
         help="of a volume larger than the network's box: the middle one, or the mean over those that cover it "
         "(default: as the model was validated, or the middle)",
     )
+    option("--projection", choices=("pca", "umap"), help="of the picture (default: pca; umap needs medssl[umap])")
     option("--batch-size", type=int, help="images at once (default: 64 radiographs, 8 volumes)")
     option("--workers", type=int, help="processes that load images (default: 2)")
 

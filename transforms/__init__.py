@@ -15,6 +15,7 @@ from .batch_augmentation import BatchAugmentation, RandPerImage, RandPerImaged
 from .clinical_augmentation import ClinicalAugmentation
 from .contrastive_view import ContrastiveView
 from .covering import CoveringBoxes, CoveringBoxesd, box_starts
+from .crops_about import CropsAbout, CropsAboutd, PlacesInWorldd, crop_about, move_places
 from .genesis import BezierIntensity, LocalShuffle, Painting, RandomFlips
 from .image_tensor import image_tensor
 from .load_radiograph import LoadRadiograph, LoadRadiographd, ResizeRadiograph, ResizeRadiographd
@@ -46,6 +47,8 @@ __all__ = [
     "ContrastiveView",
     "CoveringBoxes",
     "CoveringBoxesd",
+    "CropsAbout",
+    "CropsAboutd",
     "Grid",
     "KeepGridd",
     "LoadRadiograph",
@@ -58,6 +61,7 @@ __all__ = [
     "MiddleStoredCrop",
     "MiddleStoredCropd",
     "Painting",
+    "PlacesInWorldd",
     "RandPerImage",
     "RandPerImaged",
     "RandStoredCrops",
@@ -75,9 +79,11 @@ __all__ = [
     "bits_dtype",
     "bits_torch_dtype",
     "box_starts",
+    "crop_about",
     "grid_of",
     "image_tensor",
     "known_targets",
+    "move_places",
     "pack_bits",
     "to_original",
     "write_stored",

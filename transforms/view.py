@@ -17,6 +17,7 @@ from medssl.errors import UserError
 
 from .accounted import Accounted
 from .covering import CoveringBoxesd
+from .crops_about import CropsAboutd, PlacesInWorldd
 from .load_radiograph import ResizeRadiographd
 from .load_volume import ResampleVolumed
 from .original_grid import KeepGridd
@@ -190,6 +191,19 @@ class View:
             boxes = CoveringBoxesd("image", self.image_size, crops, self.fill)
             steps = [ResampleVolumed("image", self.spacing or (-1, -1, -1)), boxes, *self._grey_values()]
         return self._accounted(steps)
+
+    def about(self, space: str = "voxel", side: float | None = None) -> Accounted:
+        """As `files`, but the crops about the N `places` of an item, ``[N, *image_size]``; see `CropsAbout`.
+
+        Args:
+            space: in which the places are given, of `medssl.transforms.crops_about.SPACES`.
+            side: of the square of a radiograph, in pixels of its file.
+        """
+        if self.spatial_dims == 2:
+            return self._accounted([CropsAboutd("image", self.image_size, side), *self._grey_values()])
+        resample = [PlacesInWorldd("image", space), ResampleVolumed("image", self.spacing or (-1, -1, -1))]
+        crops = CropsAboutd("image", self.image_size, side, self.fill)
+        return self._accounted([*resample, crops, *self._grey_values()])
 
     def _of_whole_file(self) -> list[Any]:
         keep = [KeepGridd("image", name) for name in ("original", "seen")]

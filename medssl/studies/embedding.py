@@ -3,11 +3,9 @@
 `medssl embed` calls `embed`.
 """
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,43 +16,21 @@ import torch
 from monai.data import DataLoader, Dataset
 from torch import Tensor
 
-from medssl.data import Datalist
-from medssl.data.datalist_file import DATALIST, LABELLED_SPLITS, SPLITS
+from medssl.data.datalist_file import DATALIST
 from medssl.errors import UserError
 from medssl.evaluation.source_probe import SourceProbe, probe_sources
 from medssl.files import whole_file, write_json
 from medssl.networks import Backbone, compute_features
 from medssl.networks.trained_backbone import trained_backbone
-from medssl.readers import examine_folder
 from medssl.runs import shown_path
-from medssl.training.checks import check_view
 from medssl.transforms import View
 from medssl.transforms.covering import BOXES
+from medssl.transforms.crops_about import OUTSIDE, SAID
 
-from .embedding_picture import draw_embedding
+from .embedded_images import EmbeddedImages, Row, lesions_of_images, prepared_images, raw_images
+from .embedding_picture import check_projection, draw_embedding
 
 FEATURES, MAPS, PICTURE, SUMMARY = "features", "maps.npy", "features.png", "embedding.json"
-
-
-@dataclass
-class _Images:
-    """What is embedded: the items of a dataset with their transform, and what is known of each before it is read.
-
-    Attributes:
-        items: ready for a dataset.
-        transform: from an item to the tensor ``[N, *image_size]``, N boxes.
-        known: of each item the cells of its row, as far as they are known.
-        refused: rows of what cannot be embedded.
-        labels: names of the K labels.
-        exclusive: whether each image has one of them.
-    """
-
-    items: list[dict[str, Any]]
-    transform: Any
-    known: list[dict[str, Any]]
-    refused: list[dict[str, Any]]
-    labels: list[str]
-    exclusive: bool = False
 
 
 class _Noted:
@@ -64,20 +40,21 @@ class _Noted:
         self.loader = loader
         self.reasons: list[str] = []
         self.notes: list[str] = []
+        self.said: list[list[str]] = []
+        self.usable = np.empty(0, bool)
+        """Which of the latest batch's boxes show an image, ``[B]``."""
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         for batch in self.loader:
-            nothing = [""] * len(batch["image"])
-            self.reasons += batch.get("reason", nothing)
-            self.notes += batch.get("note", nothing)
+            self.reasons += batch["reason"]
+            self.notes += batch["note"]
+            self.said += batch[SAID]
+            pairs = zip(batch["reason"], batch[SAID], strict=True)
+            self.usable = np.array([not reason and said != OUTSIDE for reason, each in pairs for said in each])
             yield batch
-
-    def usable(self, count: int) -> np.ndarray:
-        """Which of the latest images could be read, `[count]` (bool)."""
-        return np.array([not reason for reason in self.reasons[-count:]])
 
 
 class _Maps:
@@ -111,26 +88,35 @@ def embed(
     run: str | Path,
     images: str | Path,
     output: str | Path | None = None,
+    csv: str | Path | None = None,
+    side: float | None = None,
     maps: bool = False,
     boxes: str | None = None,
+    projection: str = "pca",
     batch_size: int | None = None,
     workers: int = 2,
     device: str | torch.device | None = None,
 ) -> str:
-    """Compute the pooled features of images, and look whether they tell the hospital.
+    """Compute the pooled features of images, or of places in them, and look whether they tell the hospital.
 
     Written are ``features.parquet`` (``features.csv`` where pyarrow is not installed), a row for every image, or for
-    every study and file of a folder with the reason where it has no features; ``features.npz``, those that have;
-    ``features.png``, their principal components coloured by source and label; ``embedding.json``, the figures.
+    every study and file of a folder, or for every lesion of a table (those of one image together), with the reason
+    where it has no features; ``features.npz``, those that have; ``features.png``, the images in a plane, coloured by
+    source and label; ``embedding.json``, the figures.
 
     Args:
         run: folder of a pre-training, a fine-tuning or a segmentation, or a file of weights with its description.
         images: a folder that `medssl prepare` wrote, or its datalist; or a folder of images as they come.
         output: folder to write to; None for ``features`` in the run's folder.
+        csv: a table of lesions in the images of a folder, see `medssl.data.lesions`; each is seen in a crop about it,
+            see `medssl.transforms.CropsAbout`.
+        side: of the crop about a lesion of a radiograph, in pixels of the file; None for twice that of its box, or the
+            network's own size about a point.
         maps: write ``maps.npy``, too, the last feature map of each image of ``features.npz``, in its order:
             float16 ``[N, C, *spatial]``.
         boxes: of a volume larger than the network's box: ``middle``, or ``several``, whose features are averaged; None
             for as the model was validated, or the middle.
+        projection: of the picture, see `medssl.studies.embedding_picture.PROJECTIONS`.
         batch_size: images at once; None for 64 radiographs or 8 volumes.
         workers: processes that load images.
         device: that computes; None for a GPU where there is one.
@@ -139,130 +125,152 @@ def embed(
         What was done, and whether the features tell the hospital: for the screen.
 
     Raises:
-        MissingFileError: weights, description or images are missing.
-        UserError: the images are not what the network sees, or none can be embedded.
+        MissingFileError: weights, description, images or table are missing.
+        UserError: the images are not what the network sees, or none can be embedded; or a value means nothing.
     """
     run, images = Path(run), Path(images)
+    check_projection(projection)
     backbone, description = trained_backbone(run)
     view = View.from_dict(description, str(run))
+    output = Path(output) if output else (run if run.is_dir() else run.parent) / FEATURES
+    prepared = images.suffix == ".json" or (images / DATALIST).is_file()
+    if csv is not None:
+        if boxes or prepared:
+            raise UserError(
+                f"A lesion is seen in the crop about it: leave --boxes {boxes} out."
+                if boxes
+                else f"{images} is prepared, and places are those of the files: give the folder of the images."
+            )
+        found, several = lesions_of_images(Path(csv), images, view, side, output), False
+    elif side is not None:
+        raise UserError("--side is that of the crop about a lesion: give their table by --csv, or leave it out.")
+    else:
+        chosen = _boxes(boxes, view, description, maps)
+        several = view.spatial_dims == 3 and chosen == "several"
+        found = prepared_images(images, view, chosen) if prepared else raw_images(images, view, chosen, output)
+    at_once = batch_size or (64 if view.spatial_dims == 2 else 8)
+    path = output / MAPS if maps else None
+    return _write(output, run, found, *_computed(backbone, found, several, at_once, workers, device, path), projection)
+
+
+def _boxes(boxes: str | None, view: View, description: Mapping[str, Any], maps: bool) -> str:
+    """What is seen of a volume, of `BOXES`."""
     boxes = boxes or (str(description.get("boxes", "middle")) if view.spatial_dims == 3 and not maps else "middle")
     if boxes not in BOXES:
         raise UserError(f"boxes is {boxes!r}, and must be one of {', '.join(BOXES)}.")
     if maps and boxes == "several" and view.spatial_dims == 3:
         raise UserError("A map is of one box: leave --maps out, or give --boxes middle.")
-    output = Path(output) if output else (run if run.is_dir() else run.parent) / FEATURES
-    prepared = images.suffix == ".json" or (images / DATALIST).is_file()
-    found = _prepared(images, view, boxes) if prepared else _raw(images, view, boxes, output)
-    path = output / MAPS if maps else None
-    features, noted = _computed(backbone, found, view, boxes, batch_size, workers, device, path)
-    return _write(output, run, found, features, noted)
+    return boxes
 
 
-def _prepared(data: Path, view: View, boxes: str) -> _Images:
-    """Every image of a datalist, whatever its split."""
-    datalist = Datalist.read(data)
-    check_view(datalist, view)
-    folder = datalist.path.parent.resolve()
-    items, known = [], []
-    for split in SPLITS:
-        for item in datalist.items(split):
-            values = item["label"] if split in LABELLED_SPLITS else np.full(len(datalist.labels), np.nan)
-            name = Path(os.path.relpath(item["file"], folder)).as_posix()
-            row = {"image": name, **{key: item[key] for key in ("source", "patient", "study")}, "split": split}
-            known.append(row | {f"{label} label": value for label, value in zip(datalist.labels, values, strict=True)})
-            items.append({"image": item["image"]})
-    return _Images(items, view.stored(boxes), known, [], datalist.labels, datalist.exclusive)
-
-
-def _raw(folder: Path, view: View, boxes: str, output: Path) -> _Images:
-    """Every study of a folder, and what else lies there."""
-    found = examine_folder(folder, view.spatial_dims, skip=output)
-    base = folder.resolve()
-
-    def name(path: str | Path) -> str:
-        shown = Path(os.path.relpath(path, base)).as_posix()
-        return base.name if shown == "." else shown
-
-    refused = [{"image": name(one.path), "reason": one.reason, "note": one.note} for one in found.refusals]
-    items = found.items()
-    return _Images(items, view.files(boxes), [{"image": name(item["file"])} for item in items], refused, [])
+def _together(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch of items whose images are ``[N, *image_size]``, N boxes of each: all of them one after the other."""
+    boxes = [item["image"] for item in items]
+    return {
+        "image": torch.cat(boxes),
+        "reason": [item.get("reason", "") for item in items],
+        "note": [item.get("note", "") for item in items],
+        SAID: [item.get(SAID) or [""] * len(each) for item, each in zip(items, boxes, strict=True)],
+    }
 
 
 def _computed(
     backbone: Backbone,
-    found: _Images,
-    view: View,
-    boxes: str,
-    batch_size: int | None,
+    found: EmbeddedImages,
+    several: bool,
+    at_once: int,
     workers: int,
     device: str | torch.device | None,
     maps: Path | None,
-) -> tuple[np.ndarray, _Noted]:
-    """The features of each item, of those that could not be read without meaning, and what was noted of it."""
+) -> tuple[np.ndarray, list[Row]]:
+    """The features ``[R, D]`` of each row that is known, without meaning where it has a reason; and these rows."""
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    at_once = batch_size or (64 if view.spatial_dims == 2 else 8)
-    several = view.spatial_dims == 3 and boxes == "several"
     loader = DataLoader(
         Dataset(found.items, found.transform),
         batch_size=1 if several else at_once,  # the boxes of one volume are a batch
         num_workers=min(workers, len(found.items)),
+        collate_fn=_together,
+        pin_memory=device.type == "cuda",
     )
     noted, backbone = _Noted(loader), backbone.to(device)
+    if not found.items:
+        return np.empty((0, backbone.out_channels), np.float32), []
     with ExitStack() as stack:
         kept = None if maps is None else _Maps(stack.enter_context(whole_file(maps)))
 
         def extract(images: Tensor) -> Tensor:
             pooled = []
-            for part in images.flatten(0, 1)[:, None].split(at_once):
+            for part, usable in zip(images[:, None].split(at_once), _parts(noted.usable, at_once), strict=True):
                 last = backbone(part)
                 pooled.append(backbone.pool(last).float())
                 if kept is not None:
-                    kept.add(last.half().cpu().numpy()[noted.usable(len(last))])
-            return torch.cat(pooled).unflatten(0, images.shape[:2]).mean(dim=1)
+                    kept.add(last.half().cpu().numpy()[usable])
+            return torch.cat(pooled)
 
-        if not found.items:
-            return np.empty((0, backbone.out_channels), np.float32), noted
         features = compute_features(backbone, extract, noted, device.type == "cuda", "features").cpu().numpy()
         if kept is not None:
             kept.close()
-    return features, noted
+    return _of_rows(features, found.known, noted, several)
 
 
-def _write(output: Path, run: Path, found: _Images, features: np.ndarray, noted: _Noted) -> str:
+def _parts(values: np.ndarray, size: int) -> list[np.ndarray]:
+    return np.split(values, range(size, len(values), size))
+
+
+def _of_rows(
+    features: np.ndarray, known: Sequence[Sequence[Row]], noted: _Noted, mean: bool
+) -> tuple[np.ndarray, list[Row]]:
+    """From features of boxes ``[T, D]`` to those of rows: one an item, their mean, or one a box."""
+    ends = np.cumsum([len(each) for each in noted.said])
+    of_rows, rows = [], []
+    for part, own, reason, note, said in zip(
+        np.split(features, ends[:-1]), known, noted.reasons, noted.notes, noted.said, strict=True
+    ):
+        each = np.broadcast_to(part[:1], (len(own), part.shape[1])) if reason else part  # zeros were seen
+        of_rows.append(part.mean(axis=0, keepdims=True) if mean else each)
+        words = [""] * len(own) if mean or reason else said
+        for row, word in zip(own, words, strict=True):
+            refused = word == OUTSIDE
+            notes = "; ".join(filter(None, (note, "" if refused else word)))
+            rows.append({**row, "reason": word if refused else reason, "note": notes})
+    return np.concatenate(of_rows), rows
+
+
+def _write(
+    output: Path, run: Path, found: EmbeddedImages, features: np.ndarray, rows: Sequence[Row], projection: str
+) -> str:
     """Write table, arrays, picture and figures."""
-    usable = np.array([not reason for reason in noted.reasons], dtype=bool)
-    cells = [
-        {**known, "reason": reason, "note": note}
-        for known, reason, note in zip(found.known, noted.reasons, noted.notes, strict=True)
-    ]
-    table = pd.DataFrame([*cells, *found.refused], columns=[*(cells or found.refused or [{"image": ""}])[0]])
+    table = pd.DataFrame([*rows, *found.refused], columns=[*(rows or found.refused or [{"image": ""}])[0]])
     values = np.full((len(table), features.shape[1]), np.nan, np.float32)
-    values[: len(cells)][usable] = features[usable]
+    usable = np.array([not row["reason"] for row in rows] + [False] * len(found.refused), dtype=bool)
+    values[usable] = features[usable[: len(rows)]]
     names = [f"feature_{number}" for number in range(features.shape[1])]
     path = _write_table(output, pd.concat([table, pd.DataFrame(values, columns=names)], axis=1))
     if not usable.any():
         counts = Counter(table["reason"]) if len(table) else Counter()
         said = ", ".join(f"{count} × {reason}" for reason, count in counts.most_common())
         raise UserError(f"No image can be embedded ({said or 'there is none'}): {path} says why of each.")
-    shown = table[: len(cells)][usable]
-    features = features[usable]
+    shown, features = table[usable], values[usable]
     labels = {name: shown[f"{name} label"].to_numpy(np.float64) for name in found.labels}
     known = {key: shown[key].to_numpy(str) for key in ("image", "source", "patient", "study", "split") if key in shown}
     with whole_file(output / f"{FEATURES}.npz") as part:
         arrays: dict[str, Any] = {**known, "features": features}
+        if "row" in shown:
+            arrays["row"] = shown["row"].to_numpy(np.int64)
         if found.labels:
             arrays |= {"label": np.stack([*labels.values()], axis=1).astype(np.float32), "labels": found.labels}
         np.savez(part, **arrays)
     sources = known.get("source", np.full(len(shown), "")).tolist()
     probe = probe_sources(features, sources, known["patient"].tolist() if "patient" in known else None)
-    title = f"{len(features)} images by {shown_path(run)}"
+    what = "lesions" if "row" in table else "images"
+    title = f"{len(features)} {what} by {shown_path(run)}"
     with whole_file(output / PICTURE) as part:
-        draw_embedding(features, sources, labels, found.exclusive, title).savefig(part, dpi=130)
-    facts = {"run": shown_path(run), "images": len(features), "features": features.shape[1]}
+        draw_embedding(features, sources, labels, found.exclusive, title, projection).savefig(part, dpi=130)
+    facts = {"run": shown_path(run), what: len(features), "features": features.shape[1]}
     write_json(output / SUMMARY, facts | {"source_auroc": probe.mean, "sources": _sources(probe)})
     left = len(table) - len(shown)
     refused = f", {left} {'row' if left == 1 else 'rows'} with the reason why not" if left else ""
-    done = f"{len(features)} images embedded{refused}: {path}, {FEATURES}.npz and {PICTURE} beside it."
+    done = f"{len(features)} {what} embedded{refused}: {path}, {FEATURES}.npz and {PICTURE} beside it."
     return f"{done}\n{probe}" if any(sources) else done
 
 

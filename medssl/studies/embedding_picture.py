@@ -1,6 +1,7 @@
-"""Features as a picture: where images lie along the two directions in which their features differ most."""
+"""Features as a picture: where images lie along the two directions in which their features differ most, or by UMAP."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import matplotlib
@@ -8,11 +9,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from medssl.errors import UserError
 from medssl.report.plots import COLOURS, QUIET, STYLE
 
 MOST_LABELS = 11
 """Labels that are drawn, the first ones."""
 UNKNOWN = "unknown"
+SMALLEST_MAP = 4
+"""Images up to which there is nothing to lay out by neighbourhood."""
+PROJECTIONS = ("pca", "umap")
+"""How features come to a plane: along their principal components, or by neighbourhood (McInnes et al. 2018, UMAP)."""
+
+
+def check_projection(name: str) -> None:
+    """Raise `UserError` for a projection that there is not, or whose package is not installed."""
+    if name not in PROJECTIONS:
+        raise UserError(f"projection is {name!r}, and must be one of {', '.join(PROJECTIONS)}.")
+    if name == "umap" and find_spec("umap") is None:
+        raise UserError("--projection umap needs umap-learn: pip install 'medssl[umap]', or leave it out.")
 
 
 def principal_components(features: np.ndarray, count: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +63,9 @@ def draw_embedding(
     labels: Mapping[str, np.ndarray],
     exclusive: bool = False,
     title: str = "",
+    projection: str = "pca",
 ) -> Figure:
-    """The images along the first two principal components, once coloured by source and once by each label.
+    """The images in a plane, once coloured by source and once by each label.
 
     Args:
         features: `[N, D]`.
@@ -58,8 +73,9 @@ def draw_embedding(
         labels: name → `[N]` of 1, 0, NaN (unknown).
         exclusive: whether each image has one of the labels, which are then drawn in one panel.
         title: above all.
+        projection: of `PROJECTIONS`.
     """
-    places, shares = principal_components(features)
+    places, (across, upwards) = _plane(features, projection)
     panels = {"source": np.array([source or UNKNOWN for source in sources], dtype=object)} if any(sources) else {}
     if exclusive and labels:
         table = np.stack(list(labels.values()), axis=1)
@@ -79,12 +95,23 @@ def draw_embedding(
         axis.set_title(name)
     for axis in list(axes)[len(panels) :]:
         axis.set_axis_off()
-    first, second = shares
-    figure.supxlabel(f"first principal component ({first:.0%} of the variance)")
-    figure.supylabel(f"second ({second:.0%})")
+    figure.supxlabel(across)
+    figure.supylabel(upwards)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     return figure
+
+
+def _plane(features: np.ndarray, projection: str) -> tuple[np.ndarray, tuple[str, str]]:
+    """Where images lie in the plane, ``[N, 2]``, and what its axes are called."""
+    if projection == "umap" and len(features) > SMALLEST_MAP:
+        from umap import UMAP  # optional
+
+        components, _ = principal_components(features, min(50, *features.shape))
+        places = UMAP(n_neighbors=min(15, len(features) - 1), random_state=0).fit_transform(components)
+        return np.asarray(places, np.float64), ("UMAP of the standardised features: neighbours lie together", "")
+    places, (first, second) = principal_components(features)
+    return places, (f"first principal component ({first:.0%} of the variance)", f"second ({second:.0%})")
 
 
 def _scatter(axis: Axes, places: np.ndarray, groups: np.ndarray) -> None:

@@ -145,6 +145,47 @@ def test_a_volume_in_several_boxes_has_their_mean(tmp_path: Path) -> None:
         embed(tmp_path, tmp_path / "scans", boxes="several", maps=True)
 
 
+@pytest.mark.usefixtures("no_pyarrow")
+@pytest.mark.parametrize("space", ["voxel", "ras", "lps"])
+def test_lesions_of_volumes_are_seen_in_crops_about_them(tmp_path: Path, space: str) -> None:
+    torch.manual_seed(0)
+    save_backbone(build_backbone("resnet10_quarter", 3), tmp_path / "backbone.pt", **CT)
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    random = np.random.default_rng(0)
+    affine = np.array([[-4.0, 0, 0, 60], [0, 4, 0, -30], [0, 0, 8, 11], [0, 0, 0, 1]])  # from right to left
+    voxels = {name: random.normal(scale=200, size=(30, 20, 12)).astype(np.float32) for name in ("a", "b")}
+    for name, values in voxels.items():
+        nibabel.save(nibabel.Nifti1Image(values, affine), scans / f"{name}.nii.gz")
+    (scans / "broken.nii.gz").write_bytes(b"no volume")
+    lesions = [("b", (3, 4, 5)), ("a.nii.gz", (20, 19, 11)), ("b", (-3, 4, 5)), ("broken", (1, 1, 1)), ("c", (1, 1, 1))]
+    ending = "" if space == "voxel" else f"_{space}"
+    rows = [",".join(["image", *(f"{axis}{ending}" for axis in "xyz"), "tumour"])]
+    for name, place in lesions:
+        there = {"voxel": np.array(place), "ras": (affine @ [*place, 1])[:3]}
+        there["lps"] = there["ras"] * [-1, -1, 1]
+        rows.append(",".join([name, *map(str, there[space]), "1"]))
+    (tmp_path / "lesions.csv").write_text("\n".join(rows))
+    embed(tmp_path, scans, tmp_path / "out", csv=tmp_path / "lesions.csv", maps=True, workers=0)
+
+    wanted = []
+    for name, (x, y, z) in lesions[:2]:
+        whole = np.pad(voxels[name[0]][::-1], 16, constant_values=-200)  # RAS
+        corner = (29 - x + 16 - 7, y + 16 - 7, z + 16 - 3)
+        wanted.append(whole[tuple(slice(first, first + side) for first, side in zip(corner, (16, 16, 8), strict=True))])
+    seen = [((torch.from_numpy(crop.copy()) + 200) / 500 * 2 - 1).clamp(-1, 1)[None] for crop in wanted]
+    table = pd.read_csv(tmp_path / "out" / "features.csv", keep_default_na=False)
+    assert table["row"].tolist() == [2, 4, 3, 5, 6]  # those of one image together
+    assert table["image"].tolist() == [lesions[row - 2][0] for row in table["row"]]
+    assert table["reason"].tolist()[:3] == ["", "outside the image", ""]
+    assert all(table["reason"].tolist()[3:])
+    arrays = np.load(tmp_path / "out" / "features.npz")
+    assert arrays["row"].tolist() == [2, 3]
+    np.testing.assert_allclose(arrays["features"], expected(tmp_path, seen), rtol=1e-3, atol=1e-4)
+    maps = np.load(tmp_path / "out" / "maps.npy").astype(np.float32)
+    np.testing.assert_allclose(maps.mean(axis=(2, 3, 4)), arrays["features"], atol=2e-3)
+
+
 def test_with_pyarrow_the_table_is_parquet(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow.parquet")
     write_phantoms(tmp_path / "phantoms", "chest", 3, size=32, progress=False)
