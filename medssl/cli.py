@@ -491,14 +491,29 @@ def _add_phantoms(commands: Commands) -> None:
     option("--size", type=int, nargs="+", help="pixels: one number (chest) or X Y Z (head)")
     option("--format", dest="image_format", choices=("png", "dicom", "nifti"), help="default: png or nifti, by kind")
     option("--seed", type=int, help="of the drawing (default: 0)")
+    option("--scanner", choices=("north", "west", "south"), help="of a hospital of the demo (chest; default: any)")
+    option("--first-patient", type=int, help="number of the first one, so that hospitals share none (default: 0)")
+    option(
+        "--masks",
+        action="store_true",
+        help="heads of three hospitals with masks of other classes each, and sources.yaml in place of labels.csv",
+    )
 
 
-def _phantoms(directory: Path, count: int, size: Sequence[int] = (), **given: Any) -> None:
-    from .phantoms import write_phantoms
+def _phantoms(directory: Path, count: int, kind: str, size: Sequence[int] = (), **given: Any) -> None:
+    from .phantoms import SCANNERS, write_phantoms, write_segmented_heads
 
     shape = size[0] if len(size) == 1 else tuple(size) or None
-    table = write_phantoms(directory, count=count, size=shape, **given)
-    print(f"{count} {given['kind']} phantoms: {directory / 'images'}, labels: {table}")
+    if given.pop("masks", False):
+        if kind != "head" or given.keys() - {"seed"}:
+            raise UserError("--masks is for --kind head, with --count, --size and --seed alone.")
+        given |= {"size": shape} if shape else {}
+        print(f"{count} heads of three hospitals: {write_segmented_heads(directory, count, **given)}")
+        return
+    if scanner := given.pop("scanner", ""):
+        given["scanner"] = SCANNERS[scanner]
+    table = write_phantoms(directory, kind=kind, count=count, size=shape, **given)
+    print(f"{count} {kind} phantoms: {directory / 'images'}, labels: {table}")
 
 
 def _add_puzzles(commands: Commands) -> None:

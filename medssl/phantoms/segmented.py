@@ -28,7 +28,7 @@ def write_segmented_heads(
     """Write heads, one of each patient, dealt to hospitals in turn, and the masks of what each of these outlined.
 
     `directory/north/images/NAME.nii.gz` has its masks in `directory/north/masks/NAME/skull.nii.gz` and so on. Then
-    `medssl prepare --sources directory/sources.yaml --dims 3 --output DATA` makes one datalist of them.
+    `medssl prepare DATA --sources directory/sources.yaml --dims 3` makes one datalist of them.
 
     Args:
         directory: a new or empty folder.
