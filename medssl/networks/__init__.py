@@ -1,14 +1,7 @@
 """Backbones in 2D and 3D, and their weights in and out."""
 
-from .backbone import (
-    ARCHITECTURES,
-    Backbone,
-    build_backbone,
-    build_classifier,
-    fast_layout,
-    last_map_layer,
-    network_description,
-)
+from .architectures import ARCHITECTURES, fast_layout, find_architecture, last_map_layer, network_description
+from .backbone import Backbone, build_backbone, build_classifier
 from .decoder import LightDecoder, PyramidDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, new_layers, output_layer
 from .public_weights import load_init
@@ -48,6 +41,7 @@ __all__ = [
     "compute_features",
     "describe_init",
     "fast_layout",
+    "find_architecture",
     "first_convolution",
     "flexible_unet",
     "fold_input_copies",

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .backbone import ARCHITECTURES, build_backbone, network_description
+from .architectures import find_architecture, network_description, pyramid_description
+from .backbone import build_backbone
 from .unet import Segmenter
 
 
@@ -34,7 +35,7 @@ def build_segmenter(
     backbone = build_backbone(name, spatial_dims, in_channels, init)
     return Segmenter(
         backbone.network,
-        ARCHITECTURES[name].pyramid,
+        find_architecture(name).pyramid,
         spatial_dims,
         in_channels,
         backbone.channels,
@@ -59,7 +60,7 @@ def segmenter_description(
         UserError: for an unknown name.
     """
     network = network_description(name, spatial_dims, in_channels, out_channels=1)
-    architecture = ARCHITECTURES[name]
+    architecture = find_architecture(name, spatial_dims)
     return {
         "_target_": f"{Segmenter.__module__}.{Segmenter.__name__}",
         "backbone": {  # without its head
@@ -68,10 +69,7 @@ def segmenter_description(
             "name": architecture.head,
             "new_layer": {"_target_": "torch.nn.Identity"},
         },
-        "pyramid": {
-            "_target_": f"{architecture.pyramid.__module__}.{architecture.pyramid.__name__}",
-            "_mode_": "callable",
-        },
+        "pyramid": pyramid_description(architecture),
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
         "channels": list(architecture.channels),

@@ -12,7 +12,8 @@ from medssl import runs
 from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file, write_json
 
-from .backbone import ARCHITECTURES, Backbone, build_backbone, network_description
+from .architectures import ARCHITECTURES, encoder_description, find_architecture
+from .backbone import Backbone, build_backbone
 from .public_weights import description_of_init, fitting_weights, read_public_weights
 from .state_dicts import load_state_dict, read_description
 from .unet import Segmenter, UNetDecoder
@@ -69,7 +70,7 @@ def save_backbone(
     """
     path = Path(path)
     in_channels = backbone.in_channels // copies
-    network = network_description(backbone.name, backbone.spatial_dims, in_channels, out_channels=1)
+    network = encoder_description(backbone.name, backbone.spatial_dims, in_channels)
     if decoder is not None:
         _write({key: value.detach().cpu() for key, value in decoder.state_dict().items()}, path.with_name(runs.DECODER))
         description = {"decoder": {"decoder_channels": list(decoder.decoder_channels)}, **description}
@@ -151,7 +152,7 @@ def load_backbone(path: str | Path) -> Backbone:
     path = weights_file(path)
     description = read_description(path)
     name, network = str(description.get("backbone")), description.get("network", {})
-    in_channels = network.get(ARCHITECTURES[name].names["in_channels"]) if name in ARCHITECTURES else None
+    in_channels = network.get(find_architecture(name).names["in_channels"]) if name in ARCHITECTURES else None
     if in_channels is None or "spatial_dims" not in network:
         raise UserError(
             f"{Path(path).with_suffix('.json')} describes no backbone: give the {runs.BACKBONE} of a pre-training."

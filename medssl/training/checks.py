@@ -15,7 +15,7 @@ import numpy as np
 
 from medssl.data import Datalist, are_of_one_kind, is_auroc_defined
 from medssl.errors import UserError
-from medssl.networks import ARCHITECTURES, read_description, weights_file
+from medssl.networks import find_architecture, read_description, weights_file
 from medssl.runs import CHECKPOINTS
 from medssl.transforms import View
 
@@ -224,7 +224,7 @@ def fingerprint(items: Items) -> str:
 def _check_count(datalist: Path, items: Items, split: str, view: View, architecture: str, batch_size: int) -> None:
     if len(items) < 2:
         raise UserError(f"{datalist} has {len(items) or 'no'} image in {split}: a training needs at least two.")
-    network, size = ARCHITECTURES[architecture], view.image_size
+    network, size = find_architecture(architecture, view.spatial_dims), view.image_size
     if min(size) < network.smallest_side:
         raise UserError(
             f"Images of {_sides(size)} are too small for {architecture}: no side may be below {network.smallest_side}."

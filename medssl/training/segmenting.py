@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medssl.data import Datalist
 from medssl.errors import UserError
-from medssl.networks import ARCHITECTURES, build_segmenter, read_description, weights_file
+from medssl.networks import build_segmenter, find_architecture, read_description, weights_file
 from medssl.transforms import ClinicalAugmentation, View, known_targets
 
 from .checks import Items, check_pretrained, check_view
@@ -138,7 +138,7 @@ def check_segmentation(
     if not training:
         raise UserError(f"{path} has no mask in training: prepare the images with their masks (--masks).")
     check_view(prepared, view)
-    architecture = ARCHITECTURES[description["architecture"]]
+    architecture = find_architecture(description["architecture"], view.spatial_dims)
     if min(view.image_size) < architecture.smallest_side:
         raise UserError(
             f"A box of {' × '.join(map(str, view.image_size))} is too small for {description['architecture']}: no side "

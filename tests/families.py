@@ -1,0 +1,21 @@
+"""One backbone of each family, that with the fewest channels: for tests that need not see every size of a network."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from medssl.networks import ARCHITECTURES
+
+
+def is_installed(name: str) -> bool:
+    """Whether a backbone's optional packages are there."""
+    return all(find_spec(package.replace("-", "_")) for package in ARCHITECTURES[name].packages)
+
+
+def _smallest(name: str) -> str:
+    family = [other for other, each in ARCHITECTURES.items() if each.pyramid is ARCHITECTURES[name].pyramid]
+    return min(family, key=lambda other: ARCHITECTURES[other].channels[-1])
+
+
+FAMILIES = [name for name in ARCHITECTURES if _smallest(name) == name and is_installed(name)]
+every_family = pytest.mark.parametrize(("name", "spatial_dims"), [(name, dims) for name in FAMILIES for dims in (2, 3)])
