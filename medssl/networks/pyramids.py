@@ -3,6 +3,7 @@
 It needs torch alone, so that it can travel in a bundle.
 """
 
+import copy
 from typing import Any
 
 import torch.nn.functional as F
@@ -24,8 +25,9 @@ def _resnet_stem(convolution: Any, images: Tensor) -> Tensor:
         # With a first axis of 5, 6 or 7 voxels, as small tiles have, oneDNN (torch 2.13, AVX-512) computes a wrong
         # gradient of this convolution (off by 6672 where it is 46 at most). Padded by hand, the sum comes out right.
         first, *others = convolution.padding
-        padded = F.pad(images, (0, 0, 0, 0, first, first))
-        return F.conv3d(padded, convolution.weight, convolution.bias, convolution.stride, (0, *others))
+        unpadded = copy.copy(convolution)  # the same weights and hooks
+        unpadded.padding = (0, *others)
+        return unpadded(F.pad(images, (0, 0, 0, 0, first, first)))
     return convolution(images)
 
 

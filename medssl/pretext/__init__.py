@@ -20,6 +20,7 @@ from .sc_assl import SCASSL
 from .self_assl import Complement
 from .simclr import SimCLR
 from .simsiam import SimSiam
+from .spark import SparK
 from .src import SRC
 from .task import Pictures, PretextOutput, PretextTask
 from .teacher import Teacher
@@ -51,6 +52,7 @@ __all__ = [
     "RubiksCube",
     "SimCLR",
     "SimSiam",
+    "SparK",
     "Teacher",
     "VICReg",
     "build_pretext_model",

@@ -1,6 +1,7 @@
 """Masked image modelling: what was in the masked patches? (Dong et al. 2024, Sec. 4.1.2, 6.2.3)."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,13 @@ from torch import Tensor
 from medssl.errors import UserError
 from medssl.networks import Backbone
 
-from .reconstruction import DecoderName, Reconstruction, reconstruction_metrics, reconstruction_pictures
+from .reconstruction import (
+    DecoderName,
+    Reconstruction,
+    reconstruction_metrics,
+    reconstruction_pictures,
+    spread_cells,
+)
 from .task import PretextOutput, check_share
 
 
@@ -52,7 +59,8 @@ class MIM(Reconstruction):
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images with masked patches ``[B, C, *spatial]`` and where they are masked ``[B, 1, *spatial]`` (bool)."""
-        hidden = draw_grid_masks(len(images), images.shape[2:], self.grid, self.masked, images.device)
+        grid = [self.grid] * (images.ndim - 2)
+        hidden = draw_grid_masks(len(images), images.shape[2:], grid, self.masked, images.device)
         return torch.where(hidden, 0, images), hidden
 
     def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
@@ -61,18 +69,15 @@ class MIM(Reconstruction):
         return PretextOutput(F.mse_loss(answer, images), metrics, reconstruction_pictures(inputs, images, answer))
 
 
-def draw_grid_masks(batch_size: int, image_size: Sequence[int], grid: int, cells: int, device: torch.device) -> Tensor:
-    """Divide each image into ``grid`` cells along every axis and mark ``cells`` of them, drawn without replacement.
+def draw_grid_masks(
+    batch_size: int, image_size: Sequence[int], grid: Sequence[int], cells: int, device: torch.device
+) -> Tensor:
+    """Divide each image into a ``grid`` of cells, so many along each axis, and mark ``cells`` of them at random.
 
     Returns:
         ``[B, 1, *image_size]``, True in the marked cells. Sides that ``grid`` does not divide give cells that differ by
         one voxel.
     """
-    dims = len(image_size)
-    order = torch.rand(batch_size, grid**dims, device=device).argsort(dim=1)
+    order = torch.rand(batch_size, prod(grid), device=device).argsort(dim=1)
     # The ranks of random numbers are a random permutation: exactly ``cells`` of them are below ``cells``.
-    marked = (order < cells).view(batch_size, 1, *[grid] * dims)
-    for axis, side in enumerate(image_size):
-        cell_of_voxel = torch.arange(side, device=device) * grid // side
-        marked = marked.index_select(2 + axis, cell_of_voxel)
-    return marked
+    return spread_cells((order < cells).view(batch_size, 1, *grid), image_size)

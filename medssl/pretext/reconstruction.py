@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.errors import UserError
+from medssl.losses.precision import at_least_single
 from medssl.networks import Backbone, LightDecoder, PyramidDecoder, TransposedDecoder
 
 from .task import Pictures, PretextOutput, PretextTask, check_image_size
@@ -58,11 +59,13 @@ class Reconstruction(PretextTask):
                 "Set image_channels."
             )
         inputs, target = self.puzzle(images)
+        return self.measure(images, inputs, target, self.answer(backbone, inputs, target).to(images.dtype))
+
+    def answer(self, backbone: Backbone, inputs: Tensor, target: Tensor) -> Tensor:
+        """The decoder's image of a puzzle's inputs, of the same size."""
         if isinstance(self.head, PyramidDecoder):
-            answer = self.head(inputs, backbone.pyramid(inputs))
-        else:
-            answer = self.head(backbone(inputs))
-        return self.measure(images, inputs, target, answer.to(images.dtype))
+            return self.head(inputs, backbone.pyramid(inputs))
+        return self.head(backbone(inputs))
 
     @abstractmethod
     def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
@@ -90,6 +93,50 @@ def masked_mse(answer: Tensor, images: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error over the marked voxels ``[B, 1, *spatial]`` of all channels."""
     squared = torch.where(mask, (answer - images).square(), 0)
     return squared.sum() / (mask.sum() * images.shape[1])
+
+
+def spread_cells(cells: Tensor, image_size: Sequence[int]) -> Tensor:
+    """``[B, C, *grid]`` → ``[B, C, *image_size]``: every voxel gets what is said of its cell.
+
+    Cells that do not divide a side differ by one voxel.
+    """
+    for axis, side in enumerate(image_size, 2):
+        cells = cells.index_select(axis, _cell_of_voxel(side, cells.shape[axis], cells.device))
+    return cells
+
+
+def _cell_of_voxel(side: int, cells: int, device: torch.device) -> Tensor:
+    return torch.arange(side, device=device) * cells // side
+
+
+def normalise_patches(images: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Each patch minus its mean, over its standard deviation: the better target of He et al. 2022 (Sec. 3).
+
+    Args:
+        images: ``[B, C, *spatial]``; the channels of a patch are normalised together.
+        grid: patches along each axis, cut as by `spread_cells`.
+
+    Returns:
+        Normalised images ``[B, C, *spatial]``, and for every voxel mean and deviation of its patch
+        ``[B, 1, *spatial]``. As in the authors' code, deviations are unbiased, with 1e-6 added to the variance.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        images, size = at_least_single(images), images.shape[2:]
+        means = spread_cells(_patch_sums(images, grid), size)
+        counts = spread_cells(_patch_sums(torch.ones_like(images[:1]), grid), size)
+        means = means / counts
+        variances = spread_cells(_patch_sums((images - means).square(), grid), size) / (counts - 1).clamp(min=1)
+        deviations = (variances + 1e-6).sqrt()
+        return (images - means) / deviations, means, deviations
+
+
+def _patch_sums(images: Tensor, grid: Sequence[int]) -> Tensor:
+    """Sums over the voxels and channels of each patch, ``[B, 1, *grid]``, as one product of matrices an axis."""
+    sums = images.sum(dim=1, keepdim=True)
+    for axis, cells in enumerate(grid, 2):
+        members = F.one_hot(_cell_of_voxel(sums.shape[axis], cells, sums.device), cells).to(sums.dtype)
+        sums = (sums.movedim(axis, -1) @ members).movedim(-1, axis)
+    return sums
 
 
 def reconstruction_pictures(inputs: Tensor, images: Tensor, answer: Tensor) -> Pictures:

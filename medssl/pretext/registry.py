@@ -25,6 +25,7 @@ from .rvrm import RVRM
 from .sc_assl import SCASSL
 from .simclr import SimCLR
 from .simsiam import SimSiam
+from .spark import SparK
 from .src import SRC
 from .task import PretextTask, check_values
 from .vicreg import VICReg
@@ -45,6 +46,7 @@ TASKS: dict[str, type[PretextTask]] = {
     "cpc": CPC,
     "rubiks_cube": RubiksCube,
     "models_genesis": ModelsGenesis,
+    "spark": SparK,
     "src": SRC,
     "mcpc": MCPC,
     "sc_assl": SCASSL,
