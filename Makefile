@@ -6,7 +6,7 @@ BIN := .venv/bin
 PEERS ?= $(BIN)/python
 CPU_BENCHMARKS := start tiles_and_cubes genesis_transforms linear_probe_cost data_rates fast_defaults growth run_over_step step_cost
 
-.PHONY: demo test lint benchmarks benchmarks-gpu clean
+.PHONY: demo test lint docs benchmarks benchmarks-gpu clean
 
 demo: .venv/installed
 	$(BIN)/python -m medssl demo
@@ -21,6 +21,11 @@ lint: .venv/installed
 # mypy does not see that transforms/ is installed as medssl.transforms, so it is shown the package as installed.
 	@rm -rf .mypy && mkdir -p .mypy/medssl && ln -s $(CURDIR)/medssl/* $(CURDIR)/transforms .mypy/medssl/
 	MYPYPATH=.mypy $(BIN)/mypy -p medssl
+
+# The site, in site/: written without a network, and only where every link and every page is sound.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: $(CURDIR)/site/index.html"
 
 # An hour on two cores; what is measured goes to benchmarks/results.
 benchmarks: .venv/installed
@@ -39,4 +44,4 @@ benchmarks-gpu: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf site .venv .mypy .mypy_cache .pytest_cache .ruff_cache build *.egg-info
