@@ -15,6 +15,7 @@ from .contrast import info_nce, mixture_info_nce, nt_xent, predictive_ratio, que
 from .distillation import dino
 from .gathering import gather_with_gradient
 from .isotropy import lejepa, sigreg
+from .position import voco
 from .segmentation import (
     SEGMENTATION_LOSSES,
     SegmentationLoss,
@@ -56,4 +57,5 @@ __all__ = [
     "soft_dice",
     "variance_floor",
     "vicreg",
+    "voco",
 ]

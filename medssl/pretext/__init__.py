@@ -25,6 +25,7 @@ from .src import SRC
 from .task import Pictures, PretextOutput, PretextTask
 from .teacher import Teacher
 from .vicreg import VICReg
+from .voco import VoCo
 
 __all__ = [
     "BYOL",
@@ -55,6 +56,7 @@ __all__ = [
     "SparK",
     "Teacher",
     "VICReg",
+    "VoCo",
     "build_pretext_model",
     "build_task",
     "copies_of",

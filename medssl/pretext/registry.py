@@ -29,6 +29,7 @@ from .spark import SparK
 from .src import SRC
 from .task import PretextTask, check_values
 from .vicreg import VICReg
+from .voco import VoCo
 
 TASKS: dict[str, type[PretextTask]] = {
     "rotation": Rotation,
@@ -45,6 +46,7 @@ TASKS: dict[str, type[PretextTask]] = {
     "jigsaw": Jigsaw,
     "cpc": CPC,
     "rubiks_cube": RubiksCube,
+    "voco": VoCo,
     "models_genesis": ModelsGenesis,
     "spark": SparK,
     "src": SRC,

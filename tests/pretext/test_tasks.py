@@ -28,7 +28,7 @@ DECODED = ("mim", "inpainting", "models_genesis")
 RECONSTRUCTIONS = (*DECODED, "spark")
 CONVOLUTIONAL, TRANSFORMERS = ("spark",), ("vit_tiny", "vit_small", "vit_base", "swin")
 """Tasks that take no transformer, and which of the backbones are."""
-CUBES = (*ROUTES, *TILES, "cpc")
+CUBES = (*ROUTES, *TILES, "cpc", "voco")
 """Tasks that show many tiles of each image."""
 
 VARIANTS: list[tuple[str, dict[str, Any], int]] = [
@@ -76,6 +76,9 @@ def set_up(
     if name == "cpc":
         values.setdefault("grid", 4 if spatial_dims == 2 else 3)
         side = (values["grid"] + 1) * ceil(tile / 2) + 1  # two places for the crop
+    elif name == "voco":
+        values = {"grid": 2, "crops": 1} | values
+        side = 2 * tile
     elif name in TILES:
         side = (values.get("grid", 3) if name == "jigsaw" else 2) * ceil(tile * 75 / 64)
     elif name in ROUTES:
@@ -164,7 +167,7 @@ def test_a_task_keeps_its_contract(name: str, values: dict[str, Any], spatial_di
     assert len(pictures.target) == shown
     if "error" in output.metrics:
         assert F.mse_loss(pictures.answer, pictures.target).item() == pytest.approx(output.metrics["error"].item())
-    elif name != "cpc":  # of whose many predictions one is shown
+    elif name not in ("cpc", "voco"):  # of whose many predictions one is shown
         right = (pictures.answer == pictures.target).view(batch_size, -1)[:, 0]  # then come Rubik's turns
         assert right.float().mean().item() == pytest.approx(output.metrics["accuracy"].item())
     assert all(task.describe(one) for one in (*pictures.target, *pictures.answer))
@@ -299,6 +302,10 @@ def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: 
         ("models_genesis", (32, 32), {"paint": 1.5}, r"must lie in 0\.\.1, got 1\.5"),
         ("models_genesis", (32, 32), {"shuffle": -0.5}, r"must lie in 0\.\.1, got -0\.5"),
         ("models_genesis", (31, 32), {}, "models_genesis: images .* too small for vgg11"),
+        ("voco", (120, 128), {}, r"voco: base crops in a grid of \[4, 4\], now of \[30, 32\] are too small for vgg11"),
+        ("voco", (64, 64), {"grid": [2, 2, 1]}, r"voco: grid must be 2 whole numbers, .*, got \[2, 2, 1\]"),
+        ("voco", (64, 64), {"grid": 1}, "voco: grid must be .* at least two base crops in all, got 1"),
+        ("voco", (64, 64), {"grid": 2, "crops": 0}, "voco: crops must be positive, got 0"),
         ("spark", (64, 64), {"mask_ratio": 1}, "spark: mask_ratio must lie between 0 and 1, got 1"),
         ("spark", (64, 48), {"patch": 64}, r"spark: images of \[64, 48\] are a single patch of 64 voxels: lower patch"),
         ("spark", (64, 64), {"patch": -8}, "spark: patch must be positive, got -8"),

@@ -73,14 +73,22 @@ def draw_cell_starts(
     return corners + places.unflatten(0, (batch_size, len(cells)))
 
 
+def grid_starts(grid: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """The places of tiles that lie ``stride`` apart, so many along each axis as ``grid`` says.
+
+    Returns:
+        ``[tiles, spatial_dims]``, from 0; the last axis runs fastest.
+    """
+    return torch.tensor(list(product(*map(range, grid)))) * torch.tensor(stride)
+
+
 def half_overlapping_starts(grid: int, stride: Sequence[int]) -> Tensor:
     """The places of ``grid`` tiles along every axis, ``stride`` apart; tiles of twice the stride overlap by half.
 
     Returns:
         ``[grid, …, grid, spatial_dims]``, from 0.
     """
-    steps = torch.tensor(list(product(range(grid), repeat=len(stride)))) * torch.tensor(stride)
-    return steps.view(*[grid] * len(stride), len(stride))
+    return grid_starts([grid] * len(stride), stride).view(*[grid] * len(stride), len(stride))
 
 
 def normalise_tiles(tiles: Tensor) -> Tensor:
