@@ -121,20 +121,22 @@ class View:
             if own != value and (name != "modality" or (own and value))
         ]
 
-    def stored(self, crops: str = "middle", masks: bool = False) -> Compose:
+    def stored(self, crops: str = "middle", masks: bool = False, seen: bool = True) -> Compose:
         """From an item whose `image` is a prepared file to the tensor [N, *image_size]; nothing is random.
 
         Args:
             crops: of a volume `middle`, the box about its middle, or `several`, the N boxes that cover it. A radiograph
                 is always seen whole.
             masks: load `mask`, too, as whole numbers of the same boxes; see `known_targets`.
+            seen: with the grey values that the network sees; otherwise in the file's units, and `grey_values` makes
+                them of a whole batch on its device, in a fraction of the time.
         """
         keys = _keys(masks)
         load: Any = LoadStoredd(keys, self.image_size)
         if self.spatial_dims == 3:
             boxes = StoredBoxesd if crops == "several" else MiddleStoredCropd
             load = boxes(keys, self.image_size, self.fill)
-        return self._seen(load, masks)
+        return self._seen(load, masks, seen)
 
     def random_crops(self, samples: int = 1, masks: bool = False, foreground: float = 0.0) -> Compose:
         """As `stored`, but `samples` random boxes of a volume, as a list of items.
@@ -217,9 +219,10 @@ class View:
         modality = self.modality or ("CT" if self.window else "")  # whose HU the window means
         return Accounted(Compose([*steps, EnsureTyped("image", track_meta=False)]), self.image_size, modality)
 
-    def _seen(self, load: Any, masks: bool) -> Compose:
+    def _seen(self, load: Any, masks: bool, seen: bool = True) -> Compose:
         bits = [ReorderBitsd("mask")] if masks else []
-        return Compose([load, *bits, *self._grey_values(), EnsureTyped("image", track_meta=False)])
+        grey_values = [*self._grey_values(), EnsureTyped("image", track_meta=False)] if seen else []
+        return Compose([load, *bits, *grey_values])
 
     def _grey_values(self) -> list[Any]:
         if self.window is None:

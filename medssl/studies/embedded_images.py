@@ -1,12 +1,13 @@
 """What `medssl embed` looks at: prepared images, the files of a folder, or the places that a table of lesions names."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from medssl.data import Datalist
 from medssl.data.datalist_file import LABELLED_SPLITS, SPLITS
@@ -34,6 +35,7 @@ class EmbeddedImages:
         refused: rows of what cannot be embedded.
         labels: names of the K labels.
         exclusive: whether each image has one of them.
+        seen: from a batch ``[B, 1, *image_size]`` to what the network sees of it; None where it is that already.
     """
 
     items: list[dict[str, Any]]
@@ -42,6 +44,7 @@ class EmbeddedImages:
     refused: list[Row] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     exclusive: bool = False
+    seen: Callable[[Tensor], Tensor] | None = None
 
 
 def prepared_images(data: Path, view: View, boxes: str) -> EmbeddedImages:
@@ -56,7 +59,8 @@ def prepared_images(data: Path, view: View, boxes: str) -> EmbeddedImages:
             row = {"image": _name(item["file"], folder), **{key: item[key] for key in ("source", "patient", "study")}}
             known.append([row | {"split": split} | _label_cells(datalist.labels, values)])
             items.append({"image": item["image"]})
-    return EmbeddedImages(items, view.stored(boxes), known, [], datalist.labels, datalist.exclusive)
+    load = view.stored(boxes, seen=False)
+    return EmbeddedImages(items, load, known, [], datalist.labels, datalist.exclusive, view.grey_values)
 
 
 def raw_images(folder: Path, view: View, boxes: str, output: Path) -> EmbeddedImages:
