@@ -119,12 +119,16 @@ class PyramidDecoder(nn.Module):
     Args:
         backbone: whose maps are decoded.
         image_size: spatial shape of the images; any.
-        out_channels: channels of the images.
+        out_channels: of what comes out.
+        image_channels: channels of the images; None for as many.
     """
 
-    def __init__(self, backbone: Backbone, image_size: Sequence[int], out_channels: int) -> None:
+    def __init__(
+        self, backbone: Backbone, image_size: Sequence[int], out_channels: int, image_channels: int | None = None
+    ) -> None:
         super().__init__()
-        self.decoder = UNetDecoder(backbone.spatial_dims, out_channels, backbone.channels, backbone.strides)
+        seen = image_channels or out_channels
+        self.decoder = UNetDecoder(backbone.spatial_dims, seen, backbone.channels, backbone.strides)
         self.exit = Conv[Conv.CONV, backbone.spatial_dims](self.decoder.out_channels[0], out_channels, kernel_size=1)
 
     def forward(self, images: Tensor, maps: Sequence[Tensor]) -> Tensor:

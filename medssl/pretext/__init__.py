@@ -26,6 +26,7 @@ from .task import Pictures, PretextOutput, PretextTask
 from .teacher import Teacher
 from .vicreg import VICReg
 from .voco import VoCo
+from .volume_fusion import VolumeFusion
 
 __all__ = [
     "BYOL",
@@ -57,6 +58,7 @@ __all__ = [
     "Teacher",
     "VICReg",
     "VoCo",
+    "VolumeFusion",
     "build_pretext_model",
     "build_task",
     "copies_of",

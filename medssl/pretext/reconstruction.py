@@ -34,21 +34,30 @@ class Reconstruction(PretextTask):
         image_size: spatial shape of the images.
         decoder: a key of ``DECODERS``.
         image_channels: channels of an image.
+        out_channels: of the answer; None for as many.
 
     Raises:
         UserError: for an unknown decoder, or sizes that backbone or decoder cannot take.
     """
 
-    def __init__(self, backbone: Backbone, image_size: Sequence[int], decoder: str, image_channels: int) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: Sequence[int],
+        decoder: str,
+        image_channels: int,
+        out_channels: int | None = None,
+    ) -> None:
         super().__init__()
         check_image_size(image_size, backbone)
         if decoder not in DECODERS:
             raise UserError(f"decoder must be one of {', '.join(DECODERS)}, got {decoder!r}.")
         self.image_channels = image_channels
-        self.head = DECODERS[decoder](backbone, image_size, image_channels)
+        seen = (image_channels,) if decoder == "pyramid" else ()
+        self.head = DECODERS[decoder](backbone, image_size, out_channels or image_channels, *seen)
 
     def forward(self, backbone: Backbone, images: Tensor) -> PretextOutput:
-        """Measure the answer, an image of the shape of ``images``, by :meth:`measure`.
+        """Measure the answer, for every voxel of ``images``, by :meth:`measure`.
 
         Raises:
             UserError: when images do not have the channels that the decoder gives.

@@ -30,6 +30,7 @@ from .src import SRC
 from .task import PretextTask, check_values
 from .vicreg import VICReg
 from .voco import VoCo
+from .volume_fusion import VolumeFusion
 
 TASKS: dict[str, type[PretextTask]] = {
     "rotation": Rotation,
@@ -49,6 +50,7 @@ TASKS: dict[str, type[PretextTask]] = {
     "voco": VoCo,
     "models_genesis": ModelsGenesis,
     "spark": SparK,
+    "volume_fusion": VolumeFusion,
     "src": SRC,
     "mcpc": MCPC,
     "sc_assl": SCASSL,

@@ -29,7 +29,7 @@ def boundaries(side: int, grid: int) -> list[int]:
 
 @pytest.mark.parametrize(("image_size", "grid", "cells"), GRIDS)
 def test_exactly_the_asked_number_of_whole_cells_is_marked(image_size: tuple[int, ...], grid: int, cells: int) -> None:
-    masks = draw_grid_masks(20, image_size, grid, cells, CPU).numpy()
+    masks = draw_grid_masks(20, image_size, [grid] * len(image_size), cells, CPU).numpy()
     assert masks.shape == (20, 1, *image_size)
     assert masks.dtype == bool
     limits = [boundaries(side, grid) for side in image_size]
@@ -54,7 +54,7 @@ def test_all_cells_and_all_pairs_of_cells_are_marked_equally_often(
 ) -> None:
     draws, count = 4000, grid ** len(image_size)
     corners = np.ix_(*[boundaries(side, grid)[:-1] for side in image_size])
-    masks = draw_grid_masks(draws, image_size, grid, cells, CPU)[:, 0].numpy()
+    masks = draw_grid_masks(draws, image_size, [grid] * len(image_size), cells, CPU)[:, 0].numpy()
     marked = masks[(slice(None), *corners)].reshape(draws, count).astype(float)
     share = cells / count
     assert np.abs(marked.mean(axis=0) - share).max() < 5 * (share * (1 - share) / draws) ** 0.5
@@ -139,7 +139,10 @@ def test_masks_and_boxes_follow_the_global_generator(image_size: tuple[int, ...]
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         for _ in range(2):
-            numbers = (draw_grid_masks(5, image_size, 3, 4, CPU), *draw_boxes(5, 2, image_size, (0.2, 0.7), CPU))
+            numbers = (
+                draw_grid_masks(5, image_size, [3] * len(image_size), 4, CPU),
+                *draw_boxes(5, 2, image_size, (0.2, 0.7), CPU),
+            )
             drawn.append(torch.cat([one.flatten() for one in numbers]))
     assert torch.equal(drawn[0], drawn[2])
     assert torch.equal(drawn[1], drawn[3])
@@ -148,6 +151,6 @@ def test_masks_and_boxes_follow_the_global_generator(image_size: tuple[int, ...]
 
 def test_boundaries_of_cells_by_hand() -> None:
     assert [end - start for start, end in pairwise(boundaries(10, 3))] == [4, 3, 3]
-    mask = draw_grid_masks(200, (10, 10), 3, 4, CPU)
+    mask = draw_grid_masks(200, (10, 10), [3, 3], 4, CPU)
     edges = (mask[:, :, 1:] != mask[:, :, :-1]).any(dim=3).any(dim=0)[0]
     assert edges.nonzero().flatten().tolist() == [3, 6]
