@@ -91,7 +91,7 @@ class PredictionRows:
     def add(self, engine: Engine) -> None:
         """Write the rows of a batch."""
         output, batch = cast(dict[str, Any], engine.state.output), cast(dict[str, Any], engine.state.batch)
-        scores = output[CommonKeys.PRED].float().tolist()
+        scores = output[CommonKeys.PRED].double().tolist()
         texts = [batch[key] for key in self.texts]
         self._write(list(map(self._row, batch["file"], scores, batch["reason"], batch["note"], *texts)))
 

@@ -120,7 +120,7 @@ class WrittenMasks:
             sizes = (counts * (1.0 if grid.affine is None else voxel_volume(grid.affine) / 1000)).tolist()
             if self.also and (said := self.also(self.studies[file], bits, grid, self.names, path)):
                 batch["note"] = ["; ".join(filter(None, (batch["note"][0], said)))]
-        output[CommonKeys.PRED] = torch.tensor([sizes])
+        output[CommonKeys.PRED] = torch.tensor([sizes], dtype=torch.float64)  # so that 2.817 ml is not 2.81699991
 
     def _path(self, file: Path) -> Path:
         """Where the masks of an image go, without suffix; no two images have one place, whatever their suffixes."""

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 from processes import command, end_of, start, wait_until
 
 from medssl.data import Datalist, write_datalist
 from medssl.errors import user_error
 from medssl.evaluation import read_mask_rows
 from medssl.networks import build_backbone, build_segmenter, save_backbone
-from medssl.studies import BundleRun
+from medssl.studies import BundleRun, bundle_folder
 
 SIZES: dict[str, list[int]] = {"discs": [32, 32], "heads": [24, 24, 16]}
 KINDS = pytest.mark.parametrize("kind", SIZES)
@@ -39,6 +40,26 @@ def refusal(run: BundleRun) -> str:
     sentence = user_error(caught.value)
     assert sentence is not None, repr(caught.value)
     return str(sentence)
+
+
+@pytest.mark.parametrize("configs", [["train"], ["train", "evaluate"]], ids=" ".join)
+def test_other_tools_find_the_properties_they_look_for(
+    configs: list[str], outlined_discs: Path, tmp_path: Path
+) -> None:
+    trained = training("discs", outlined_discs, tmp_path)
+    described = Datalist.read(outlined_discs)
+    model = {"architecture": "resnet10_quarter", "spatial_dims": 2, "in_channels": 1, "image_size": SIZES["discs"]}
+    model |= {"window": None, "classes": described.classes, "contains": described.contains, "mask_loss": "dice_bce"}
+    model |= {"deep_supervision": 0}
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    files = [str(bundle_folder("segment") / "configs" / f"{name}.yaml") for name in configs]
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in trained.options.items()}
+    # Evaluation begins with loading a model, which other tools do not need in order to look at the config.
+    workflow = ConfigWorkflow(
+        files, bundle_root=str(bundle_folder("segment")), workflow_type="train", init_id="none", **values
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
 
 
 @KINDS

@@ -26,7 +26,7 @@ from medssl.release.verify import verify_bundle
 
 LABELS = ["Effusion", "Mass"]
 PATIENT, IMAGE = "5e0c17af90b2d3c4", "Miller_Anna/00000013_005.png"
-BUNDLES = [Path(str(files("medssl.bundles"))) / name for name in ("pretrain", "finetune")]
+BUNDLES = [Path(str(files("medssl.bundles"))) / name for name in ("pretrain", "finetune", "segment")]
 
 
 @pytest.fixture(autouse=True)
