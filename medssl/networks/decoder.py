@@ -64,6 +64,31 @@ class TransposedDecoder(nn.Module):
         return images + self.layer.bias[:, None, None]
 
 
+class LinearDecoder(nn.Module):
+    """One linear layer: each place of the map gives the voxels that it stands for (SimMIM, Xie et al. 2022, Sec. 3.3).
+
+    Args:
+        backbone: whose last feature map is decoded.
+        image_size: spatial shape of the images.
+        out_channels: channels of the images.
+    """
+
+    def __init__(self, backbone: Backbone, image_size: Sequence[int], out_channels: int) -> None:
+        super().__init__()
+        self.image_size, self.stride = tuple(image_size), backbone.stride
+        self.places = [-(-side // self.stride) for side in image_size]
+        dims = backbone.spatial_dims
+        self.layer = Conv[Conv.CONV, dims](backbone.out_channels, out_channels * self.stride**dims, kernel_size=1)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """Images ``[B, out_channels, *image_size]`` from a feature map."""
+        if list(feature_map.shape[2:]) != self.places:  # of a network that leaves out what is no whole stride
+            feature_map = F.interpolate(feature_map, size=self.places, mode="nearest")
+        images: Tensor = pixelshuffle(self.layer(feature_map), len(self.image_size), scale_factor=self.stride)
+        wanted: tuple[slice, ...] = (slice(None), slice(None), *map(slice, self.image_size))
+        return images[wanted]
+
+
 class LightDecoder(nn.Module):
     """Doubles the resolution three times by interpolation and a narrow convolution; a pixel shuffle does the rest.
 

@@ -22,7 +22,7 @@ class Inpainting(Reconstruction):
     Args:
         backbone, image_size: see `PretextTask`.
         hole: side of the block as a share of the image's; ½ is a quarter of the area, as in the original.
-        decoder: ``light``, ``pyramid``, or in 2D ``transposed``.
+        decoder: ``light``, ``linear``, ``pyramid``, or in 2D ``transposed``.
         image_channels: channels of an image.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from medssl.errors import UserError
 from medssl.networks import Backbone
+from medssl.networks.decoder import STRIDE
 
 from .reconstruction import (
     DecoderName,
     Reconstruction,
+    masked_l1,
     reconstruction_metrics,
     reconstruction_pictures,
     spread_cells,
@@ -27,11 +30,17 @@ class MIM(Reconstruction):
     have 2.7e8 weights on DenseNet-121, so a light decoder stands there instead. The loss counts the visible patches as
     well, as in the paper; ``hidden_error`` is that of the masked ones alone.
 
+    SimMIM (Xie et al. 2022) is the same with other values: many masked patches, ``loss: hidden``, ``decoder: linear``,
+    see `configs/recipes/simmim.yaml`. Its learned vector in place of masked patches has no name here: where they are
+    the patches of a transformer, all zeros become one token, the bias of its first layer, which is learned.
+
     Args:
         backbone, image_size: see `PretextTask`.
         grid: patches along each axis.
         mask_ratio: share of the patches that is masked, at least one; 1/16 is the paper's one of sixteen.
-        decoder: ``transposed``, ``light`` or ``pyramid``; None takes ``transposed`` in 2D and ``light`` in 3D.
+        loss: ``image``, squared error over the whole, or ``hidden``, absolute error in the masked patches (SimMIM).
+        decoder: ``transposed``, ``light``, ``linear`` or ``pyramid``; None takes ``light`` in 3D, and
+            ``transposed`` in 2D, where the backbone's stride is the paper's.
         image_channels: channels of an image.
 
     Raises:
@@ -46,15 +55,19 @@ class MIM(Reconstruction):
         image_size: Sequence[int],
         grid: int = 4,
         mask_ratio: float = 1 / 16,
+        loss: Literal["image", "hidden"] = "image",
         decoder: DecoderName | None = None,
         image_channels: int = 1,
     ) -> None:
-        decoder = decoder or ("transposed" if backbone.spatial_dims == 2 else "light")
+        papers = backbone.spatial_dims == 2 and backbone.stride == STRIDE
+        decoder = decoder or ("transposed" if papers else "light")
         super().__init__(backbone, image_size, decoder, image_channels)
         check_share(mask_ratio=mask_ratio)
         if not 2 <= grid <= min(image_size):
             raise UserError(f"images of {list(image_size)} have no grid of {grid} patches along each axis.")
-        self.grid = grid
+        if loss not in ("image", "hidden"):
+            raise UserError(f"loss must be image or hidden, got {loss!r}.")
+        self.grid, self.loss = grid, loss
         self.masked = min(max(1, round(mask_ratio * grid**backbone.spatial_dims)), grid**backbone.spatial_dims - 1)
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,9 +77,10 @@ class MIM(Reconstruction):
         return torch.where(hidden, 0, images), hidden
 
     def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
-        """Mean squared error over the whole image."""
+        """Mean squared error over the whole image, or mean absolute error in what is masked."""
         metrics = reconstruction_metrics(images, answer, hidden=target)
-        return PretextOutput(F.mse_loss(answer, images), metrics, reconstruction_pictures(inputs, images, answer))
+        loss = masked_l1(answer, images, target) if self.loss == "hidden" else F.mse_loss(answer, images)
+        return PretextOutput(loss, metrics, reconstruction_pictures(inputs, images, answer))
 
 
 def draw_grid_masks(

@@ -27,7 +27,7 @@ class ModelsGenesis(Reconstruction):
         paint: probability that it is painted over, see `Painting`.
         inner: probability that a painted image is in-painted, not out-painted.
         flip: probability that it is mirrored beforehand, and once more, see `RandomFlips`.
-        decoder: ``light``, ``pyramid``, or in 2D ``transposed``.
+        decoder: ``light``, ``linear``, ``pyramid``, or in 2D ``transposed``.
         image_channels: channels of an image.
 
     Raises:

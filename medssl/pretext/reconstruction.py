@@ -11,23 +11,25 @@ from torch import Tensor, nn
 from medssl.errors import UserError
 from medssl.losses.precision import at_least_single
 from medssl.networks import Backbone, LightDecoder, PyramidDecoder, TransposedDecoder
+from medssl.networks.decoder import LinearDecoder
 
 from .task import Pictures, PretextOutput, PretextTask, check_image_size
 
 DECODERS: dict[str, type[nn.Module]] = {
     "transposed": TransposedDecoder,
     "light": LightDecoder,
+    "linear": LinearDecoder,
     "pyramid": PyramidDecoder,
 }
-DecoderName = Literal["transposed", "light", "pyramid"]
+DecoderName = Literal["transposed", "light", "linear", "pyramid"]
 
 
 class Reconstruction(PretextTask):
     """Base of the tasks that give back an image, by a decoder.
 
-    ``light`` and ``transposed`` see the last feature map and are thrown away. ``pyramid`` has skip connections from the
-    backbone's finer maps, as the original Models Genesis; it sees of an image what the backbone sees of it, the puzzle,
-    and stays beside the backbone for a segmentation to begin with.
+    ``light``, ``linear`` and ``transposed`` see the last feature map and are thrown away. ``pyramid`` has skip
+    connections from the backbone's finer maps, as the original Models Genesis; it sees of an image what the backbone
+    sees of it, the puzzle, and stays beside the backbone for a segmentation to begin with.
 
     Args:
         backbone: sees the images of the puzzle.
@@ -100,8 +102,16 @@ def reconstruction_metrics(images: Tensor, answer: Tensor, hidden: Tensor | None
 
 def masked_mse(answer: Tensor, images: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error over the marked voxels ``[B, 1, *spatial]`` of all channels."""
-    squared = torch.where(mask, (answer - images).square(), 0)
-    return squared.sum() / (mask.sum() * images.shape[1])
+    return _masked_mean((answer - images).square(), mask)
+
+
+def masked_l1(answer: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error over the marked voxels ``[B, 1, *spatial]`` of all channels."""
+    return _masked_mean((answer - images).abs(), mask)
+
+
+def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, errors, 0).sum() / (mask.sum() * errors.shape[1])
 
 
 def spread_cells(cells: Tensor, image_size: Sequence[int]) -> Tensor:

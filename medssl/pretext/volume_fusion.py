@@ -29,7 +29,7 @@ class VolumeFusion(Reconstruction):
         levels: K, so there are K + 1 classes.
         boxes: fewest and most boxes in an image; later ones lie upon earlier ones. Outside them is no foreground.
         sides: shortest and longest side of a box, as shares of the image's.
-        decoder: ``pyramid``, which a segmentation can begin with; ``light``, or in 2D ``transposed``.
+        decoder: ``pyramid``, which a segmentation can begin with; ``light``, ``linear``, or in 2D ``transposed``.
         image_channels: channels of an image.
 
     Raises:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor
 
 from medssl.networks import Backbone, build_backbone
+from medssl.networks.decoder import LinearDecoder
 from medssl.pretext import MIM, Inpainting, ModelsGenesis, PretextOutput, PretextTask, build_task
 from medssl.pretext.reconstruction import reconstruction_metrics
+from medssl.training import read_recipe
 from medssl.transforms import BezierIntensity, LocalShuffle, Painting, RandomFlips
 
 SIZES = [(16, 24), (18, 13), (12, 9, 8)]
@@ -277,3 +280,38 @@ def test_the_backbone_sees_the_puzzle_and_not_the_image() -> None:
         assert len(seen) == 1
         assert torch.equal(seen[0], output.pictures.panels)
         assert not torch.equal(seen[0], images)
+
+
+@every_size
+def test_simmim_is_mim_with_the_absolute_error_of_what_is_hidden(image_size: tuple[int, ...]) -> None:
+    recipe = read_recipe("simmim", "pretrain", len(image_size))["tasks"]
+    assert list(recipe) == ["mim"]
+    backbone = shared_backbone(len(image_size), 2)
+    task = build_task("mim", backbone, image_size, image_channels=2, **recipe["mim"])
+    images, answer = torch.randn(2, 3, 2, *image_size)
+    torch.manual_seed(3)
+    _, hidden = task.puzzle(images)
+    patches_of_one = recipe["mim"]["grid"] ** len(image_size)
+    assert task.masked == round(0.6 * patches_of_one)
+    errors = [
+        abs(answer[b, c][at] - images[b, c][at]).item()
+        for b, c, at in product(range(3), range(2), np.ndindex(image_size))
+        if hidden[b, 0][at]
+    ]
+    assert give(task, backbone, images, answer).loss.item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+@pytest.mark.parametrize("image_size", [(64, 45), (32, 40, 33)])
+def test_the_linear_decoder_gives_each_place_the_voxels_it_stands_for(image_size: tuple[int, ...]) -> None:
+    backbone = shared_backbone(len(image_size), 1)
+    decoder = LinearDecoder(backbone, image_size, 1)
+    places = [ceil(side / 32) for side in image_size]
+    features = torch.randn(1, backbone.out_channels, *places)
+    images = decoder(features)[0, 0]
+    assert images.shape == image_size
+    weight, bias = decoder.layer.weight.flatten(1), decoder.layer.bias
+    for at in ((0,) * len(image_size), (31, 32, 20)[: len(image_size)], tuple(side - 1 for side in image_size)):
+        place = features[(0, slice(None), *(voxel // 32 for voxel in at))]
+        layer = np.ravel_multi_index([voxel % 32 for voxel in at], [32] * len(at))
+        assert images[at].item() == pytest.approx((weight[layer] @ place + bias[layer]).item(), rel=1e-4, abs=1e-5)
+    decoder(features[..., :1])  # of a network that leaves out what is no whole stride

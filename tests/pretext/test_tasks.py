@@ -42,6 +42,7 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
         ("lejepa", {"views": 2}),
     ]),
     ("mim", {"decoder": "light"}, 2),
+    *(("mim", {"mask_ratio": 0.6, "loss": "hidden", "decoder": "linear"}, spatial_dims) for spatial_dims in (2, 3)),
     *((name, {"decoder": "pyramid"}, spatial_dims) for spatial_dims in (2, 3) for name in DECODED[:-1]),
     *(("volume_fusion", {"decoder": "light"}, spatial_dims) for spatial_dims in (2, 3)),
 ]  # fmt: skip
@@ -299,7 +300,8 @@ def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: 
         ("mim", (64, 64), {"mask_ratio": 1}, "mim: mask_ratio must lie between 0 and 1, got 1"),
         ("mim", (64, 64), {"grid": 1}, r"mim: images of \[64, 64\] have no grid of 1 patches"),
         ("mim", (64, 32), {"grid": 33}, r"mim: images of \[64, 32\] have no grid of 33 patches"),
-        ("mim", (64, 64), {"decoder": "deep"}, "mim: decoder must be one of transposed, light, pyramid, got 'deep'"),
+        ("mim", (64, 64), {"decoder": "deep"}, "mim: decoder must be one of .*, pyramid, got 'deep'"),
+        ("mim", (64, 64), {"loss": "absolute"}, "mim: loss must be image or hidden, got 'absolute'"),
         ("inpainting", (64, 64), {"hole": 0}, "inpainting: hole must lie between 0 and 1, got 0"),
         ("inpainting", (64, 64), {"hole": 1.0}, r"inpainting: hole must lie between 0 and 1, got 1\.0"),
         ("inpainting", (64, 40), {"decoder": "transposed"}, "inpainting: .* multiples of 32 pixels"),
