@@ -293,6 +293,12 @@ def _add_export(commands: Commands) -> None:
     option("--data-license", type=Path, metavar="FILE", help="a text on the terms of the training data")
     option("--torchscript", action="store_true", help="write models/model.ts, too")
     option("--onnx", action="store_true", help="write models/model.onnx, too")
+    option(
+        "--no-image-list",
+        dest="image_list",
+        action="store_false",
+        help="leave out the hashes of the images that it learned from, by which others find theirs (medssl overlap)",
+    )
     option("--no-zip", dest="archive", action="store_false", help="leave out the archive beside the folder")
     option(
         "--require",
@@ -332,6 +338,28 @@ def _verify(folder: Path, **given: Path) -> int:
     result = verify_bundle(folder, **given)
     print(result)
     return 0 if result.ok else 1
+
+
+def _add_overlap(commands: Commands) -> None:
+    option = _command(
+        commands,
+        _overlap,
+        "were images of a test set among those that a network learned from?",
+        "Looks for the prepared images in the list of hashes that a training leaves and an export hands on, and writes "
+        "a row for each that is in it. Only the very same picture is found. Exit code 0: none is in it; 1: some are.",
+    ).add_argument
+    option("data", type=Path, metavar="DATA", help="what medssl prepare wrote, or a datalist in it")
+    option("run", type=Path, metavar="RUN", help="output_dir of a training, or a bundle that medssl export wrote")
+    option("--split", help="whose images: training, validation, test, unlabeled, pretrain or all (default: test)")
+    option("--output", type=Path, metavar="FILE", help="the table (default: overlap.csv beside the datalist)")
+
+
+def _overlap(**given: Any) -> int:
+    from .evaluation import find_overlap
+
+    overlap = find_overlap(**given)
+    print(overlap)
+    return 1 if len(overlap.found) else 0
 
 
 def _add_aggregate(commands: Commands) -> None:
@@ -537,6 +565,7 @@ ADD_COMMANDS = (
     _add_report,
     _add_export,
     _add_verify,
+    _add_overlap,
     _add_aggregate,
     _add_affinity,
     _add_curve,

@@ -27,6 +27,8 @@ CHECKPOINTS = "checkpoints"
 MASKS, VOLUMES = "masks", "volumes.csv"
 """What an inference of a segmentation writes: the folder of the masks, and how large each class is in each image."""
 REPORT = "report"
+IMAGES = "images.json"
+"""The images that it learned from: counts and hashes, see `medssl.data.SeenImages`."""
 
 
 def predictions_file(split: str = "") -> str:

@@ -5,7 +5,7 @@ image prepared twice is one file (see `medssl.transforms.write_stored` for the f
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medssl.transforms import View
 
 STORE = "store"
-_SETTINGS = "store.json"
+_SETTINGS, _CONTENTS = "store.json", "contents.json"
 
 
 class StoreSettings(TypedDict, total=False):
@@ -80,6 +80,30 @@ def read_settings(folder: Path) -> StoreSettings:
     if not complete:
         raise UserError(f"{path} is damaged: run `medssl prepare` again; it keeps the images that are there.")
     return settings
+
+
+def write_contents(output: Path, contents: Mapping[str, str]) -> None:
+    """Write ``store/contents.json``: which image of the store shows what.
+
+    Args:
+        output: folder of the datalist.
+        contents: image, relative to ``output`` → digest of what was read from its file.
+    """
+    inside = {path.removeprefix(f"{STORE}/"): content for path, content in sorted(contents.items())}
+    write_json(output / STORE / _CONTENTS, inside)
+
+
+def read_contents(store: Path) -> dict[str, str]:
+    """What `write_contents` wrote into a store: image, relative to the store → digest; empty where it wrote nothing.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = store / _CONTENTS
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: run `medssl prepare` again; it keeps what is there.") from error
 
 
 def remove_unnamed(output: Path, named: set[str]) -> None:

@@ -13,6 +13,7 @@ from .mask_baselines import MaskBaselines
 from .mask_inferer import MaskInferer, prepare_with_grids
 from .mask_metric import MaskMetric, mean_dice
 from .mask_rows import MaskMeasures, MaskRow
+from .overlap import Overlap, find_overlap
 from .overlays import Overlays
 from .paired_comparison import compare_runs
 from .partial_metrics import mean_partial_auroc, partial_auroc
@@ -46,6 +47,7 @@ __all__ = [
     "MaskMetric",
     "MaskRow",
     "OnlineProbe",
+    "Overlap",
     "Overlays",
     "PredictionRows",
     "Predictions",
@@ -67,6 +69,7 @@ __all__ = [
     "expected_calibration_error",
     "feature_gains",
     "figures",
+    "find_overlap",
     "knn_probe",
     "linear_probe",
     "mean_dice",

@@ -61,11 +61,11 @@ def write_bundle(
         *(["evaluate.yaml"] if evaluates else []),
         "logging.conf",
     ):
-        write_text(folder / "configs" / config, _filled(config, model=model, view=model.view, network=network))
+        write_text(folder / "configs" / config, filled(config, model=model, view=model.view, network=network))
     (folder / "models").mkdir()
     torch.save(dict(model.state), folder / "models" / "model.pt")
     write_text(folder / "docs" / "README.md", _card(model, metadata))
-    terms = Path(data_license).read_text(encoding="utf-8") if data_license else _filled("data_license.txt")
+    terms = Path(data_license).read_text(encoding="utf-8") if data_license else filled("data_license.txt")
     write_text(folder / "docs" / "data_license.txt", terms)
     shutil.copyfile(str(files("medssl.bundles") / "finetune" / "LICENSE"), folder / "LICENSE")
 
@@ -79,7 +79,7 @@ def write_large_files(folder: Path) -> None:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             entries.append({"path": file, "url": f"{PLACEHOLDER_URL}{file}", "hash_val": found, "hash_type": "sha256"})
     if entries:
-        text = _filled("large_files.yml", entries=yaml.safe_dump(entries, sort_keys=False))
+        text = filled("large_files.yml", entries=yaml.safe_dump(entries, sort_keys=False))
         write_text(folder / "large_files.yml", text)
 
 
@@ -94,7 +94,7 @@ def _write_metadata(folder: Path, content: Mapping[str, Any]) -> None:
     write_text(folder / METADATA, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
 
 
-def _filled(name: str, **values: Any) -> str:
+def filled(name: str, **values: Any) -> str:
     """The text of ``templates/`` for a file."""
     return _TEMPLATES.get_template(f"{name}.j2").render(**values)
 
@@ -111,7 +111,7 @@ def _card(model: Model, metadata: Mapping[str, Any]) -> str:
         told = pretraining_results(model.run) if not model.classes else results(figures) if figures else ()
         counts = known_labels(model.run) if model.classes else ()
     versions = {name: metadata[key] for name, key in OWN_ENTRIES.items()} | metadata["required_packages_version"]
-    return _filled(
+    return filled(
         "README.md",
         model=model,
         view=model.view,

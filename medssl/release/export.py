@@ -9,6 +9,7 @@ from medssl.errors import MissingFileError
 
 from .bundle_files import write_bundle, write_large_files, write_manifest
 from .conversions import check_onnx, write_onnx, write_torchscript
+from .data_card import write_data_card
 from .metadata import evaluation_figures, metadata, needed_versions
 from .model import Model, read_model
 from .target import check_archive, earlier_export, place, write_archive
@@ -68,6 +69,7 @@ def export_run(
     archive: bool = True,
     versions: Mapping[str, str] | None = None,
     data_license: str | Path | None = None,
+    image_list: bool = True,
 ) -> Exported:
     """Write a bundle whose inference gives what the run's own inference gives, and that needs no medssl.
 
@@ -86,6 +88,7 @@ def export_run(
         archive: write a zip beside the folder.
         versions: distribution → version to require instead of the installed one, such as ``{"torch": "2.9.0"}``.
         data_license: a text file on the terms of the training data.
+        image_list: hand on the hashes of the images that it learned from, see `medssl.data.SeenImages`.
 
     Returns:
         What was written.
@@ -115,6 +118,7 @@ def export_run(
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as name_beside:
         temporary = Path(name_beside)  # on the same disk
         write_bundle(temporary, model, described, travelling, data_license)
+        write_data_card(temporary / "docs", model, described, image_list)
         if torchscript:
             write_torchscript(temporary, model.view.image_size if model.segments else None)
         if onnx:

@@ -35,6 +35,7 @@ from .paired_order import PairedOrder, image_order
 from .precision_check import CheckPrecision
 from .probe_head import fit_head
 from .pseudo_labels import TrainingItems, fill_unknown
+from .recorded_images import record_images
 from .resuming import ReseedEachEpoch, RunCheckpoint, run_training
 from .saved_weights import SaveBackbone
 from .segmenting import (
@@ -133,6 +134,7 @@ __all__ = [
     "process_device",
     "process_rank",
     "read_recipe",
+    "record_images",
     "restate_batch_norm",
     "run_training",
     "training_view",

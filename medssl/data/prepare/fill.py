@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from medssl.readers import Unit
 
-from ..store import STORE, StoreSettings, remove_unnamed
+from ..store import STORE, StoreSettings, remove_unnamed, write_contents
 from .examine import Outcome, examine, fingerprint
 from .journal import Journal
 from .mask_files import MaskFile
@@ -67,6 +67,7 @@ def fill_store(
                 outcomes[left[number]] = found
                 journal.add(names[left[number]], prints[left[number]], map(asdict, found))
         journal.compact(names)
+    write_contents(output, {each.stored: each.content for found in outcomes.values() for each in found if each.stored})
     remove_unnamed(output, {path for found in outcomes.values() for each in found for path in each.files_stored})
     return [outcomes[number] for number in range(len(units))]
 
