@@ -12,7 +12,7 @@ from .classification import (
     partial_cross_entropy,
 )
 from .contrast import info_nce, mixture_info_nce, nt_xent, predictive_ratio, queue_info_nce
-from .distillation import dino
+from .distillation import dino, distance_distillation
 from .gathering import gather_with_gradient
 from .isotropy import lejepa, sigreg
 from .position import voco
@@ -39,6 +39,7 @@ __all__ = [
     "class_masks",
     "class_probabilities",
     "dino",
+    "distance_distillation",
     "gather_with_gradient",
     "info_nce",
     "label_loss",

@@ -12,8 +12,8 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """The mean of −cos(prediction, target); no gradient flows into the target (Chen & He 2021, Eq. 1, 3).
 
     Args:
-        prediction: ``[B, D]``.
-        target: ``[B, D]``.
+        prediction: ``[B, D]``, or maps ``[B, D, *places]``.
+        target: of the same shape.
     """
     return -F.cosine_similarity(prediction, target.detach(), dim=1).mean()
 

@@ -1,4 +1,4 @@
-"""What a teacher says of one view, the student says of the others."""
+"""A student says what a teacher says: of other views of an image, or of how far images are apart."""
 
 import torch
 import torch.nn.functional as F
@@ -36,3 +36,27 @@ def dino(
         entropies = -torch.einsum("gbk,vbk->gv", target, said) / student.shape[1]
         pairs = len(teacher) * (len(student) - 1)
         return (entropies.sum() - entropies.diagonal().sum()) / pairs
+
+
+def distance_distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """The distances between images' features are the teacher's, up to scale (Park et al. 2019, Eq. 5 and 6).
+
+    Each network's distances are divided by their mean over the mini-batch, then compared with the Huber loss, so that
+    the two may have different numbers of features.
+
+    Args:
+        student: ``[B, D]``, of at least two images.
+        teacher: of the same images, ``[B, E]``; no gradient flows into it.
+
+    Returns:
+        The mean over the pairs of images of this process, a scalar; float32 at least, under autocast too.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        mine, theirs = (_relative_distances(at_least_single(part)) for part in (student, teacher.detach()))
+        return F.smooth_l1_loss(mine, theirs.to(mine.dtype))
+
+
+def _relative_distances(features: Tensor) -> Tensor:
+    """Of all pairs, over their mean."""
+    distances = F.pdist(features)
+    return distances / distances.mean().clamp(min=1e-12)

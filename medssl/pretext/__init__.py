@@ -4,6 +4,7 @@ from .barlow_twins import BarlowTwins
 from .byol import BYOL
 from .cpc import CPC
 from .dino import DINO
+from .distil import Distil
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .lejepa import LeJEPA
@@ -40,6 +41,7 @@ __all__ = [
     "TASKS",
     "BarlowTwins",
     "Complement",
+    "Distil",
     "Inpainting",
     "Jigsaw",
     "LeJEPA",

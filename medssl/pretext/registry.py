@@ -12,6 +12,7 @@ from .barlow_twins import BarlowTwins
 from .byol import BYOL
 from .cpc import CPC
 from .dino import DINO
+from .distil import Distil
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .lejepa import LeJEPA
@@ -55,6 +56,7 @@ TASKS: dict[str, type[PretextTask]] = {
     "mcpc": MCPC,
     "sc_assl": SCASSL,
     "rvrm": RVRM,
+    "distil": Distil,
 }
 """Short name → class."""
 Tasks = str | Sequence[str] | Mapping[str, Mapping[str, Any] | PretextTask | Callable[..., PretextTask] | None]

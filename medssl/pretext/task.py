@@ -62,6 +62,7 @@ class PretextTask(nn.Module, ABC):
         smallest_batch: images that a mini-batch must hold for the puzzle to make sense.
         compares_images: whether the loss sets the features of a mini-batch's images (or tiles) against each other.
         copies: how often an image stands on the channel axis of what the backbone sees, see `copies_for`.
+        needs: values without which it cannot be built.
         asks_groups: whether `forward` takes as its last argument which images belong together: by ``volume``,
             ``study`` and ``patient``, as far as that is known, numbers ``[B]`` that are equal for images of one; or
             None where nobody says.
@@ -71,6 +72,7 @@ class PretextTask(nn.Module, ABC):
     smallest_batch: int = 1
     compares_images: bool = False
     copies: int = 1
+    needs: tuple[str, ...] = ()
     asks_groups: bool = False
 
     @classmethod

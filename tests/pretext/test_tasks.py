@@ -22,7 +22,7 @@ ALIKE = ("resnet10", "resnet34", "resnet50")
 """Backbones that differ from resnet18 in the number of their blocks; their own contract is tested with the networks."""
 ROUTES, TILES = ("src", "mcpc", "sc_assl"), ("jigsaw", "rubiks_cube")
 PAIRS = ("simsiam", "simclr", "moco", "byol", "barlow_twins", "vicreg", "lejepa", "dino")
-TEACHERS = ("moco", "byol", "dino")
+TEACHERS = ("moco", "byol", "dino", "distil")
 DECODED = ("mim", "inpainting", "models_genesis", "volume_fusion")
 """Tasks whose decoder is a value."""
 RECONSTRUCTIONS = (*DECODED, "spark")
@@ -40,6 +40,7 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
         ("moco", {"variance": 0, "queue": 5}),
         ("jigsaw", {"grid": 2, "permutations": 24}),
         ("lejepa", {"views": 2}),
+        ("distil", {"loss": "relations"}),
     ]),
     ("mim", {"decoder": "light"}, 2),
     *(("mim", {"mask_ratio": 0.6, "loss": "hidden", "decoder": "linear"}, spatial_dims) for spatial_dims in (2, 3)),
@@ -74,6 +75,8 @@ def set_up(
     """A task, its backbone and images of about the smallest sides that both can take."""
     backbone = shared_backbone(architecture, spatial_dims, copies_of({name: values})).to(device)
     backbone.zero_grad()
+    if name == "distil":
+        values["teacher"] = build_backbone("resnet10", spatial_dims)
     tile = max(backbone.smallest_side, 8)
     if name == "cpc":
         values.setdefault("grid", 4 if spatial_dims == 2 else 3)
@@ -110,7 +113,7 @@ def has_finite_gradient(weight: nn.Parameter) -> bool:
 @every_task
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in ALIKE])
 def test_a_task_keeps_its_contract(name: str, values: dict[str, Any], spatial_dims: int, architecture: str) -> None:
-    batch_size = BATCH if name in PAIRS else 2
+    batch_size = BATCH if name in (*PAIRS, "distil") else 2
     if spatial_dims == 3 and architecture != "resnet10_quarter":
         if name == "jigsaw" and not values:
             pytest.skip("27 cubes of 32³; the grid of 2 stands for it")
@@ -309,6 +312,9 @@ def test_rotated_images_are_those_of_numpy_and_every_class_is_drawn(image_size: 
         ("models_genesis", (32, 32), {"paint": 1.5}, r"must lie in 0\.\.1, got 1\.5"),
         ("models_genesis", (32, 32), {"shuffle": -0.5}, r"must lie in 0\.\.1, got -0\.5"),
         ("models_genesis", (31, 32), {}, "models_genesis: images .* too small for vgg11"),
+        ("distil", (64, 64), {}, r"distil: it needs a teacher, such as --tasks .*\{distil: \{teacher: runs/large\}\}"),
+        ("distil", (64, 64), {"teacher": "nowhere"}, "distil: .* no run and no weights file nowhere"),
+        ("distil", (64, 64), {"teacher": "nowhere", "loss": "both"}, "distil: loss must be features or relations, got"),
         ("voco", (120, 128), {}, r"voco: base crops in a grid of \[4, 4\], now of \[30, 32\] are too small for vgg11"),
         ("voco", (64, 64), {"grid": [2, 2, 1]}, r"voco: grid must be 2 whole numbers, .*, got \[2, 2, 1\]"),
         ("voco", (64, 64), {"grid": 1}, "voco: grid must be .* at least two base crops in all, got 1"),
@@ -366,7 +372,7 @@ def test_too_small_an_image_is_told_the_side_that_would_work(name: str, side: in
     build_task(name, backbone, [side] * spatial_dims)
 
 
-@pytest.mark.parametrize("name", [*PAIRS, "rvrm", "volume_fusion"])
+@pytest.mark.parametrize("name", [*PAIRS, "rvrm", "volume_fusion", "distil"])
 def test_pairs_of_images_need_two(name: str) -> None:
     task, backbone, images = set_up(name, 2, batch_size=1)
     assert task.smallest_batch == 2
@@ -387,7 +393,8 @@ def test_a_decoder_gives_the_channels_it_was_built_for(name: str) -> None:
 def test_names_of_tasks_are_those_of_their_classes() -> None:
     backbone = shared_backbone("resnet10_quarter", 2, 3)
     for name, kind in TASKS.items():
-        task = build_task(name, backbone, (32, 32))
+        assert kind.needs == (("teacher",) if name == "distil" else ())
+        task = build_task(name, backbone, (32, 32), **dict.fromkeys(kind.needs, backbone))
         assert type(task) is kind
         # A task that kept its backbone would carry it into its own state dict; a teacher belongs there.
         kept = [module for module in task.modules() if isinstance(module, Backbone)]

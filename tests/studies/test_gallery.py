@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from medssl.cli import main
-from medssl.pretext import TASKS
 from medssl.studies import gallery
 
 
@@ -24,7 +23,7 @@ def test_the_command_draws_every_task_in_2d_and_3d(
         lambda axis, name, task, pictures, dims: shown.append((name, dims)) or show(axis, name, task, pictures, dims),
     )
     assert main(["puzzles", str(tmp_path / "docs" / "puzzles.png")]) == 0
-    assert shown == [(name, dims) for name in TASKS for dims in (2, 3)]
+    assert shown == [(name, dims) for name in gallery.DRAWN for dims in (2, 3)]
     assert str(tmp_path / "docs" / "puzzles.png") in capsys.readouterr().out
     first = np.asarray(Image.open(tmp_path / "docs" / "puzzles.png").convert("L"))
     assert first.std() > 20
