@@ -17,8 +17,15 @@ from medssl.evaluation import Predictions, figures
 from medssl.evaluation.figures import _Statistics
 from medssl.evaluation.grad_cam import grad_cam
 from medssl.files import write_json
-from medssl.networks import ARCHITECTURES, Backbone, build_backbone, build_classifier, fast_layout, save_backbone
-from medssl.networks.architectures import Architecture
+from medssl.networks import (
+    ARCHITECTURES,
+    Architecture,
+    Backbone,
+    build_backbone,
+    build_classifier,
+    fast_layout,
+    save_backbone,
+)
 from medssl.pretext import TASKS, Pictures, PretextOutput, PretextTask, build_pretext_model, copies_of
 from medssl.report.story import SplitFigures, results
 from medssl.runs import METRICS, Run

@@ -1,6 +1,14 @@
 """Backbones in 2D and 3D, and their weights in and out."""
 
-from .architectures import ARCHITECTURES, fast_layout, find_architecture, last_map_layer, network_description
+from .architecture import Architecture, without_values
+from .architectures import (
+    ARCHITECTURES,
+    fast_layout,
+    find_architecture,
+    is_architecture,
+    last_map_layer,
+    network_description,
+)
 from .backbone import Backbone, build_backbone, build_classifier
 from .decoder import LightDecoder, PyramidDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, new_layers, output_layer
@@ -27,6 +35,7 @@ from .weights import (
 __all__ = [
     "ARCHITECTURES",
     "VGG",
+    "Architecture",
     "Backbone",
     "LightDecoder",
     "PyramidDecoder",
@@ -46,6 +55,7 @@ __all__ = [
     "flexible_unet",
     "fold_input_copies",
     "give_heads",
+    "is_architecture",
     "last_map_layer",
     "load_backbone",
     "load_backbone_weights",
@@ -66,4 +76,5 @@ __all__ = [
     "segmenter_description",
     "torchvision_weights",
     "weights_file",
+    "without_values",
 ]

@@ -4,57 +4,43 @@ To add one, write a function that returns its feature maps from fine to coarse (
 ``ARCHITECTURES``.
 """
 
-from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from monai.networks.nets import DenseNet121, ViT, resnet10, resnet18, resnet34, resnet50
-from torch import Tensor, nn
+from monai.networks.nets import (
+    DenseNet121,
+    DenseNet169,
+    EfficientNetBN,
+    MedNeXt,
+    ViT,
+    resnet10,
+    resnet18,
+    resnet34,
+    resnet50,
+)
+from monai.networks.nets.segresnet_ds import SegResEncoder
+from monai.networks.nets.swin_unetr import SwinTransformer
+from torch import nn
 
 from medssl.errors import UserError
 
+from .architecture import Architecture
 from .headed import HEAD, LAST_MAP, with_head
-from .pyramids import densenet_pyramid, resnet_pyramid, vgg_pyramid
+from .nnunet import residual_encoder
+from .pyramids import (
+    densenet_pyramid,
+    efficientnet_pyramid,
+    mednext_pyramid,
+    residual_pyramid,
+    resnet_pyramid,
+    segresnet_pyramid,
+    swin_pyramid,
+    vgg_pyramid,
+)
+from .timm_architecture import TIMM, timm_architecture
 from .tokens import vit_pyramid
 from .vgg import VGG
-
-
-class Architecture(NamedTuple):
-    """How to build a network and how to look at it as a feature extractor."""
-
-    target: str
-    """Dotted path of the constructor, kept in the checkpoint's description."""
-    build: Callable[..., nn.Module]
-    names: dict[str, str]
-    """What the constructor calls ``in_channels`` and ``out_channels``."""
-    defaults: dict[str, Any]
-    pyramid: Callable[[Any, Tensor], list[Tensor]]
-    """Gives the network's feature maps, from fine to coarse."""
-    channels: tuple[int, ...]
-    """Of these maps."""
-    strides: tuple[int, ...]
-    """Input voxels per voxel of each of them, along every axis."""
-    last_map: str
-    """Name of the module whose output is the last feature map, for Grad-CAM."""
-    head: str
-    """Name of the member after the feature map, which a backbone leaves out."""
-    smallest_side: int
-    """Images with a shorter side leave no feature map."""
-    channels_last: tuple[int, ...]
-    """The ``spatial_dims`` in which a training step is quicker with channels_last, as measured on a CPU
-    (``benchmarks/results/fast_defaults_cpu.md``)."""
-    encoder: bool = False
-    """Whether the constructor makes no classifier, so that `with_head` makes it one."""
-    without: tuple[str, ...] = ()
-    """Members of an encoder's network that are left out, such as its decoder."""
-    idle: str = ""
-    """Pattern of the names of weights that the network has and never uses."""
-    in_3d: MappingProxyType[str, Any] = MappingProxyType({})
-    """Fields that differ in 3D."""
-    packages: tuple[str, ...] = ()
-    """Distributions that it needs and MONAI does not bring."""
-
 
 _RESNET18 = Architecture(
     target="monai.networks.nets.resnet18",
@@ -107,19 +93,38 @@ def _vit(width: int, heads: int) -> Architecture:
     )
 
 
+_DENSENET121 = Architecture(
+    target="monai.networks.nets.DenseNet121",
+    build=DenseNet121,
+    names={"in_channels": "in_channels", "out_channels": "out_channels"},
+    defaults={},
+    pyramid=densenet_pyramid,
+    channels=(64, 128, 256, 512, 1024),
+    strides=(2, 4, 8, 16, 32),
+    last_map="class_layers.relu",
+    head="class_layers",
+    smallest_side=29,
+    channels_last=(2, 3),
+)
+_SEGRESNET = Architecture(
+    target="monai.networks.nets.segresnet_ds.SegResEncoder",
+    build=SegResEncoder,
+    names={"in_channels": "in_channels"},
+    defaults={"init_filters": 32, "blocks_down": [1, 2, 2, 4, 4]},  # as in CT-FM (Pai et al. 2025)
+    pyramid=segresnet_pyramid,
+    channels=(32, 64, 128, 256, 512),
+    strides=(1, 2, 4, 8, 16),
+    last_map=LAST_MAP,
+    head=HEAD,
+    smallest_side=1,
+    channels_last=(),
+    encoder=True,
+)
+_SWIN = {"embed_dim": 48, "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24]}  # those of SwinUNETR's weights
 ARCHITECTURES: dict[str, Architecture] = {
-    "densenet121": Architecture(
-        target="monai.networks.nets.DenseNet121",
-        build=DenseNet121,
-        names={"in_channels": "in_channels", "out_channels": "out_channels"},
-        defaults={},
-        pyramid=densenet_pyramid,
-        channels=(64, 128, 256, 512, 1024),
-        strides=(2, 4, 8, 16, 32),
-        last_map="class_layers.relu",
-        head="class_layers",
-        smallest_side=29,
-        channels_last=(2, 3),
+    "densenet121": _DENSENET121,
+    "densenet169": _DENSENET121._replace(
+        target="monai.networks.nets.DenseNet169", build=DenseNet169, channels=(64, 128, 256, 640, 1664)
     ),
     "resnet10": _RESNET18._replace(target="monai.networks.nets.resnet10", build=resnet10),
     "resnet18": _RESNET18,
@@ -148,23 +153,76 @@ ARCHITECTURES: dict[str, Architecture] = {
         smallest_side=32,
         channels_last=(),
     ),
+    "efficientnet_b0": _SEGRESNET._replace(
+        target="monai.networks.nets.EfficientNetBN",
+        build=EfficientNetBN,
+        defaults={"model_name": "efficientnet-b0", "pretrained": False},
+        pyramid=efficientnet_pyramid,
+        channels=(16, 24, 40, 112, 1280),
+        strides=(2, 4, 8, 16, 32),
+        smallest_side=32,
+        without=("_fc",),  # its activation has two places, so that Grad-CAM could not look at the last one
+    ),
+    "segresnet": _SEGRESNET,
+    "mednext": _SEGRESNET._replace(
+        target="monai.networks.nets.MedNeXt",
+        build=MedNeXt,
+        # MedNeXt-B with kernels of 3 (Roy et al. 2023, Table 1).
+        defaults={
+            "encoder_expansion_ratio": [2, 3, 4, 4],
+            "bottleneck_expansion_ratio": 4,
+            "kernel_size": 3,
+            "use_residual_connection": True,
+        },
+        pyramid=mednext_pyramid,
+        smallest_side=17,  # a single image of one voxel in the last map has no variance to be normalised by
+        without=("up_blocks", "dec_stages", "out_0"),
+    ),
+    "resenc_l": _SEGRESNET._replace(
+        target=f"{residual_encoder.__module__}.{residual_encoder.__name__}",
+        build=residual_encoder,
+        defaults={},
+        pyramid=residual_pyramid,
+        channels=(32, 64, 128, 256, 320, 320),
+        strides=(1, 2, 4, 8, 16, 32),
+        packages=("dynamic-network-architectures",),
+        extra="nnunet",
+    ),
+    "swin": _SEGRESNET._replace(
+        target="monai.networks.nets.swin_unetr.SwinTransformer",
+        build=SwinTransformer,
+        names={"in_channels": "in_chans"},
+        defaults={**_SWIN, "patch_size": [2, 2], "window_size": [7, 7]},
+        pyramid=swin_pyramid,
+        channels=(48, 96, 192, 384, 768),
+        strides=(2, 4, 8, 16, 32),
+        in_3d=MappingProxyType({"defaults": {**_SWIN, "patch_size": [2, 2, 2], "window_size": [7, 7, 7]}}),
+        packages=("einops",),
+    ),
     "vit_tiny": _vit(192, heads=3),
     "vit_small": _vit(384, heads=6),
     "vit_base": _vit(768, heads=12),
 }
 
 
-def find_architecture(name: str, spatial_dims: int = 2) -> Architecture:
-    """The entry of ``ARCHITECTURES``, as it is for 2D or for 3D.
+def is_architecture(name: object) -> bool:
+    """Whether a backbone can be called so."""
+    return isinstance(name, str) and (name in ARCHITECTURES or name.startswith(TIMM))
+
+
+def find_architecture(name: str, spatial_dims: int | None = None) -> Architecture:
+    """What stands in ``ARCHITECTURES`` by this name, or ``timm:NAME``, as it is for 2D or for 3D.
 
     Raises:
-        UserError: there is none of this name, or ``spatial_dims`` is other than 2 and 3.
+        UserError: there is none of this name, or not for such images.
     """
-    if name not in ARCHITECTURES:
-        raise UserError(f"There is no backbone {name!r}; choose one of {', '.join(ARCHITECTURES)}.")
-    if spatial_dims not in (2, 3):
+    if not is_architecture(name):
+        raise UserError(f"There is no backbone {name!r}; choose one of {', '.join(ARCHITECTURES)}, or {TIMM}NAME.")
+    if spatial_dims not in (None, 2, 3):
         raise UserError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
-    architecture = ARCHITECTURES[name]
+    architecture = timm_architecture(name) if name.startswith(TIMM) else ARCHITECTURES[name]
+    if spatial_dims is not None and spatial_dims not in architecture.spatial_dims:
+        raise UserError(f"{name} is for {architecture.spatial_dims[0]}D images: take another backbone for these.")
     return architecture._replace(**architecture.in_3d) if spatial_dims == 3 else architecture
 
 
@@ -223,6 +281,7 @@ def build_network(name: str, spatial_dims: int, in_channels: int, num_classes: i
         UserError: see `find_architecture`.
     """
     architecture = find_architecture(name, spatial_dims)
+    architecture.check_installed(name)
     arguments = encoder_description(name, spatial_dims, in_channels, num_classes)
     del arguments["_target_"]
     network = architecture.build(**arguments)

@@ -1,12 +1,15 @@
 """The feature maps of a network on its way from fine to coarse, as a decoder wants them: one function a family.
 
-It needs torch alone, so that it can travel in a bundle.
+It needs torch and MONAI alone, so that it can travel in a bundle.
 """
 
 import copy
+from math import prod
 from typing import Any
 
 import torch.nn.functional as F
+from monai.networks.nets.segresnet_ds import SegResEncoder
+from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import Tensor, nn
 
 
@@ -57,3 +60,53 @@ def vgg_pyramid(network: Any, images: Tensor) -> list[Tensor]:
             maps.append(features)
         features = layer(features)
     return [*maps, features]
+
+
+def efficientnet_pyramid(network: Any, images: Tensor) -> list[Tensor]:
+    """The maps of MONAI's ``EfficientNet`` before each halving, and the last after its wide convolution."""
+    features = network._swish(network._bn0(network._conv_stem(network._conv_stem_padding(images))))
+    maps = []
+    for number, stage in enumerate(network._blocks):
+        if number and number in network.extract_stacks:
+            maps.append(features)
+        features = stage(features)
+    return [*maps, network._swish(network._bn1(network._conv_head(network._conv_head_padding(features))))]
+
+
+def segresnet_pyramid(network: Any, images: Tensor) -> list[Tensor]:
+    """The map of every level of MONAI's ``SegResEncoder`` (Myronenko 2018)."""
+    return SegResEncoder.forward(network, images)
+
+
+def swin_pyramid(network: Any, images: Tensor) -> list[Tensor]:
+    """What SwinUNETR's decoder sees of MONAI's ``SwinTransformer``: patches and four stages, each voxel normalised."""
+    return SwinTransformer.forward(network, images)
+
+
+def mednext_pyramid(network: Any, images: Tensor) -> list[Tensor]:
+    """The maps of the encoder of MONAI's ``MedNeXt`` (Roy et al. 2023), the last from its bottleneck."""
+    maps, features = [], network.stem(images)
+    for stage, down in zip(network.enc_stages, network.down_blocks, strict=True):
+        maps.append(stage(features))
+        features = down(maps[-1])
+    return [*maps, network.bottleneck(features)]
+
+
+def residual_pyramid(network: Any, images: Tensor) -> list[Tensor]:
+    """The map of every stage of nnU-Net's ``ResidualEncoder``, which takes multiples of its stride.
+
+    Other images are filled up with zeros, and with one stride more where a single voxel would be left, which has no
+    variance for instance normalisation; what lies outside of the image is cut off the maps.
+    """
+    sides, strides = images.shape[2:], [max(stride) for stride in network.strides]
+    places = [-(-side // prod(strides)) for side in sides]
+    if max(places) == 1:
+        places[-1] = 2
+    filled = [(0, prod(strides) * count - side) for count, side in zip(places, sides, strict=True)]
+    maps, stride = [], 1
+    features = network.stem(F.pad(images, [amount for pair in reversed(filled) for amount in pair]))
+    for stage, factor in zip(network.stages, strides, strict=True):
+        features, stride = stage(features), stride * factor
+        inside = [slice(-(-side // stride)) for side in sides]
+        maps.append(features[(slice(None), slice(None), *inside)])
+    return maps

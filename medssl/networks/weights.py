@@ -12,7 +12,8 @@ from medssl import runs
 from medssl.errors import MissingFileError, UserError
 from medssl.files import whole_file, write_json
 
-from .architectures import ARCHITECTURES, encoder_description, find_architecture
+from .architecture import without_values
+from .architectures import encoder_description, find_architecture, is_architecture
 from .backbone import Backbone, build_backbone
 from .public_weights import description_of_init, fitting_weights, read_public_weights
 from .state_dicts import load_state_dict, read_description
@@ -45,13 +46,15 @@ def fold_input_copies(network: nn.Module, copies: int) -> dict[str, Tensor]:
     Raises:
         UserError: when the input channels are no multiple of ``copies``.
     """
-    name, _ = first_convolution(network)
+    name, convolution = first_convolution(network)
     state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
     weight = state[f"{name}.weight"]
     if weight.shape[1] % copies:
         raise UserError(f"{weight.shape[1]} input channels of {name} are not {copies} copies of one image.")
-    state[f"{name}.weight"] = weight.unflatten(1, (copies, -1)).sum(dim=1)
-    return state
+    folded = weight.unflatten(1, (copies, -1)).sum(dim=1)
+    # nnU-Net's networks have two names for it.
+    names = [key for key, value in network.state_dict(keep_vars=True).items() if value is convolution.weight]
+    return {**state, **dict.fromkeys(names, folded)}
 
 
 def save_backbone(
@@ -152,7 +155,7 @@ def load_backbone(path: str | Path) -> Backbone:
     path = weights_file(path)
     description = read_description(path)
     name, network = str(description.get("backbone")), description.get("network", {})
-    in_channels = network.get(find_architecture(name).names["in_channels"]) if name in ARCHITECTURES else None
+    in_channels = network.get(find_architecture(name).names["in_channels"]) if is_architecture(name) else None
     if in_channels is None or "spatial_dims" not in network:
         raise UserError(
             f"{Path(path).with_suffix('.json')} describes no backbone: give the {runs.BACKBONE} of a pre-training."
@@ -257,7 +260,5 @@ def describe_init(path: str | Path, architecture: str, spatial_dims: int, source
             raise UserError("--init_source says where weights are from, but there are none: give --init, too.")
         return {}
     weights = read_public_weights(path)
-    with torch.device("meta"):  # names and shapes, and no random number drawn
-        network = build_backbone(architecture, spatial_dims).network
-    fitting_weights(weights, network)
+    fitting_weights(weights, without_values(lambda: build_backbone(architecture, spatial_dims).network))
     return {"init": description_of_init(weights, source)}

@@ -22,7 +22,7 @@ from medssl.errors import UserError
 from medssl.evaluation.image_inferer import POOLINGS
 from medssl.losses import LABEL_LOSSES
 from medssl.losses.segmentation import SEGMENTATION_LOSSES
-from medssl.networks import ARCHITECTURES
+from medssl.networks import ARCHITECTURES, is_architecture
 from medssl.transforms.covering import BOXES
 
 MONAI_ARGUMENTS = {
@@ -148,7 +148,7 @@ RULES: dict[str, Rule] = {
     "mirrored": _one_of(["auto", True, False]),
     "device": Rule("a device of this machine, such as cpu or cuda:0", _is_device),
     "weights": Rule("a number for each task, such as {rotation: 2.0, mim: 1.0}", lambda value: isinstance(value, dict)),
-    "architecture": _one_of(list(ARCHITECTURES)),
+    "architecture": Rule(f"one of {', '.join(ARCHITECTURES)}, or timm:NAME", is_architecture),
 }
 """Id → what its value must be, unless that is an expression; image_size and window are looked at by `View`."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medssl.data import Datalist
 from medssl.errors import UserError
-from medssl.networks import build_segmenter, find_architecture, read_description, weights_file
+from medssl.networks import build_segmenter, find_architecture, read_description, weights_file, without_values
 from medssl.transforms import ClinicalAugmentation, View, known_targets
 
 from .checks import Items, check_pretrained, check_view
@@ -147,9 +147,8 @@ def check_segmentation(
     if batch_size == 1 and max(view.image_size) < 2 * architecture.strides[-1]:
         # The last map has one voxel, of which batch normalisation cannot take a variance.
         raise UserError("--batch_size 1 is too small for boxes of this size: take at least 2.")
-    with torch.device("meta"):  # whether there are so many levels, and no random number drawn
-        name, depth = description["architecture"], description["deep_supervision"]
-        build_segmenter(name, view.spatial_dims, 1, len(classes), depth)
+    name, depth = description["architecture"], description["deep_supervision"]  # are there so many levels?
+    without_values(lambda: build_segmenter(name, view.spatial_dims, 1, len(classes), depth))
     if description["mask_loss"] == "marginal_exclusion" and contains:
         whole, parts = next(iter(contains.items()))
         raise UserError(

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from families import FAMILIES
 from torch import Tensor, nn
 
-from medssl.networks import ARCHITECTURES, LightDecoder, TransposedDecoder, build_backbone
+from medssl.networks import LightDecoder, TransposedDecoder, build_backbone, find_architecture
 
 
 def slow_transposed(feature_map: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -23,7 +24,7 @@ def slow_transposed(feature_map: Tensor, weight: Tensor, bias: Tensor) -> Tensor
     return canvas[:, :, 16:-16, 16:-16] + bias[:, None, None]
 
 
-@pytest.mark.parametrize("name", list(ARCHITECTURES))
+@pytest.mark.parametrize("name", [name for name in FAMILIES if find_architecture(name).strides[-1] == 32])
 @pytest.mark.parametrize("image_size", [(224, 224), (64, 96)])
 def test_the_transposed_decoder_is_the_layer_of_the_paper(name: str, image_size: tuple[int, int]) -> None:
     backbone = build_backbone(name, 2).eval()
@@ -61,7 +62,7 @@ def test_the_transposed_decoder_is_refused_elsewhere(
         TransposedDecoder(build_backbone("resnet18", spatial_dims), image_size, out_channels=1)
 
 
-@pytest.mark.parametrize("name", list(ARCHITECTURES))
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("image_size", [(33, 47), (96, 64), (33, 45, 37)])
 def test_the_light_decoder_gives_images_of_any_size_and_is_light(name: str, image_size: tuple[int, ...]) -> None:
     dims = len(image_size)
@@ -72,7 +73,7 @@ def test_the_light_decoder_gives_images_of_any_size_and_is_light(name: str, imag
     weights, of_backbone = (sum(weight.numel() for weight in part.parameters()) for part in (decoder, backbone))
     assert weights < {2: 4e5, 3: 1e6}[dims]
     if name != "resnet10_quarter":  # which is no larger than a decoder itself
-        assert weights < 0.09 * of_backbone  # what is thrown away afterwards is the small part
+        assert weights < 0.11 * of_backbone  # what is thrown away afterwards is the small part
 
 
 @pytest.mark.parametrize("kind", [TransposedDecoder, LightDecoder])

@@ -7,24 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from families import FAMILIES, every_family
 from monai.bundle import ConfigParser
 from torch import Tensor
 
 from medssl.networks import (
-    ARCHITECTURES,
     PyramidDecoder,
     Segmenter,
     build_backbone,
     build_segmenter,
     fast_layout,
+    find_architecture,
     load_backbone_weights,
     read_description,
     save_backbone,
     segmenter_description,
-)
-
-every_backbone = pytest.mark.parametrize(
-    ("name", "spatial_dims"), [(name, dims) for name in ARCHITECTURES for dims in (2, 3)]
 )
 
 
@@ -32,19 +29,19 @@ def network(spatial_dims: int = 2, num_classes: int = 3, deep_supervision: int =
     return build_segmenter("resnet10_quarter", spatial_dims, 1, num_classes, deep_supervision)
 
 
-@every_backbone
+@every_family
 def test_logits_have_the_size_of_the_images_whatever_it_is(name: str, spatial_dims: int) -> None:
     segmenter = build_segmenter(name, spatial_dims, in_channels=2, num_classes=3).eval()
     assert segmenter.decoder.out_channels[0] == 16
     # Odd sides, few slices of many pixels, sides that several levels round up or (pooling) down.
-    smallest = ARCHITECTURES[name].smallest_side
+    smallest = find_architecture(name).smallest_side
     for sides in ((33, 70), (64, 47)) if spatial_dims == 2 else ((smallest + 4, 47, 35), (64, 33, 32)):
         with torch.no_grad():
             logits = segmenter(torch.randn(1, 2, *sides))
         assert logits.shape == (1, 3, *sides)
 
 
-@pytest.mark.parametrize("name", ["densenet121", "resnet10_quarter", "vgg11"])  # a family each
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_a_config_names_the_network_by_monai_and_two_files_that_travel(name: str, spatial_dims: int) -> None:
     described = segmenter_description(name, spatial_dims, 1, 2)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import FAMILIES
+from monai.bundle import ConfigParser
 from monai.networks.nets import DenseNet121, resnet18
 from monai.networks.utils import copy_model_state
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from medssl.networks import (
     Backbone,
     build_backbone,
     build_classifier,
+    find_architecture,
     first_convolution,
     fold_input_copies,
     load_backbone,
@@ -75,6 +78,22 @@ def test_a_saved_backbone_loads_into_monai_alone_and_gives_the_same_features(
     torch.testing.assert_close(pooled_features(network, last_layer, images), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_description_beside_a_backbone_builds_the_library_s_own_network_for_it(name: str, tmp_path: Path) -> None:
+    backbone = used(build_backbone(name, 2))
+    save_backbone(backbone, tmp_path / "backbone.pt")
+    described = read_description(tmp_path / "backbone.pt")["network"]
+    network = ConfigParser({"network": described}).get_parsed_content("network").eval()
+    architecture = find_architecture(name)
+    kept = network.load_state_dict(torch.load(tmp_path / "backbone.pt", weights_only=True), strict=False)
+    assert kept.unexpected_keys == []
+    assert {key.partition(".")[0] for key in kept.missing_keys} <= {architecture.head, *architecture.without}
+    images = torch.randn(2, 1, 40, 36)
+    with torch.no_grad():
+        for found, expected in zip(architecture.pyramid(network, images), backbone.pyramid(images), strict=True):
+            assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("name", ["densenet121", "resnet18"])
 def test_a_folded_backbone_loads_into_monai_with_the_channels_of_one_image(
@@ -97,7 +116,7 @@ def test_a_folded_backbone_loads_into_monai_with_the_channels_of_one_image(
 
 @pytest.mark.parametrize(
     ("name", "spatial_dims", "channels", "copies"),
-    [*((name, dims, 1, 3) for name in ARCHITECTURES for dims in (2, 3)), ("resnet18", 2, 2, 2)],
+    [*((name, dims, 1, 3) for name in FAMILIES for dims in (2, 3)), ("resnet18", 2, 2, 2)],
 )
 def test_folding_changes_no_output_on_equal_copies(name: str, spatial_dims: int, channels: int, copies: int) -> None:
     backbone = used(build_backbone(name, spatial_dims, channels * copies))
@@ -121,7 +140,7 @@ def test_folding_sums_the_copies_of_each_channel() -> None:
         fold_input_copies(nn.Sequential(network), 3)
 
 
-@pytest.mark.parametrize("name", list(ARCHITECTURES))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_first_convolution_is_the_one_that_the_image_meets(name: str) -> None:
     _, convolution = first_convolution(build_classifier(name, 2, in_channels=5, num_classes=2))
     assert convolution.in_channels == 5
