@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from families import FAMILIES
 from torch import Tensor
 
 from medssl.errors import UserError
-from medssl.networks import ARCHITECTURES, Backbone, build_backbone, fold_input_copies
+from medssl.networks import Backbone, build_backbone, fold_input_copies
 from medssl.pretext import RVRM, build_task, copies_of
 
 BATCH = 3
@@ -102,7 +103,7 @@ def test_rvrm_names_the_error_of_a_constant_answer() -> None:
 
 
 @both_dims
-@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", FAMILIES)
 def test_rvrm_trains_a_backbone_that_folds_into_an_ordinary_one(spatial_dims: int, architecture: str) -> None:
     task, backbone, images = set_up(spatial_dims, architecture)
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from families import FAMILIES
 from torch import Tensor, nn
 
-from medssl.networks import ARCHITECTURES, Backbone, build_backbone
+from medssl.networks import Backbone, build_backbone
 from medssl.pretext import PretextTask, SimCLR, SimSiam, build_task
 from medssl.pretext.view_pairs import matching_metrics
 
@@ -42,7 +43,7 @@ def linear_layers(network: nn.Sequential) -> list[tuple[Any, ...]]:
     return rows
 
 
-@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", FAMILIES)
 def test_simsiam_has_the_layers_of_the_paper(architecture: str) -> None:
     backbone = build_backbone(architecture, 2)
     task = SimSiam(backbone, (32, 32))

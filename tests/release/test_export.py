@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from families import FAMILIES
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from PIL import Image
 from torch import nn
@@ -25,7 +26,7 @@ from medssl.data import write_datalist
 from medssl.evaluation import Calibration, Predictions, figures, read_predictions
 from medssl.evaluation.temperature import ClassCalibration
 from medssl.files import write_json, write_text
-from medssl.networks import ARCHITECTURES, build_backbone, build_classifier, load_backbone, save_backbone
+from medssl.networks import build_backbone, build_classifier, load_backbone, save_backbone
 from medssl.phantoms import write_phantoms
 from medssl.readers import examine_folder
 from medssl.release import Exported, export_run
@@ -191,7 +192,7 @@ def check_shapes(bundle: Path) -> None:
     verify_net_in_out("network_def", meta_file=metadata, config_file=config, bundle_root=str(bundle))
 
 
-@pytest.mark.parametrize(("architecture", "dims"), [*((name, 2) for name in ARCHITECTURES), ("resnet10_quarter", 3)])
+@pytest.mark.parametrize(("architecture", "dims"), [*((name, 2) for name in FAMILIES), ("resnet10_quarter", 3)])
 def test_every_classifier_is_found_and_its_weights_fit(architecture: str, dims: int, tmp_path: Path) -> None:
     volume = {"image_size": [32, 32, 32], "spacing": [1.0, 1.0, 2.0], "window": [-50.0, 150.0]} if dims == 3 else {}
     run = finished_run(tmp_path / "run", architecture, spatial_dims=dims, **volume)
@@ -209,7 +210,7 @@ def test_every_classifier_is_found_and_its_weights_fit(architecture: str, dims: 
                 assert not [name for name in archive.namelist() if str(sys.prefix).encode() in archive.read(name)]
 
 
-@pytest.mark.parametrize("architecture", ["resnet10_quarter", "vgg11", "densenet121"])
+@pytest.mark.parametrize("architecture", ["resnet10_quarter", "vgg11", "densenet121", "vit_tiny", "mednext"])
 def test_a_backbone_gives_its_pooled_features(architecture: str, tmp_path: Path) -> None:
     # As rvrm leaves it: three copies of an image on the channel axis, folded when it is saved.
     save_backbone(

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from families import FAMILIES
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from medssl.errors import UserError
-from medssl.networks import ARCHITECTURES, build_backbone, build_classifier, output_layer
+from medssl.networks import build_backbone, build_classifier, output_layer
 from medssl.pretext import PretextModel, build_task
 from medssl.training import check_batches, check_crops, parameter_groups
 
@@ -54,7 +55,7 @@ def test_a_task_that_pairs_crops_of_a_volume_sees_two() -> None:
         check_crops(pairs, 1)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_step_moves_the_backbone_by_its_share_of_the_rate(name: str) -> None:
     network = build_classifier(name, 2, in_channels=1, num_classes=3)
     before = [weight.detach().clone() for weight in network.parameters()]
