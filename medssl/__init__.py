@@ -2,10 +2,12 @@
 
 Importing the package imports nothing heavy; a room (``medssl.networks``, ``medssl.pretext``, …) is imported when it is
 first named, so ``import medssl`` is all that a config needs.
+
+``medssl.load("runs/finetune")`` gives a trained network that is called with images, see `medssl.release.load`.
 """
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -27,7 +29,9 @@ ROOMS = (
 )
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        return import_module("medssl.release").load
     if name in ROOMS:
         return import_module(f"medssl.{name}")
     raise AttributeError(f"module 'medssl' has no attribute {name!r}")

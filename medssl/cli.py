@@ -294,6 +294,11 @@ def _add_export(commands: Commands) -> None:
     option("--torchscript", action="store_true", help="write models/model.ts, too")
     option("--onnx", action="store_true", help="write models/model.onnx, too")
     option(
+        "--hub",
+        action="store_true",
+        help="write what Hugging Face shows and takes (uploads nothing; python -m monai.bundle push_to_hf_hub does)",
+    )
+    option(
         "--no-image-list",
         dest="image_list",
         action="store_false",

@@ -4,7 +4,7 @@ from . import pydicom_first  # noqa: F401 -- before what imports pydicom
 from .dicom_file import is_dicom
 from .radiograph import read_radiograph
 from .reading import Reading
-from .studies import examine_folder, studies_of
+from .studies import examine_folder, examine_paths, studies_of
 from .study import Found, Refusal, Study
 from .units import Unit, find_units, is_slice
 from .volume import read_volume
@@ -16,6 +16,7 @@ __all__ = [
     "Study",
     "Unit",
     "examine_folder",
+    "examine_paths",
     "find_units",
     "is_dicom",
     "is_slice",

@@ -1,6 +1,7 @@
-"""From a run to a bundle for others: export, and checks of it."""
+"""From a run to a bundle for others: export, checks of it, and a network that is ready to be called."""
 
 from .export import Exported, export_run
+from .ready import ReadyModel, load
 from .verify import Verification, verify_bundle
 
-__all__ = ["Exported", "Verification", "export_run", "verify_bundle"]
+__all__ = ["Exported", "ReadyModel", "Verification", "export_run", "load", "verify_bundle"]

@@ -13,12 +13,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medssl import __version__
-from medssl.files import write_text
+from medssl.files import write_json, write_text
 from medssl.report.masks import mask_results, outlined_counts
 from medssl.report.page import markdown_parts
 from medssl.report.story import SplitFigures, known_labels, pretraining_results, results, triple_text
 
-from .checks.bundle import METADATA, Bundle
+from .checks.bundle import METADATA, MODEL, Bundle
 from .checks.contents import LARGEST_FILE
 from .metadata import OWN_ENTRIES
 from .model import Model
@@ -63,7 +63,8 @@ def write_bundle(
     ):
         write_text(folder / "configs" / config, filled(config, model=model, view=model.view, network=network))
     (folder / "models").mkdir()
-    torch.save(dict(model.state), folder / "models" / "model.pt")
+    torch.save(dict(model.state), folder / MODEL)
+    write_json((folder / MODEL).with_suffix(".json"), model.description)
     write_text(folder / "docs" / "README.md", _card(model, metadata))
     terms = Path(data_license).read_text(encoding="utf-8") if data_license else filled("data_license.txt")
     write_text(folder / "docs" / "data_license.txt", terms)
@@ -83,10 +84,27 @@ def write_large_files(folder: Path) -> None:
         write_text(folder / "large_files.yml", text)
 
 
-def write_manifest(folder: Path) -> None:
-    """Say in the metadata what was written, so that the next export knows what is its own."""
+def write_hub_card(folder: Path, model: Model) -> None:
+    """Write the model card where Hugging Face looks for it, with what its search goes by.
+
+    ``push_to_hf_hub`` puts the same text there, with tags of its own.
+    """
+    kind = "segmentation" if model.segments else "classification" if model.classes else "feature-extraction"
+    entries = {
+        "library_name": "monai",
+        "license": "apache-2.0",
+        "pipeline_tag": f"image-{kind}",
+        "tags": ["monai", "medical", "medssl", *filter(None, [model.view.modality])],
+    }
+    card = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    write_text(folder / "README.md", f"---\n{yaml.safe_dump(entries, sort_keys=False)}---\n{card}")
+
+
+def write_manifest(folder: Path, hub: bool = False) -> None:
+    """Say in the metadata what was written, so that the next export knows what is its own, and whether for the hub."""
     content = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    _write_metadata(folder, {**content, EXPORT: {"medssl": __version__, "files": Bundle(folder).files}})
+    own = {"medssl": __version__, "files": Bundle(folder).files, **({"hub": True} if hub else {})}
+    _write_metadata(folder, {**content, EXPORT: own})
 
 
 def _write_metadata(folder: Path, content: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from medssl.errors import MissingFileError
 
-from .bundle_files import write_bundle, write_large_files, write_manifest
+from .bundle_files import write_bundle, write_hub_card, write_large_files, write_manifest
 from .conversions import check_onnx, write_onnx, write_torchscript
 from .data_card import write_data_card
 from .metadata import evaluation_figures, metadata, needed_versions
@@ -67,6 +67,7 @@ def export_run(
     torchscript: bool = False,
     onnx: bool = False,
     archive: bool = True,
+    hub: bool = False,
     versions: Mapping[str, str] | None = None,
     data_license: str | Path | None = None,
     image_list: bool = True,
@@ -86,6 +87,8 @@ def export_run(
         torchscript: write ``models/model.ts`` too.
         onnx: write ``models/model.onnx`` too, which needs onnx and onnxscript.
         archive: write a zip beside the folder.
+        hub: write what Hugging Face shows and takes: a model card at the top, no list of large files, no zip. Nothing
+            is uploaded: that is what ``python -m monai.bundle push_to_hf_hub`` does with this folder.
         versions: distribution → version to require instead of the installed one, such as ``{"torch": "2.9.0"}``.
         data_license: a text file on the terms of the training data.
         image_list: hand on the hashes of the images that it learned from, see `medssl.data.SeenImages`.
@@ -123,14 +126,21 @@ def export_run(
             write_torchscript(temporary, model.view.image_size if model.segments else None)
         if onnx:
             write_onnx(temporary, model.view.image_size)
-        write_large_files(temporary)
-        write_manifest(temporary)
+        if hub:
+            write_hub_card(temporary, model)
+        else:
+            write_large_files(temporary)
+        write_manifest(temporary, hub)
         written = place(temporary, folder)
     zipped.unlink(missing_ok=True)
-    if archive:
+    archived = archive and not hub
+    if archived:
         write_archive(folder, written, zipped)
     to_do = _left_to_do(model, written, authors, data_license)
-    return Exported(Path(to), written, Path(to).with_name(zipped.name) if archive else None, to_do)
+    if hub:
+        push = f"push_to_hf_hub --repo YOU/{folder.name} --name {folder.name} --bundle_dir {Path(to).parent}"
+        to_do.append(f"Push it, which needs huggingface_hub and your token: python -m monai.bundle {push}")
+    return Exported(Path(to), written, Path(to).with_name(zipped.name) if archived else None, to_do)
 
 
 def _left_to_do(model: Model, written: list[str], authors: str | None, data_license: str | Path | None) -> list[str]:

@@ -23,6 +23,12 @@ from medssl.readers.modalities import image_word
 from medssl.runs import BACKBONE, BACKBONE_DESCRIPTION, MODEL, MODEL_DESCRIPTION, Run
 from medssl.transforms import View
 
+DESCRIBED = (
+    *("labels", "exclusive", "boxes", "pooling"),
+    *("classes", "contains", "mask_loss", "decoder_channels"),
+)
+"""Entries of a run's description that travel, beside those of network and view: of a classifier, and of a segmenter."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -37,6 +43,7 @@ class Model:
         modules: of ours that the network needs because MONAI has no such network.
         state: its weights, under the names of that network; a classifier's logits are calibrated by them.
         calibration: what they were calibrated by; None for a backbone, and where the run has none.
+        in_channels: channels of an image.
     """
 
     run: Run
@@ -47,6 +54,7 @@ class Model:
     modules: tuple[str, ...]
     state: Mapping[str, Tensor]
     calibration: Calibration | None = None
+    in_channels: int = 1
 
     @property
     def exclusive(self) -> bool:
@@ -83,6 +91,14 @@ class Model:
         """Name of a class → probability from which on an image counts as positive; of those that have one."""
         classes = self.calibration.classes if self.calibration else {}
         return {name: each.threshold for name, each in classes.items() if each.threshold is not None}
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What `medssl.load` needs to build the network again and to show it images: nothing of the data."""
+        own = self.run.description
+        network = {"architecture": own.get("architecture") or own.get("backbone"), "in_channels": self.in_channels}
+        kept = {key: own[key] for key in DESCRIBED if key in own}
+        return {**network, **kept, **self.view.to_dict(), "thresholds": self.thresholds}
 
     @property
     def image_word(self) -> str:
@@ -122,7 +138,7 @@ def _classifier(run: Run) -> Model:
     if calibration:
         calibration.fold(network)
     config, modules = _config(name, view.spatial_dims, channels, len(labels))
-    return Model(run, view, list(labels), len(labels), config, modules, network.state_dict(), calibration)
+    return Model(run, view, list(labels), len(labels), config, modules, network.state_dict(), calibration, channels)
 
 
 def _segmenter(run: Run) -> Model:
@@ -138,7 +154,8 @@ def _segmenter(run: Run) -> Model:
     modules: list[str] = []
     config = _with_scripts(config, modules)
     state = {key: value for key, value in network.state_dict().items() if key in kept}
-    return Model(run, view, classes, len(classes), config, tuple(dict.fromkeys(modules)), state)
+    modules_of = tuple(dict.fromkeys(modules))
+    return Model(run, view, classes, len(classes), config, modules_of, state, in_channels=built[2])
 
 
 def _with_scripts(config: Any, modules: list[str]) -> Any:
@@ -171,7 +188,8 @@ def _backbone(run: Run) -> Model:
         "name": next(name for name, module in classifier.named_modules() if module is last),
         "new_layer": {"_target_": "torch.nn.Identity"},
     }
-    return Model(run, view, [], backbone.out_channels, config, modules, backbone.network.state_dict())
+    state, channels = backbone.network.state_dict(), backbone.in_channels
+    return Model(run, view, [], backbone.out_channels, config, modules, state, in_channels=channels)
 
 
 def _check_described(run: Run, file: str, needed: tuple[str, ...]) -> None:

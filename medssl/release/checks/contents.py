@@ -11,7 +11,7 @@ from monai.apps.utils import SUPPORTED_HASH_TYPES, check_hash
 from medssl.errors import UserError
 from medssl.networks import load_state_dict
 
-from .bundle import MODEL, WEIGHT_SUFFIXES, Bundle, Note, quiet
+from .bundle import METADATA, MODEL, WEIGHT_SUFFIXES, Bundle, Note, quiet
 
 LARGEST_FILE = 25_000_000
 """Bytes of the largest file that the zoo's repository takes."""
@@ -59,8 +59,10 @@ def nothing_foreign(bundle: Bundle) -> Iterator[str]:
 
 
 def large_files(bundle: Bundle) -> Iterator[str]:
-    """Hold files over 25 MB and `large_files.yml` against each other."""
+    """Hold files over 25 MB and `large_files.yml` against each other; Hugging Face takes files of any size."""
     listed = _listed(bundle)
+    if not listed and _for_hub(bundle):
+        return
     for file in bundle.files:
         size = (bundle.folder / file).stat().st_size
         if size > LARGEST_FILE and file not in listed:
@@ -81,6 +83,10 @@ def large_files(bundle: Bundle) -> Iterator[str]:
                 yield f'large_files.yml gives no "hash_val" and "hash_type" ({known}) for {file}.'
             elif file in bundle.files and not check_hash(bundle.folder / file, expected.lower(), kind):
                 yield f"large_files.yml gives {file} another {kind} than the file has: write the entry anew."
+
+
+def _for_hub(bundle: Bundle) -> bool:
+    return METADATA in bundle.files and bool(dict(bundle.metadata.get("export") or {}).get("hub"))
 
 
 def _listed(bundle: Bundle) -> dict[str, dict[str, Any]]:
