@@ -10,7 +10,7 @@ from .docstrings import one_line
 
 BUNDLES = ("pretrain", "finetune", "segment")
 CONFIGS = ("train", "evaluate", "inference")
-HIDDEN = ("imports", "bundle_root", "rank", "numbers", "datalist")
+HIDDEN = ("imports", "bundle_root", "rank", "numbers", "datalist", "description", "view", "network")
 """Ids that nobody types."""
 SPOKEN = {
     r"\$torch\.cuda\.is_available\(\)|\$torch\.device\(@device\)\.type == 'cuda'": "on a GPU",
@@ -18,6 +18,7 @@ SPOKEN = {
     r"\$medssl\.training\.computes_in_half\(.*": "where it is quicker and right",
     r"\$@bundle_root \+ '/(.*)'": r"`\1`",
     r"@(\w+)": r"that of `--\1`",
+    r"\$(\d+) if @view\.spatial_dims == 2 else (\d+)": r"`\1` (2D), `\2` (3D)",
     r"\$@description\.get\('(\w+)', .*\)": "as the model was validated",
     r"\$@description\['?(\w+)'?\]": "the model's",
     r"\$@output_dir \+ .*": "in the run's folder",

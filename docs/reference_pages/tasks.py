@@ -4,16 +4,17 @@ import inspect
 import re
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from medssl.pretext import TASKS, PretextTask
-from medssl.studies.gallery import draw_gallery
+from medssl.studies.gallery import DRAWN, draw_gallery
 
 from .api import FOLDER as API
-from .api import places
+from .api import ROOMS, places
 from .docstrings import link_names, one_line, read_docstring
 from .measured import as_markdown, measured_rows
 
@@ -43,7 +44,7 @@ def task_pictures() -> dict[str, bytes]:
     """Address of each picture → the PNG, drawn now."""
     drawn = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in TASKS:
+        for name in DRAWN:
             path = Path(folder, f"{name}.png")
             draw_gallery(path, tasks=[name])
             drawn[f"{FOLDER}/{name}.png"] = path.read_bytes()
@@ -67,7 +68,9 @@ def _task_page(name: str, task: type[PretextTask], results: Path) -> str:
     parts = [
         f"# {name}",
         f"*{task.question}* `--tasks {name}`",
-        f"![A puzzle of {name} in 2D and in 3D: what goes in, and what must be answered]({name}.png)",
+        f"![A puzzle of {name} in 2D and in 3D: what goes in, and what must be answered]({name}.png)"
+        if name in DRAWN
+        else "",
         "## The idea",
         link_names(words.text, known),
     ]
@@ -76,7 +79,7 @@ def _task_page(name: str, task: type[PretextTask], results: Path) -> str:
     parts += ["## Values", _values(name, task), "## What it asks for", _asks(task), "## What was measured"]
     parts += _measured(name, results)
     parts += ["## Papers", _papers(task), f"Code: [`medssl.pretext.{task.__name__}`](../../{API}/pretext.md)."]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _after(task: type[PretextTask]) -> str:
@@ -89,9 +92,8 @@ def _after(task: type[PretextTask]) -> str:
 def _values(name: str, task: type[PretextTask]) -> str:
     meanings: dict[str, str] = {}
     for parent in reversed(task.__mro__):
-        if isinstance(parent, type) and issubclass(parent, PretextTask):
-            for names, meaning in read_docstring(parent).sections.get("Args", []):
-                meanings |= {one.strip(): meaning for one in names.split(",") if "see `" not in meaning}
+        if issubclass(parent, PretextTask):
+            meanings |= _meanings(parent)
     parameters = inspect.signature(task.__init__).parameters.values()
     given = [one for one in parameters if one.name not in INSTEAD["__init__"] and one.default is not one.empty]
     if not given:
@@ -100,6 +102,25 @@ def _values(name: str, task: type[PretextTask]) -> str:
     shown = next((one for one in given if isinstance(one.default, int | float)), given[0])
     told = f'`--tasks "{{{name}: {{{shown.name}: {_yaml(shown.default)}}}}}"` gives a value.'
     return "\n".join(["| value | default | |", "|---|---|---|", *rows]) + f"\n\n{told}"
+
+
+def _meanings(thing: type) -> dict[str, str]:
+    """Argument of a class → what it means; where the docstring says only whose it is, what that one says."""
+    found: dict[str, str] = {}
+    for names, meaning in read_docstring(thing).sections.get("Args", []):
+        other = re.search(r"see `([\w.]+)`", meaning)
+        other_thing = _named(other[1], thing) if other else None
+        elsewhere = _meanings(other_thing) if inspect.isclass(other_thing) and other_thing is not thing else {}
+        for one in (name.strip() for name in names.split(",")):
+            found[one] = elsewhere.get(one) or meaning
+    return found
+
+
+def _named(name: str, thing: type) -> Any:
+    """What a docstring calls by name: in the file of its class, or in one of the rooms."""
+    last = name.rpartition(".")[2]
+    rooms = (sys.modules[thing.__module__], *(import_module(f"medssl.{room}") for room in ROOMS))
+    return next((getattr(room, last) for room in rooms if hasattr(room, last)), None)
 
 
 def _spelled(value: Any) -> str:
@@ -111,7 +132,8 @@ def _yaml(value: Any) -> str:
 
 
 def _asks(task: type[PretextTask]) -> str:
-    points = [f"- mini-batches of at least {task.smallest_batch} image{'s' if task.smallest_batch > 1 else ''}"]
+    points = [f"- `{value}`, which has no default" for value in task.needs]
+    points += [f"- mini-batches of at least {task.smallest_batch} image{'s' if task.smallest_batch > 1 else ''}"]
     if task.copies > 1:
         points.append(f"- a backbone that sees {task.copies} images on its channel axis, folded to one afterwards")
     if task.compares_images:
