@@ -10,9 +10,11 @@ from .architectures import (
     network_description,
 )
 from .backbone import Backbone, build_backbone, build_classifier
+from .blocks import encoder_of, layers_above, named_blocks
 from .decoder import LightDecoder, PyramidDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, new_layers, output_layer
 from .public_weights import load_init
+from .recomputing import checkpoint_activations
 from .segmenter import build_segmenter, segmenter_description
 from .source_heads import SourceHeads, give_heads, plain_state
 from .state_dicts import load_state_dict, read_description
@@ -46,9 +48,11 @@ __all__ = [
     "build_backbone",
     "build_classifier",
     "build_segmenter",
+    "checkpoint_activations",
     "classifier_features",
     "compute_features",
     "describe_init",
+    "encoder_of",
     "fast_layout",
     "find_architecture",
     "first_convolution",
@@ -57,6 +61,7 @@ __all__ = [
     "give_heads",
     "is_architecture",
     "last_map_layer",
+    "layers_above",
     "load_backbone",
     "load_backbone_weights",
     "load_init",
@@ -65,6 +70,7 @@ __all__ = [
     "load_state_dict",
     "model_description",
     "monai_weights",
+    "named_blocks",
     "network_description",
     "new_layers",
     "output_layer",

@@ -45,6 +45,8 @@ class Architecture(NamedTuple):
     """Pattern of the names of weights that the network has and never uses."""
     in_3d: MappingProxyType[str, Any] = MappingProxyType({})
     """Fields that differ in 3D."""
+    blocks: str = ""
+    """Pattern of the names of the blocks that it is a sequence of; "" for none."""
     spatial_dims: tuple[int, ...] = (2, 3)
     """What images it is for."""
     packages: tuple[str, ...] = ()

@@ -55,6 +55,7 @@ _RESNET18 = Architecture(
     head="fc",
     smallest_side=1,
     channels_last=(2,),
+    blocks=r"layer\d\.\d+",
 )
 
 
@@ -88,6 +89,7 @@ def _vit(width: int, heads: int) -> Architecture:
         encoder=True,
         without=("classification_head",),  # on the class token alone
         idle=r"\.norm_cross_attn\.",
+        blocks=r"blocks\.\d+",
         in_3d=MappingProxyType({"defaults": {**values, "img_size": 96}, "channels": (width // 64, width // 8, width)}),
         packages=("einops",),
     )
@@ -105,6 +107,7 @@ _DENSENET121 = Architecture(
     head="class_layers",
     smallest_side=29,
     channels_last=(2, 3),
+    blocks=r"features\.denseblock\d",
 )
 _SEGRESNET = Architecture(
     target="monai.networks.nets.segresnet_ds.SegResEncoder",
@@ -119,6 +122,7 @@ _SEGRESNET = Architecture(
     smallest_side=1,
     channels_last=(),
     encoder=True,
+    blocks=r"layers\.\d+\.blocks\.\d+",
 )
 _SWIN = {"embed_dim": 48, "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24]}  # those of SwinUNETR's weights
 ARCHITECTURES: dict[str, Architecture] = {
@@ -162,6 +166,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         strides=(2, 4, 8, 16, 32),
         smallest_side=32,
         without=("_fc",),  # its activation has two places, so that Grad-CAM could not look at the last one
+        blocks=r"_blocks\.\d+\.\d+",
     ),
     "segresnet": _SEGRESNET,
     "mednext": _SEGRESNET._replace(
@@ -177,6 +182,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         pyramid=mednext_pyramid,
         smallest_side=17,  # a single image of one voxel in the last map has no variance to be normalised by
         without=("up_blocks", "dec_stages", "out_0"),
+        blocks=r"(enc_stages\.\d+|bottleneck)\.\d+|down_blocks\.\d+",
     ),
     "resenc_l": _SEGRESNET._replace(
         target=f"{residual_encoder.__module__}.{residual_encoder.__name__}",
@@ -185,6 +191,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         pyramid=residual_pyramid,
         channels=(32, 64, 128, 256, 320, 320),
         strides=(1, 2, 4, 8, 16, 32),
+        blocks=r"stages\.\d+\.blocks\.\d+",
         packages=("dynamic-network-architectures",),
         extra="nnunet",
     ),
@@ -196,6 +203,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         pyramid=swin_pyramid,
         channels=(48, 96, 192, 384, 768),
         strides=(2, 4, 8, 16, 32),
+        blocks=r"layers\d\.0\.blocks\.\d+",
         in_3d=MappingProxyType({"defaults": {**_SWIN, "patch_size": [2, 2, 2], "window_size": [7, 7, 7]}}),
         packages=("einops",),
     ),

@@ -28,6 +28,7 @@ _ANY = Architecture(
     smallest_side=1,
     channels_last=(),
     encoder=True,
+    blocks=r"(blocks|layer\d|(stages|layers)\.\d+\.blocks)\.\d+",
     spatial_dims=(2,),
     packages=("timm",),
     extra="timm",

@@ -1,0 +1,74 @@
+"""Less memory for more time: of each block the input alone is kept, and the rest computed again for the gradient.
+
+(Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost.)
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .blocks import named_blocks
+from .unet import Block
+
+
+def checkpoint_activations(network: nn.Module, architecture: str, enabled: bool = True) -> nn.Module:
+    """Let the blocks of a backbone, and of the U-Net decoder on it, keep no activations for the gradient.
+
+    A step gives the same numbers, and costs about one forward pass more. Names of weights stay.
+
+    Args:
+        network: a pre-training's model, a classifier or a segmenter, which is changed.
+        architecture: a key of ``ARCHITECTURES``.
+        enabled: whether to do so.
+
+    Returns:
+        The network.
+
+    Raises:
+        UserError: the backbone is no sequence of blocks.
+    """
+    if not enabled:
+        return network
+    decoder = [module for module in network.modules() if isinstance(module, Block)]
+    for block in [*(block for _, block in named_blocks(network, architecture)), *decoder]:
+        block.__class__ = _recomputing(type(block))
+    return network
+
+
+@cache
+def _recomputing(kind: type[nn.Module]) -> type[nn.Module]:
+    """A class of the same name and members that computes its answer again for the gradient."""
+
+    def forward(self: nn.Module, *inputs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return kind.forward(self, *inputs)
+        contexts = partial(_contexts, self)
+        return checkpoint(partial(kind.forward, self), *inputs, use_reentrant=False, context_fn=contexts)
+
+    return type(kind.__name__, (kind,), {"forward": forward, "__doc__": kind.__doc__})
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """In what a block is computed for the first and for the second time."""
+    return nullcontext(), _counted_once(block)
+
+
+@contextmanager
+def _counted_once(block: nn.Module) -> Iterator[None]:
+    """Batch normalisation counts the same images a second time in copies of its statistics, which are thrown away."""
+    norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        for name, buffer in buffers.items():
+            setattr(norm, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)
