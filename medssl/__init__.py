@@ -9,7 +9,7 @@ first named, so ``import medssl`` is all that a config needs.
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 ROOMS = (
     "data",

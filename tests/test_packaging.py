@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -166,3 +167,17 @@ def test_the_workflow_tests_the_versions_of_python_that_are_promised() -> None:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))["jobs"]
     assert jobs["tests"]["strategy"]["matrix"]["python-version"] == promised
     assert project["requires-python"] == f">={promised[0]}"
+
+
+def test_what_stands_around_the_code_is_sound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for path in (*ROOT.glob(".github/**/*.yml"), ROOT / ".pre-commit-config.yaml", ROOT / "mkdocs.yml"):
+        assert yaml.safe_load(path.read_text(encoding="utf-8")), path
+    docker = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = [word for line in re.findall(r"^COPY (.*) \S+$", docker, flags=re.MULTILINE) for word in line.split()]
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    (extras,) = re.findall(r'"\.\[([\w,]+)\]"', docker)
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    (ruff,) = (one["rev"] for one in hooks if "ruff" in one["repo"])
+    assert f"ruff=={ruff.removeprefix('v')}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8")
