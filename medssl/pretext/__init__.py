@@ -8,6 +8,7 @@ from .distil import Distil
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .lejepa import LeJEPA
+from .mae import MAE
 from .mcpc import MCPC
 from .mim import MIM
 from .moco import MoCo
@@ -33,6 +34,7 @@ __all__ = [
     "BYOL",
     "CPC",
     "DINO",
+    "MAE",
     "MCPC",
     "MIM",
     "RVRM",

@@ -84,14 +84,13 @@ class MIM(Reconstruction):
 
 
 def draw_grid_masks(
-    batch_size: int, image_size: Sequence[int], grid: Sequence[int], cells: int, device: torch.device
+    batch_size: int, image_size: Sequence[int], grid: Sequence[int], cells: int, device: torch.device, patch: int = 0
 ) -> Tensor:
     """Divide each image into a ``grid`` of cells, so many along each axis, and mark ``cells`` of them at random.
 
     Returns:
-        ``[B, 1, *image_size]``, True in the marked cells. Sides that ``grid`` does not divide give cells that differ by
-        one voxel.
+        ``[B, 1, *image_size]``, True in the marked cells, which are cut as by `spread_cells`.
     """
     order = torch.rand(batch_size, prod(grid), device=device).argsort(dim=1)
     # The ranks of random numbers are a random permutation: exactly ``cells`` of them are below ``cells``.
-    return spread_cells((order < cells).view(batch_size, 1, *grid), image_size)
+    return spread_cells((order < cells).view(batch_size, 1, *grid), image_size, patch)

@@ -34,7 +34,7 @@ class Reconstruction(PretextTask):
     Args:
         backbone: sees the images of the puzzle.
         image_size: spatial shape of the images.
-        decoder: a key of ``DECODERS``.
+        decoder: a key of ``DECODERS``, or a decoder itself.
         image_channels: channels of an image.
         out_channels: of the answer; None for as many.
 
@@ -46,15 +46,18 @@ class Reconstruction(PretextTask):
         self,
         backbone: Backbone,
         image_size: Sequence[int],
-        decoder: str,
+        decoder: str | nn.Module,
         image_channels: int,
         out_channels: int | None = None,
     ) -> None:
         super().__init__()
         check_image_size(image_size, backbone)
+        self.image_channels = image_channels
+        if isinstance(decoder, nn.Module):
+            self.head = decoder
+            return
         if decoder not in DECODERS:
             raise UserError(f"decoder must be one of {', '.join(DECODERS)}, got {decoder!r}.")
-        self.image_channels = image_channels
         seen = (image_channels,) if decoder == "pyramid" else ()
         self.head = DECODERS[decoder](backbone, image_size, out_channels or image_channels, *seen)
 
@@ -114,46 +117,53 @@ def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, errors, 0).sum() / (mask.sum() * errors.shape[1])
 
 
-def spread_cells(cells: Tensor, image_size: Sequence[int]) -> Tensor:
+def spread_cells(cells: Tensor, image_size: Sequence[int], patch: int = 0) -> Tensor:
     """``[B, C, *grid]`` → ``[B, C, *image_size]``: every voxel gets what is said of its cell.
 
-    Cells that do not divide a side differ by one voxel.
+    Args:
+        cells: what is said.
+        image_size: spatial shape.
+        patch: side of a cell in voxels, of which the last ones may be cut off; 0 for cells that differ by one voxel.
     """
     for axis, side in enumerate(image_size, 2):
-        cells = cells.index_select(axis, _cell_of_voxel(side, cells.shape[axis], cells.device))
+        cells = cells.index_select(axis, _cell_of_voxel(side, cells.shape[axis], patch, cells.device))
     return cells
 
 
-def _cell_of_voxel(side: int, cells: int, device: torch.device) -> Tensor:
-    return torch.arange(side, device=device) * cells // side
+def _cell_of_voxel(side: int, cells: int, patch: int, device: torch.device) -> Tensor:
+    voxels = torch.arange(side, device=device)
+    return voxels // patch if patch else voxels * cells // side
 
 
-def normalise_patches(images: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+def normalise_patches(images: Tensor, grid: Sequence[int], patch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Each patch minus its mean, over its standard deviation: the better target of He et al. 2022 (Sec. 3).
 
     Args:
         images: ``[B, C, *spatial]``; the channels of a patch are normalised together.
-        grid: patches along each axis, cut as by `spread_cells`.
+        grid: patches along each axis.
+        patch: how they are cut, see `spread_cells`.
 
     Returns:
         Normalised images ``[B, C, *spatial]``, and for every voxel mean and deviation of its patch
         ``[B, 1, *spatial]``. As in the authors' code, deviations are unbiased, with 1e-6 added to the variance.
     """
     with torch.autocast(images.device.type, enabled=False):
-        images, size = at_least_single(images), images.shape[2:]
-        means = spread_cells(_patch_sums(images, grid), size)
-        counts = spread_cells(_patch_sums(torch.ones_like(images[:1]), grid), size)
-        means = means / counts
-        variances = spread_cells(_patch_sums((images - means).square(), grid), size) / (counts - 1).clamp(min=1)
-        deviations = (variances + 1e-6).sqrt()
+        images = at_least_single(images)
+
+        def sums(of: Tensor) -> Tensor:
+            return spread_cells(_patch_sums(of, grid, patch), images.shape[2:], patch)
+
+        counts = sums(torch.ones_like(images[:1]))
+        means = sums(images) / counts
+        deviations = (sums((images - means).square()) / (counts - 1).clamp(min=1) + 1e-6).sqrt()
         return (images - means) / deviations, means, deviations
 
 
-def _patch_sums(images: Tensor, grid: Sequence[int]) -> Tensor:
+def _patch_sums(images: Tensor, grid: Sequence[int], patch: int) -> Tensor:
     """Sums over the voxels and channels of each patch, ``[B, 1, *grid]``, as one product of matrices an axis."""
     sums = images.sum(dim=1, keepdim=True)
     for axis, cells in enumerate(grid, 2):
-        members = F.one_hot(_cell_of_voxel(sums.shape[axis], cells, sums.device), cells).to(sums.dtype)
+        members = F.one_hot(_cell_of_voxel(sums.shape[axis], cells, patch, sums.device), cells).to(sums.dtype)
         sums = (sums.movedim(axis, -1) @ members).movedim(-1, axis)
     return sums
 

@@ -16,6 +16,7 @@ from .distil import Distil
 from .inpainting import Inpainting
 from .jigsaw import Jigsaw
 from .lejepa import LeJEPA
+from .mae import MAE
 from .mcpc import MCPC
 from .mim import MIM
 from .moco import MoCo
@@ -51,6 +52,7 @@ TASKS: dict[str, type[PretextTask]] = {
     "voco": VoCo,
     "models_genesis": ModelsGenesis,
     "spark": SparK,
+    "mae": MAE,
     "volume_fusion": VolumeFusion,
     "src": SRC,
     "mcpc": MCPC,

@@ -1,7 +1,6 @@
 """SparK: masked image modelling for convolutional networks (Tian et al. 2023)."""
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +8,15 @@ from torch import Tensor, nn
 from medssl.errors import UserError
 from medssl.networks import Backbone
 
+from .hidden_patches import HiddenPatches
 from .masked_pass import masked, visible_at
-from .mim import draw_grid_masks
-from .reconstruction import Reconstruction, masked_mse, normalise_patches, reconstruction_pictures
-from .task import PretextOutput, check_positive, check_share
+from .task import check_positive
 
 ATTENTION = (nn.LayerNorm, nn.MultiheadAttention)
 """What convolutional networks do not have."""
 
 
-class SparK(Reconstruction):
+class SparK(HiddenPatches):
     """Hide most patches of each image, show the backbone the others alone, give back the hidden from maps of all sizes.
 
     A convolution that sees patches set to zero, as in `MIM`, soon sees them everywhere: its statistics shift, and the
@@ -41,8 +39,6 @@ class SparK(Reconstruction):
         UserError: when sizes do not fit, there is one patch only, or the backbone is a transformer.
     """
 
-    question = "what was in the masked patches?"
-
     def __init__(
         self,
         backbone: Backbone,
@@ -51,24 +47,14 @@ class SparK(Reconstruction):
         patch: int = 0,
         image_channels: int = 1,
     ) -> None:
-        super().__init__(backbone, image_size, "pyramid", image_channels)
-        check_share(mask_ratio=mask_ratio)
-        patch = patch or min(backbone.stride, max(image_size) // 2)
+        patch = int(patch or min(backbone.stride, max(image_size) // 2))
         check_positive(patch=patch)
-        self.grid = [-(-side // int(patch)) for side in image_size]
-        patches = prod(self.grid)
-        if patches < 2:
-            raise UserError(f"images of {list(image_size)} are a single patch of {patch} voxels: lower patch.")
+        grid = [-(-side // patch) for side in image_size]
+        super().__init__(backbone, image_size, grid, mask_ratio, "pyramid", image_channels)
         if any(isinstance(module, ATTENTION) for module in backbone.modules()):
-            raise UserError(f"it masks the layers of convolutional networks, and {backbone.name} is a transformer.")
-        self.masked = min(max(1, round(mask_ratio * patches)), patches - 1)
+            raise UserError(f"it masks the layers of convolutions, and {backbone.name} is a transformer: take mae.")
         ones = [1] * backbone.spatial_dims
         self.tokens = nn.ParameterList(0.02 * torch.randn(1, channels, *ones) for channels in backbone.channels)
-
-    def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images that are zero where hidden ``[B, C, *spatial]``, and where that is ``[B, 1, *spatial]`` (bool)."""
-        hidden = draw_grid_masks(len(images), images.shape[2:], self.grid, self.masked, images.device)
-        return torch.where(hidden, 0, images), hidden
 
     def answer(self, backbone: Backbone, inputs: Tensor, target: Tensor) -> Tensor:
         """The decoder's image of maps that hold what is visible, and learned vectors elsewhere."""
@@ -80,14 +66,3 @@ class SparK(Reconstruction):
         ]
         answer: Tensor = self.head(inputs, filled)
         return answer
-
-    def measure(self, images: Tensor, inputs: Tensor, target: Tensor, answer: Tensor) -> PretextOutput:
-        """Mean squared error within the hidden patches, in units of each patch's deviation."""
-        normalised, means, deviations = normalise_patches(images, self.grid)
-        loss = masked_mse(answer, normalised, target)
-        metrics = {
-            "error": loss.detach(),
-            "baseline": masked_mse(torch.zeros_like(answer), normalised, target).detach(),
-        }
-        filled = torch.where(target, means + answer.detach() * deviations, images)
-        return PretextOutput(loss, metrics, reconstruction_pictures(inputs, images, filled))

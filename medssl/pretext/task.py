@@ -63,6 +63,7 @@ class PretextTask(nn.Module, ABC):
         compares_images: whether the loss sets the features of a mini-batch's images (or tiles) against each other.
         copies: how often an image stands on the channel axis of what the backbone sees, see `copies_for`.
         needs: values without which it cannot be built.
+        smallest_backbone: that can see its puzzles, for pictures and tests.
         asks_groups: whether `forward` takes as its last argument which images belong together: by ``volume``,
             ``study`` and ``patient``, as far as that is known, numbers ``[B]`` that are equal for images of one; or
             None where nobody says.
@@ -73,6 +74,7 @@ class PretextTask(nn.Module, ABC):
     compares_images: bool = False
     copies: int = 1
     needs: tuple[str, ...] = ()
+    smallest_backbone: str = "resnet10_quarter"
     asks_groups: bool = False
 
     @classmethod

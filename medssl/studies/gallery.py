@@ -57,7 +57,7 @@ def draw_gallery(path: Path, seed: int = 0, tasks: Sequence[str] = DRAWN) -> Non
 
 def _pose(name: str, images: Tensor, seed: int) -> tuple[PretextTask, Pictures]:
     torch.manual_seed(seed)
-    backbone = build_backbone("resnet10_quarter", images.ndim - 2, in_channels=copies_of(name))
+    backbone = build_backbone(TASKS[name].smallest_backbone, images.ndim - 2, in_channels=copies_of(name))
     task = build_task(name, backbone, images.shape[2:])
     with torch.no_grad():
         pictures = task(backbone, images).pictures
