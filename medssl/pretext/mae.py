@@ -59,9 +59,9 @@ class MAE(HiddenPatches):
 
     def answer(self, backbone: Backbone, inputs: Tensor, target: Tensor) -> Tensor:
         """The decoder's image, of what the backbone makes of the visible patches."""
-        first_voxels = [slice(None, None, self.patch)] * backbone.spatial_dims
+        first_voxels: tuple[int | slice, ...] = (0, *[slice(None, None, self.patch)] * backbone.spatial_dims)
         # Those that are not hidden come first, each kind in its own order.
-        order = target[(slice(None), 0, *first_voxels)].flatten(1).int().argsort(dim=1, stable=True)
+        order = target[(slice(None), *first_voxels)].flatten(1).int().argsort(dim=1, stable=True)
         tokens = take(backbone.embed(inputs), order[:, : self.patches - self.masked])
         patches = self.head(backbone.encode(tokens), order).transpose(1, 2).unflatten(2, self.grid)
         images: Tensor = pixelshuffle(patches, backbone.spatial_dims, scale_factor=self.patch)
