@@ -3,13 +3,14 @@
 (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost.)
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import named_blocks
@@ -55,11 +56,12 @@ def _recomputing(kind: type[nn.Module]) -> type[nn.Module]:
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """In what a block is computed for the first and for the second time."""
-    return nullcontext(), _counted_once(block)
+    # torch restores autocast by itself, but no modes, such as that of `medssl.training.MixedPrecision`.
+    return nullcontext(), _once_more(block, _get_current_function_mode_stack())
 
 
 @contextmanager
-def _counted_once(block: nn.Module) -> Iterator[None]:
+def _once_more(block: nn.Module, modes: Sequence[TorchFunctionMode]) -> Iterator[None]:
     """Batch normalisation counts the same images a second time in copies of its statistics, which are thrown away."""
     norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
@@ -67,7 +69,10 @@ def _counted_once(block: nn.Module) -> Iterator[None]:
         for name, buffer in buffers.items():
             setattr(norm, name, buffer.clone())
     try:
-        yield
+        with ExitStack() as stack:
+            for mode in modes:
+                stack.enter_context(mode)
+            yield
     finally:
         for norm, buffers in zip(norms, kept, strict=True):
             for name, buffer in buffers.items():

@@ -1,4 +1,4 @@
-"""The weights of a backbone in networks of others, and back: MONAI's for segmentation, torchvision's, more channels."""
+"""The weights of a backbone in networks of others, and back: MONAI's for segmentation, nnU-Net's, torchvision's."""
 
 import logging
 import re
@@ -139,6 +139,29 @@ def _without_shortcut_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             mean = key.replace("0.bias", "1.running_mean")
             kept[mean] = kept[mean] - kept.pop(key)
     return kept
+
+
+def nnunet_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a 3D ``resenc_l`` backbone as nnU-Net's network of that preset (ResEncL) has them.
+
+    Names begin with ``encoder.``. nnU-Net's readers give arrays [Z, Y, X], ours [X, Y, Z], so the axes of every kernel
+    are turned round: the network gives of an image [Z, Y, X] what the backbone gives of the same [X, Y, Z].
+
+    Args:
+        state: weights with the names of dynamic-network-architectures.
+
+    Raises:
+        UserError: for weights of another network, or in 2D.
+    """
+    stem = state.get("stem.convs.0.conv.weight")
+    if stem is None or not any(key.startswith("stages.5.") for key in state):
+        raise UserError("These are no weights of resenc_l, which is the backbone that nnU-Net's presets take.")
+    if stem.ndim != 5:
+        raise UserError("These are weights of a 2D network, and nnU-Net takes pre-trained ones in 3D alone.")
+    turned = {
+        key: value.permute(0, 1, 4, 3, 2).contiguous() if value.ndim == 5 else value for key, value in state.items()
+    }
+    return {f"encoder.{key}": value for key, value in turned.items()}
 
 
 def monai_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

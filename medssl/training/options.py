@@ -112,6 +112,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         (
             "amp",
+            "checkpoint_activations",
             "compile",
             "resume",
             "exclusive",
@@ -134,6 +135,7 @@ RULES: dict[str, Rule] = {
         ("warmup", "momentum", "average", "overlap"),
         Rule("a share from 0, below 1", lambda value: _is_number(value) and 0 <= value < 1),
     ),
+    "layer_decay": Rule("a share above 0, at most 1", lambda value: _is_number(value) and 0 < value <= 1),
     "optimizer_name": _one_of(OPTIMIZERS),
     "rate_schedule": _one_of(SCHEDULES),
     "boxes": _one_of(BOXES),
@@ -246,6 +248,8 @@ def check_values(config: Mapping[str, Any]) -> None:
             raise UserError(f"--{name} is {plain[name]!r}, and must be {rule.words}.")
     if plain.get("init") and plain.get("pretrained"):
         raise UserError("--init and --pretrained both name weights to begin with: give one of them.")
+    if plain.get("compile") and plain.get("checkpoint_activations"):
+        raise UserError("--compile cannot compile what --checkpoint_activations computes again: give one of them.")
 
 
 def _check_path(name: str, value: Any) -> None:

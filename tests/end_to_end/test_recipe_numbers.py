@@ -21,6 +21,8 @@ EVERYTHING: dict[str, Any] = {
     "rate_schedule": "cosine",
     "accumulate": 2,
     "clip": 1.0,
+    "layer_decay": 0.8,
+    "checkpoint_activations": True,
     "augmentation": 1.0,
     "average": 0.9,
     "head": "probe",
@@ -36,7 +38,7 @@ def test_a_fine_tuning_by_all_numbers_of_a_recipe_is_resumed_to_the_bit(
 ) -> None:
     data, whole, resumed = request.getfixturevalue(kind), tmp_path / "whole", tmp_path / "resumed"
     recipe = tmp_path / "ours.yaml"
-    names = ("val_interval", "workers")
+    names = ("val_interval", "workers", "checkpoint_activations")
     numbers = {name: value for name, value in EVERYTHING.items() if name not in names} | {"steps": steps}
     recipe.write_text(yaml.safe_dump({"finetune": numbers}))
     options = {name: EVERYTHING[name] for name in names} | {"data": data, "recipe": str(recipe), "output_dir": whole}

@@ -18,6 +18,7 @@ from medssl.networks import (
     named_blocks,
 )
 from medssl.pretext import build_pretext_model
+from medssl.training import MixedPrecision
 
 
 def step(network: nn.Module, loss: Callable[[], Tensor]) -> tuple[float, int]:
@@ -62,6 +63,13 @@ def test_a_step_of_a_classifier_is_the_same_and_keeps_less(name: str) -> None:
     images = torch.randn(2, 1, 40, 36)
     network = build_classifier(name, 2, 1, 3)
     check_the_same_step(network, name, lambda network: network(images).square().mean())
+
+
+def test_a_step_in_16_bits_is_the_same_also_where_short_maps_stay_in_32() -> None:
+    images = torch.randn(2, 1, 64, 32)  # whose last maps are as short as a kernel
+    network = build_classifier("resnet10_quarter", 2, 1, 3)
+    half = MixedPrecision(enabled=True)
+    check_the_same_step(network, "resnet10_quarter", lambda network: half(images, network).float().square().mean())
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

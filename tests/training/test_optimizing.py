@@ -12,7 +12,7 @@ from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 
 from medssl.errors import UserError
-from medssl.networks import build_classifier, output_layer
+from medssl.networks import build_classifier, build_segmenter, output_layer
 from medssl.training import (
     ClipGradients,
     EndAfterSteps,
@@ -208,6 +208,29 @@ def test_only_weights_decay_and_every_parameter_is_trained_once(name: str, backb
         assert groups[id(weight)]["weight_decay"] == (0.01 if weight.ndim > 1 else 0.0)
         rate = 0.05 if backbone_rate and id(weight) not in head else 0.5
         assert groups[id(weight)]["lr"] == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_each_layer_below_learns_slower_by_the_same_factor(kind: str) -> None:
+    network = build_classifier("vit_tiny", 2, 1, 3) if kind == "classifier" else build_segmenter("vit_tiny", 2, 1, 3)
+    optimizer = build_optimizer(
+        network, "adamw", 0.1, 0.01, backbone_rate=0.5, layer_decay=0.7, architecture="vit_tiny"
+    )
+    rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    assert (
+        len(rates) == sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters()))
+    )
+    for name, weight in network.named_parameters():
+        inner = name.removeprefix("backbone.")
+        if inner.startswith(("class_layers.", "decoder.", "head.")):
+            expected = 0.1
+        elif inner.startswith("norm."):
+            expected = 0.1 * 0.5
+        else:  # the k-th of twelve blocks; patches and class token stand before the first
+            expected = 0.1 * 0.5 * 0.7 ** (12 - int(inner.split(".")[1]) if inner.startswith("blocks.") else 13)
+        assert rates[id(weight)] == pytest.approx(expected), name
+    with pytest.raises(UserError, match=r"layer_decay must be a share above 0, at most 1, got 1\.5"):
+        build_optimizer(network, layer_decay=1.5, architecture="vit_tiny")
 
 
 def test_the_default_optimizer_is_plain_adam() -> None:
