@@ -19,8 +19,10 @@ from medssl.pretext import TASKS, named_tasks
 from medssl.studies import BundleRun, bundle_folder
 
 SIZES = {"cxr": [64, 64], "ct": [32, 32, 32]}
+TOGETHER = ("spark", "voco", "volume_fusion")
 POOLS: list[dict[str, Any]] = [
-    *({"tasks": name} for name, task in TASKS.items() if not task.needs and name != "mae"),
+    *({"tasks": name} for name, task in TASKS.items() if not task.needs and name not in (*TOGETHER, "mae")),
+    {"tasks": TOGETHER},
     {"tasks": {"rotation": {}, "rvrm": {"disguise": 1.0}}},
     {"tasks": ("rotation", "sc_assl"), "schedule": "alternate", "weights": {"rotation": 2.0, "sc_assl": 1.0}},
 ]
