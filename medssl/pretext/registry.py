@@ -5,6 +5,8 @@ from difflib import get_close_matches
 from pydoc import locate
 from typing import Any
 
+import yaml
+
 from medssl.errors import UserError
 from medssl.networks import Backbone
 
@@ -77,7 +79,7 @@ def named_tasks(tasks: Tasks) -> dict[str, Any]:
         UserError: there is no task, or what was given is none of that.
     """
     if isinstance(tasks, str):
-        tasks = [name.strip() for name in tasks.split(",")]
+        tasks = _read_text(tasks)
     named = dict(tasks) if isinstance(tasks, Mapping) else dict.fromkeys(tasks if _is_list(tasks) else ())
     if not named or not all(isinstance(name, str) and name for name in named):
         raise UserError(
@@ -85,6 +87,16 @@ def named_tasks(tasks: Tasks) -> dict[str, Any]:
             "{rotation: {}, rvrm: {disguise: 1.0}}."
         )
     return {name: {} if values is None else values for name, values in named.items()}
+
+
+def _read_text(tasks: str) -> Any:
+    """Names with commas between them; or a mapping that a command line left as a text, for there is a path in it."""
+    if not tasks.lstrip().startswith("{"):
+        return [name.strip() for name in tasks.split(",")]
+    try:
+        return yaml.safe_load(tasks)
+    except yaml.YAMLError as error:
+        raise UserError(f"tasks is {tasks!r}, which is no valid YAML: {error}") from error
 
 
 def _is_list(tasks: Any) -> bool:

@@ -144,6 +144,8 @@ FORMS: list[tuple[Any, dict[str, Any]]] = [
     (("rotation", "src"), {"rotation": {}, "src": {}}),  # what python-fire makes of rotation,src
     (["src"], {"src": {}}),
     ({"rotation": None, "mim": {"grid": 2}}, {"rotation": {}, "mim": {"grid": 2}}),
+    # What python-fire leaves as a text, for it has a path or a flow of YAML in it that is no Python.
+    ("{mim: {grid: 2, decoder: null}, rotation: }", {"mim": {"grid": 2, "decoder": None}, "rotation": {}}),
 ]
 
 
