@@ -22,6 +22,7 @@ from .distributed import (
 )
 from .frozen_features import FeatureDataset, StandardisedHead, feature_dataset, fit_linear_layer, whole_batch
 from .gradient_affinity import gradient_affinity, restate_batch_norm
+from .largest_box import TrialStep, largest_box, mean_square
 from .logs.metrics import EpochMeans, MetricsFile, PretextMetrics, PretrainingWatch, effective_rank, feature_spread
 from .logs.mlflow_log import mlflow_log
 from .logs.pictures import draw_puzzles
@@ -87,6 +88,7 @@ __all__ = [
     "StopAtNonFinite",
     "TensorBoardLog",
     "TrainingItems",
+    "TrialStep",
     "ValidateEpochs",
     "ValidationKeeper",
     "begin_distributed",
@@ -120,7 +122,9 @@ __all__ = [
     "gradient_affinity",
     "half_type",
     "image_order",
+    "largest_box",
     "masks_fingerprint",
+    "mean_square",
     "mirror_axes",
     "mix_up",
     "mlflow_log",

@@ -16,6 +16,7 @@ from medssl.networks import read_description, weights_file
 from medssl.transforms import StoredImage, View, box_starts
 
 from .config import running_config
+from .largest_box import LARGEST, TrialStep, choose_largest
 from .options import CODE, CROPS, check_values
 
 logger = logging.getLogger(__name__)
@@ -97,17 +98,24 @@ def _numbers(path: Path, stage: str, spatial_dims: int, pretrained: bool) -> dic
     return numbers
 
 
-def choose_view(prepared: Datalist, image_size: Any = AUTO, window: Any = AUTO, pretrained: str | Path = "") -> View:
+def choose_view(
+    prepared: Datalist,
+    image_size: Any = AUTO,
+    window: Any = AUTO,
+    pretrained: str | Path = "",
+    trial: TrialStep | None = None,
+) -> View:
     """What a network is to see: what is given, else what the weights saw that it begins with, else as proposed.
 
     Args:
         prepared: the images; a radiograph always has the size that it was prepared in.
-        image_size: voxels of a box of a volume, or `auto`.
+        image_size: voxels of a box of a volume, `auto`, or `largest` for as many as fit into the memory of the GPU.
         window: two numbers or a name of `medssl.transforms.WINDOWS`, `none` for none, or `auto`.
         pretrained: weights to begin with, or the folder of their run; "" for none.
+        trial: a step with boxes of a size, for `largest`.
 
     Raises:
-        UserError: for a value that means nothing, or damaged weights.
+        UserError: for a value that means nothing, or damaged weights; see also `choose_largest`.
         MissingFileError: there are no such weights, or no store.
     """
     view = prepared.view()
@@ -116,7 +124,14 @@ def choose_view(prepared: Datalist, image_size: Any = AUTO, window: Any = AUTO, 
         proposed, view = view, replace(view, image_size=theirs.image_size, window=theirs.window)
         if differing := view.differences(proposed):
             logger.info("As %s was trained: %s.", pretrained, ", ".join(differing))
-    if image_size != AUTO:
+    if image_size == LARGEST:
+        if trial is None or view.spatial_dims == 2:
+            raise UserError(
+                f"--image_size {LARGEST} is for boxes of volumes in a training: radiographs are seen as large as they "
+                "were prepared (--size)."
+            )
+        view = replace(view, image_size=choose_largest(trial, prepared.items("pretrain"), view.image_size))
+    elif image_size != AUTO:
         view = replace(view, image_size=image_size)
     if window != AUTO:
         view = replace(view, window=None if window in (None, "none") else window)

@@ -9,7 +9,10 @@ import pytest
 import torch
 import yaml
 
+from medssl.errors import user_error
+from medssl.networks import read_description
 from medssl.studies import BundleRun
+from medssl.training import TrialStep
 
 EVERYTHING: dict[str, Any] = {
     "architecture": "resnet10_quarter",
@@ -89,3 +92,24 @@ def test_a_pre_training_in_steps_ends_within_an_epoch_keeps_the_average_and_is_r
     BundleRun("pretrain", {**options, "output_dir": resumed, "resume": True}).run()
     for name in ("checkpoints/last.pt", "backbone.pt"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("bundle", "data"), [("pretrain", "head"), ("finetune", "head"), ("segment", "outlined_heads")]
+)
+def test_the_largest_box_is_tried_by_the_step_of_the_training(
+    bundle: str, data: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fits(trial: TrialStep, size: tuple[int, ...]) -> bool:
+        trial.step(size)
+        return max(size) <= 20
+
+    options = {"data": request.getfixturevalue(data), "architecture": "resnet10_quarter", "batch_size": 4, "workers": 0}
+    run = BundleRun(bundle, {**options, "steps": 1, "image_size": "largest", "output_dir": tmp_path / "run"})
+    with pytest.raises(RuntimeError) as caught:
+        run.with_options(device="cpu").run()
+    assert "memory of a GPU, and this run is on cpu" in str(user_error(caught.value))
+    monkeypatch.setattr(TrialStep, "__call__", fits)
+    run.run()
+    described = read_description(tmp_path / "run" / ("backbone.pt" if bundle == "pretrain" else "model.pt"))
+    assert max(described["image_size"]) <= 20

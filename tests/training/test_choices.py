@@ -188,3 +188,20 @@ def test_what_the_weights_saw_comes_with_them_and_is_said(tmp_path: Path, caplog
     assert choose_view(prepared(tmp_path), image_size=[16, 16, 16], pretrained=run).image_size == (16, 16, 16)
     flat = View(2, (64, 64))  # a radiograph has the size that it was prepared in
     assert choose_view(prepared(tmp_path / "flat", flat), pretrained=run) == flat
+
+
+def test_the_largest_box_is_chosen_for_volumes_in_a_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = prepared(tmp_path / "ct")
+    write_stored(tmp_path / "ct" / "one.b2nd", np.zeros((70, 200, 100), np.int16))
+    monkeypatch.setattr(Datalist, "items", lambda self, split: [{"image": str(tmp_path / "ct" / "one.b2nd")}])
+    fits: Any = lambda size: np.prod(size) <= 64 * 128 * 64  # noqa: E731
+    view = choose_view(volumes, "largest", trial=fits)
+    assert view.image_size == (70, 160, 32)  # 64 × 64 × 16 times 2.5 in multiples of 16, and no longer than the volume
+    assert view.window == PROPOSED.window
+    with pytest.raises(UserError, match="largest is for boxes of volumes in a training"):
+        choose_view(volumes, "largest")
+    radiographs = prepared(tmp_path / "chest", View(2, (64, 64), modality="DX"))
+    with pytest.raises(UserError, match="radiographs are seen as large as they were prepared"):
+        choose_view(radiographs, "largest", trial=fits)
