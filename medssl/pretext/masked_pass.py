@@ -115,10 +115,12 @@ def _moments(grouped: Tensor, mask: Tensor, module: nn.Module) -> tuple[Tensor, 
         axes = (0, *axes)
     variance, mean = torch.var_mean(at_least_single(grouped), dim=axes, correction=0, keepdim=True)
     square, share = variance + mean.square(), at_least_single(mask).mean(dim=axes, keepdim=True)
+    voxels = grouped[:, 0].numel() if 0 in axes else grouped[0, 0].numel()
     if isinstance(module, nn.SyncBatchNorm):
-        mean, square, share = (gather_with_gradient(part).mean(dim=0, keepdim=True) for part in (mean, square, share))
-    mean, square = mean / share, square / share
-    count = share * (grouped[:, 0].numel() if 0 in axes else grouped[0, 0].numel())
+        everywhere = [gather_with_gradient(part) for part in (mean, square, share)]
+        mean, square, share = (part.mean(dim=0, keepdim=True) for part in everywhere)
+        voxels *= len(everywhere[0])
+    mean, square, count = mean / share, square / share, share * voxels
     return mean, (square - mean.square()).clamp(min=0), count
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medssl.losses import barlow_twins, info_nce, lejepa, nt_xent, queue_info_nce, vicreg
 from medssl.networks import build_backbone, save_backbone
 from medssl.pretext import PretextModel, build_task
+from medssl.pretext.masked_pass import masked
 from medssl.studies import BundleRun
 from medssl.training import CheckPrecision, MixedPrecision, distribute, precision_check, prepare_images
 from medssl.training.distributed import mean_over_processes
@@ -28,10 +29,10 @@ IMAGES, STEPS = 8, 4
 EQUAL_TASKS = ["rotation", "mim", "simclr", "jigsaw", "cpc", "rubiks_cube", "src", "mcpc", "sc_assl"]
 """Without batch normalisation and with the same puzzles, these have the loss of one process with all images.
 
-SimSiam, MoCo, BYOL, Barlow Twins, VICReg and LeJEPA have batch normalisation in their heads, inpainting and Models
-Genesis in their decoder: it can be synchronised, but on GPUs only. RVRM mixes an image with another of its own process;
-Self-ASSL compares the images of its own process; the loss for partial labels is a mean over the known labels, of which
-the processes do not have equally many.
+SimSiam, MoCo, BYOL, Barlow Twins, VICReg, LeJEPA and VoCo have batch normalisation in their heads, inpainting, Models
+Genesis, SparK and volume fusion in their decoder: it can be synchronised, but on GPUs only. MAE wants a transformer, a
+student a teacher. RVRM mixes an image with another of its own process; Self-ASSL compares the images of its own
+process; the loss for partial labels is a mean over the known labels, of which the processes do not have equally many.
 """
 
 
@@ -120,10 +121,26 @@ def contrastive_gradients(distributed: bool) -> dict[str, Tensor]:
     return gradients
 
 
+def masked_normalisation(distributed: bool) -> dict[str, Tensor]:
+    """What batch normalisation makes of images that are hidden in part, and its statistics."""
+    generator = torch.Generator().manual_seed(0)
+    visible = torch.rand(IMAGES, 1, 4, 4, generator=generator) < 0.5
+    images = torch.randn(IMAGES, 3, 4, 4, generator=generator) * visible
+    layer = nn.SyncBatchNorm(3) if distributed else nn.BatchNorm2d(3)
+    if distributed:
+        images, visible = share(images), share(visible)
+    images.requires_grad_()
+    with masked(layer, visible):
+        found = layer(images)
+    found.pow(3).sum().backward()
+    return {"found": found.detach(), "gradient": images.grad, "mean": layer.running_mean, "var": layer.running_var}
+
+
 def compare_with_one_process(folder: Path) -> None:
     dist.init_process_group("gloo")
     found = {"curves": {name: loss_curve(name, distributed=True) for name in EQUAL_TASKS}}
     found["gradients"] = contrastive_gradients(distributed=True)
+    found["masked"] = masked_normalisation(distributed=True)
     torch.save(found, folder / f"{dist.get_rank()}.pt")
     dist.destroy_process_group()
 
@@ -154,6 +171,17 @@ def test_contrastive_losses_have_the_gradients_of_one_process_with_all_images(
         torch.testing.assert_close(found, expected)
         # Not so without gathering: it is another loss.
         assert expected.abs().max() > 1e-3
+
+
+def test_synchronised_statistics_of_visible_voxels_are_those_of_one_process(
+    two_processes: list[dict[str, Any]],
+) -> None:
+    expected = masked_normalisation(distributed=False)
+    zero, one = (process["masked"] for process in two_processes)
+    for name in ("found", "gradient"):
+        torch.testing.assert_close(torch.cat([zero[name], one[name]]), expected[name], rtol=1e-4, atol=1e-5)
+    for process in (zero, one):
+        torch.testing.assert_close((process["mean"], process["var"]), (expected["mean"], expected["var"]))
 
 
 def options(kind: str, datalist: Path, output: Path, **values: Any) -> dict[str, Any]:
