@@ -6,14 +6,20 @@ BIN := .venv/bin
 PEERS ?= $(BIN)/python
 CPU_BENCHMARKS := start tiles_and_cubes genesis_transforms linear_probe_cost data_rates fast_defaults growth run_over_step step_cost
 
-.PHONY: demo test lint docs benchmarks benchmarks-gpu clean
+.PHONY: demo test test-all lint docs benchmarks benchmarks-gpu clean
 
 demo: .venv/installed
 	$(BIN)/python -m medssl demo
 
 # One thread a worker: torch's threads of several workers fight over the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+
 test: .venv/installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+	$(PYTEST) -m "not slow"
+
+# Every backbone under every task, and what takes long by itself.
+test-all: .venv/installed lint
+	$(PYTEST)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """One backbone of each family, that with the fewest channels: for tests that need not see every size of a network."""
 
+from collections.abc import Collection, Iterable
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -17,5 +19,12 @@ def _smallest(name: str) -> str:
     return min(family, key=lambda other: ARCHITECTURES[other].channels[-1])
 
 
+def slow_but(quick: Collection[str], names: Iterable[str]) -> list[Any]:
+    """Values of a parametrisation, of which all but the quick ones are left to ``make test-all``."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+QUICK = ("resnet10_quarter", "vit_tiny")
+"""A convolutional network and a transformer, for what a test in every run need not see on each family."""
 FAMILIES = [name for name in ARCHITECTURES if _smallest(name) == name and is_installed(name)]
 every_family = pytest.mark.parametrize(("name", "spatial_dims"), [(name, dims) for name in FAMILIES for dims in (2, 3)])

@@ -93,6 +93,7 @@ def test_a_mistyped_command_ends_with_2() -> None:
     assert "invalid choice: 'agregate'" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_lies_in_the_working_directory_is_taken_for_nobodys_module(tmp_path: Path) -> None:
     table = write_phantoms(tmp_path / "phantoms", "chest", 40, size=32, progress=False)
     for folder in ("dl", "gmpy2", "pyarrow", "pylibjpeg", "pytz", "tensorflow"):  # libraries use these if they can

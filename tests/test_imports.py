@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def our_files() -> Iterator[tuple[str, Path]]:
             yield ".".join((prefix, *parts)), path
 
 
+@cache
 def arrows() -> dict[str, dict[str, list[str]]]:
     """Room → room that it imports → the files that do."""
     found: dict[str, dict[str, list[str]]] = {}

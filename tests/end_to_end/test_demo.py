@@ -13,7 +13,7 @@ from medssl.studies.hospital_table import WORDS
 from medssl.studies.pretraining_gain import PRETRAINED, RANDINI
 
 
-@pytest.mark.parametrize("kind", ["chest", "head"])
+@pytest.mark.parametrize("kind", ["chest", pytest.param("head", marks=pytest.mark.slow)])
 def test_the_demo_compares_both_arms_and_repeats_nothing(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,7 +85,7 @@ def volumes(folder: Path) -> dict[str, str]:
     return {"series/uneven": "uneven slices", **damaged, **others}
 
 
-@pytest.mark.parametrize("kind", ["cxr", "ct"])
+@pytest.mark.parametrize("kind", [pytest.param("cxr", marks=pytest.mark.slow), "ct"])
 def test_inference_without_medssl_gives_the_probabilities_of_the_run(
     kind: str, chest: Path, head: Path, python_without_medssl: Path, tmp_path: Path
 ) -> None:

@@ -85,7 +85,11 @@ def files(folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("dims", "mask_loss", "window"),
-    [(2, "dice_bce", False), (3, "dice_bce", True), (3, "marginal_exclusion", False)],
+    [
+        pytest.param(2, "dice_bce", False, marks=pytest.mark.slow),
+        pytest.param(3, "dice_bce", True, marks=pytest.mark.slow),
+        (3, "marginal_exclusion", False),
+    ],
 )
 def test_inference_without_medssl_writes_the_voxels_of_the_run(
     dims: int,

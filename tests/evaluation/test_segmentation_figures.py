@@ -108,7 +108,10 @@ def test_counts_say_what_no_mean_can_and_each_source_stands_by_itself() -> None:
         )
     for source, figures in told["sources"].items():
         alone = segmentation_figures([row for row in rows if row.source == source], NAMES, resamples=0)
-        assert figures == {key: alone[key] for key in ("images", "mDice", "per_class")}
+        # A sum in another order has another last digit.
+        assert figures["images"] == alone["images"]
+        assert figures["mDice"] == pytest.approx(alone["mDice"])
+        assert figures["per_class"] == pytest.approx(alone["per_class"])
         assert "sources" not in alone
     assert told["sources"]["north"]["per_class"]["spleen"] is None
     assert told["mDice_interval"] is None

@@ -123,6 +123,7 @@ def test_a_collapse_does_not_pay(first: Path, images: Tensor) -> None:
         assert loss(worse) > loss(unrelated) + 0.5
 
 
+@pytest.mark.slow
 def test_the_rank_stays_where_the_biased_similarity_lowered_it(first: Path, images: Tensor) -> None:
     class Biased(Complement):
         """The term as it was."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from families import QUICK, slow_but
 from torch import Tensor, nn
 
 from medssl.networks import ARCHITECTURES, Backbone, build_backbone, first_convolution
@@ -111,7 +112,7 @@ def has_finite_gradient(weight: nn.Parameter) -> bool:
 
 
 @every_task
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in ALIKE])
+@pytest.mark.parametrize("architecture", slow_but(QUICK, [name for name in ARCHITECTURES if name not in ALIKE]))
 def test_a_task_keeps_its_contract(name: str, values: dict[str, Any], spatial_dims: int, architecture: str) -> None:
     batch_size = BATCH if name in (*PAIRS, "distil") else 2
     if spatial_dims == 3 and architecture != "resnet10_quarter":

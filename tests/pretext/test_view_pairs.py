@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES
+from families import FAMILIES, QUICK, slow_but
 from torch import Tensor, nn
 
 from medssl.networks import Backbone, build_backbone
@@ -43,7 +43,7 @@ def linear_layers(network: nn.Sequential) -> list[tuple[Any, ...]]:
     return rows
 
 
-@pytest.mark.parametrize("architecture", FAMILIES)
+@pytest.mark.parametrize("architecture", slow_but(QUICK, FAMILIES))
 def test_simsiam_has_the_layers_of_the_paper(architecture: str) -> None:
     backbone = build_backbone(architecture, 2)
     task = SimSiam(backbone, (32, 32))

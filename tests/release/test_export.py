@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from families import FAMILIES
+from families import FAMILIES, QUICK, slow_but
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from PIL import Image
 from torch import nn
@@ -26,7 +26,7 @@ from medssl.data import write_datalist
 from medssl.evaluation import Calibration, Predictions, figures, read_predictions
 from medssl.evaluation.temperature import ClassCalibration
 from medssl.files import write_json, write_text
-from medssl.networks import build_backbone, build_classifier, load_backbone, save_backbone
+from medssl.networks import ARCHITECTURES, build_backbone, build_classifier, load_backbone, save_backbone
 from medssl.phantoms import write_phantoms
 from medssl.readers import examine_folder
 from medssl.release import Exported, export_run
@@ -192,19 +192,23 @@ def check_shapes(bundle: Path) -> None:
     verify_net_in_out("network_def", meta_file=metadata, config_file=config, bundle_root=str(bundle))
 
 
-@pytest.mark.parametrize(("architecture", "dims"), [*((name, 2) for name in FAMILIES), ("resnet10_quarter", 3)])
+@pytest.mark.parametrize("architecture", slow_but((*QUICK, "vgg11"), FAMILIES))
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_classifier_is_found_and_its_weights_fit(architecture: str, dims: int, tmp_path: Path) -> None:
     volume = {"image_size": [32, 32, 32], "spacing": [1.0, 1.0, 2.0], "window": [-50.0, 150.0]} if dims == 3 else {}
     run = finished_run(tmp_path / "run", architecture, spatial_dims=dims, **volume)
-    bundle = export_run(run, tmp_path / "bundle", torchscript=architecture == "vgg11", archive=False).folder
+    bundle = export_run(
+        run, tmp_path / "bundle", torchscript=architecture in ("vgg11", "vit_tiny"), archive=False
+    ).folder
     images = torch.randn(2, 1, *[32] * dims)
     own = build_classifier(architecture, dims, 1, 2)
     own.load_state_dict(torch.load(run / "model.pt", weights_only=True))
+    needed = json.loads((bundle / "configs" / "metadata.json").read_text())["required_packages_version"]
+    assert set(ARCHITECTURES[architecture].packages) <= set(needed)
     with own_scripts(bundle), quiet(), torch.no_grad():
         torch.testing.assert_close(network_of(bundle)(images), own.eval()(images))
         check_shapes(bundle)
-        if architecture == "vgg11":
-            path = bundle / "models" / "model.ts"
+        if (path := bundle / "models" / "model.ts").is_file():
             torch.testing.assert_close(torch.jit.load(path)(images), own(images))
             with zipfile.ZipFile(path) as archive:  # where torch keeps the lines of code, with the paths of the machine
                 assert not [name for name in archive.namelist() if str(sys.prefix).encode() in archive.read(name)]

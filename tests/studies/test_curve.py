@@ -262,6 +262,7 @@ def test_subsets_are_datalists_of_their_own_nested_and_by_patient(folder: Path) 
     assert names[0] != [item["file"] for item in study.subset(setting, 6, 0)]
 
 
+@pytest.mark.slow
 def test_the_study_end_to_end_and_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", folder / "data", "--pretrained", folder / "pre", "--sizes", 6, 12, "--draws", 2]
     words += ["--test-source", "south", "--output", folder / "curve", "--epochs", 1]

@@ -10,6 +10,7 @@ from medssl.cli import main
 from medssl.studies import gallery
 
 
+@pytest.mark.slow
 def test_the_command_draws_every_task_in_2d_and_3d(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

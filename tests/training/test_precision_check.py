@@ -208,7 +208,9 @@ print(min(torch.cosine_similarity(*pair, dim=0).item() for pair in zip(*gradient
 """
 
 
-@pytest.mark.parametrize("instructions", ["ALL", "AVX512_CORE", "AVX2"])
+@pytest.mark.parametrize(
+    "instructions", ["ALL", *(pytest.param(name, marks=pytest.mark.slow) for name in ("AVX512_CORE", "AVX2"))]
+)
 def test_maps_of_one_and_two_voxels_have_right_gradients_on_every_processor(instructions: str) -> None:
     # The last maps of this network are 2 × 2 × 1 and 1 × 1 × 1 voxels; with AVX-512 oneDNN garbles their gradients.
     done = subprocess.run(

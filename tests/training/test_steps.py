@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import FAMILIES
+from families import FAMILIES, QUICK, slow_but
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -55,7 +55,7 @@ def test_a_task_that_pairs_crops_of_a_volume_sees_two() -> None:
         check_crops(pairs, 1)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(QUICK, FAMILIES))
 def test_a_step_moves_the_backbone_by_its_share_of_the_rate(name: str) -> None:
     network = build_classifier(name, 2, in_channels=1, num_classes=3)
     before = [weight.detach().clone() for weight in network.parameters()]

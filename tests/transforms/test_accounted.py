@@ -86,7 +86,7 @@ def test_a_bug_is_no_fault_of_the_study() -> None:
             Accounted(chain, SIZE)(item("a", reading))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_good_and_bad_ones_come_from_workers_in_one_batch(tmp_path: Path, method: str) -> None:
     if method not in torch.multiprocessing.get_all_start_methods():
         pytest.skip(f"there is no {method} here")

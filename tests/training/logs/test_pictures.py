@@ -21,7 +21,7 @@ def pixels_of_figure(figure) -> np.ndarray:
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_every_puzzle_can_be_drawn(name: str, spatial_dims: int) -> None:
     side = 32
-    architecture = "vit_tiny" if name == "mae" else "resnet18"
+    architecture = "vit_tiny" if name == "mae" else "resnet10_quarter"
     backbone = build_backbone(architecture, spatial_dims, in_channels=3)
     task = build_task(name, backbone, [side] * spatial_dims)
     pictures = task(backbone, torch.randn(5, 1, *[side] * spatial_dims)).pictures
