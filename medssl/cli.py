@@ -533,7 +533,7 @@ def _add_phantoms(commands: Commands) -> None:
     )
 
 
-def _phantoms(directory: Path, count: int, kind: str, size: Sequence[int] = (), **given: Any) -> None:
+def _phantoms(directory: Path, count: int, kind: Any, size: Sequence[int] = (), **given: Any) -> None:
     from .phantoms import SCANNERS, write_phantoms, write_segmented_heads
 
     shape = size[0] if len(size) == 1 else tuple(size) or None
