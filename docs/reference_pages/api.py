@@ -43,7 +43,9 @@ def api_pages() -> dict[str, str]:
     """Address of each page → its Markdown."""
     known = places()
     listed = [f"| [`medssl.{room}`]({room}.md) | {one_line(_first_line(room))} |" for room in ROOMS]
-    pages = {f"{FOLDER}/index.md": "\n".join(["# The package", "", "| room | |", "|---|---|", *listed]) + "\n"}
+    pages = {
+        f"{FOLDER}/index.md": "\n".join(["# The package", "", "| room | what is there |", "|---|---|", *listed]) + "\n"
+    }
     return pages | {f"{FOLDER}/{room}.md": _room_page(room, known) for room in ROOMS}
 
 
@@ -129,7 +131,7 @@ def _told(words: Docstring, known: Mapping[str, str]) -> list[str]:
             continue
         heading = {"Args": "argument", "Attributes": "attribute", "Raises": "raised"}[section]
         rows = [f"| `{name}` | {one_line(link_names(meaning, known))} |" for name, meaning in entries]
-        parts.append("\n".join([f"| {heading} | |", "|---|---|", *rows]))
+        parts.append("\n".join([f"| {heading} | meaning |", "|---|---|", *rows]))
     return [part for part in parts if part]
 
 

@@ -16,12 +16,12 @@ def commands_page() -> str:
     parts = [
         "# Commands",
         "`medssl COMMAND --help` says the same. The trainings themselves are bundles: [their options](options.md).",
-        "\n".join(["| command | |", "|---|---|", *listed]),
+        "\n".join(["| command | what it does |", "|---|---|", *listed]),
     ]
     for name, command in commands.choices.items():
         options = [action for action in command._actions if not isinstance(action, argparse._HelpAction)]
         rows = [f"| {_spelled(action)} | {one_line(_meaning(action))} |" for action in options]
-        parts += [f"## {name}", command.description or "", "\n".join(["| option | |", "|---|---|", *rows])]
+        parts += [f"## {name}", command.description or "", "\n".join(["| option | meaning |", "|---|---|", *rows])]
     return "\n\n".join(parts) + "\n"
 
 

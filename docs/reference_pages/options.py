@@ -55,7 +55,7 @@ def options_page(root: Path) -> str:
             parts += [f"## {bundle}: {config}", text.splitlines()[0].removeprefix("# "), f"`{path.relative_to(root)}`"]
             for heading, options in read_options(text, recipe.get(bundle, {})):
                 rows = [f"| `--{one.name}` | {one_line(one.default)} | {one_line(one.meaning)} |" for one in options]
-                parts += [heading, "\n".join(["| option | default | |", "|---|---|---|", *rows])]
+                parts += [heading, "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

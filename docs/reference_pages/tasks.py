@@ -101,7 +101,7 @@ def _values(name: str, task: type[PretextTask]) -> str:
     rows = [f"| `{one.name}` | {_spelled(one.default)} | {one_line(meanings.get(one.name, ''))} |" for one in given]
     shown = next((one for one in given if isinstance(one.default, int | float)), given[0])
     told = f'`--tasks "{{{name}: {{{shown.name}: {_yaml(shown.default)}}}}}"` gives a value.'
-    return "\n".join(["| value | default | |", "|---|---|---|", *rows]) + f"\n\n{told}"
+    return "\n".join(["| value | default | meaning |", "|---|---|---|", *rows]) + f"\n\n{told}"
 
 
 def _meanings(thing: type) -> dict[str, str]:
