@@ -98,7 +98,8 @@ def residual_pyramid(network: Any, images: Tensor) -> list[Tensor]:
     Other images are filled up with zeros, and with one stride more where a single voxel would be left, which has no
     variance for instance normalisation; what lies outside of the image is cut off the maps.
     """
-    sides, strides = images.shape[2:], [max(stride) for stride in network.strides]
+    sides = [int(side) for side in images.shape[2:]]  # plain numbers also where TorchScript traces shapes
+    strides = [max(stride) for stride in network.strides]
     places = [-(-side // prod(strides)) for side in sides]
     if max(places) == 1:
         places[-1] = 2

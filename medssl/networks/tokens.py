@@ -29,17 +29,22 @@ def embed_patches(network: Any, images: Tensor) -> Tensor:
     """
     embedding = network.patch_embedding
     patch = embedding.patch_embeddings.stride
-    missing = [-side % length for side, length in zip(images.shape[2:], patch, strict=True)]
+    missing = [-side % length for side, length in zip(_sides(images), patch, strict=True)]
     if any(missing):
         images = F.pad(images, [amount for side in reversed(missing) for amount in (0, side)])
     patches = embedding.patch_embeddings(images)
-    positions = _positions(embedding.position_embeddings, patches.shape[2:])
+    positions = _positions(embedding.position_embeddings, _sides(patches))
     return embedding.dropout(patches.flatten(2).transpose(1, 2) + positions)
+
+
+def _sides(images: Tensor) -> list[int]:
+    """Of images ``[B, C, *spatial]``; plain numbers also where TorchScript traces shapes."""
+    return [int(side) for side in images.shape[2:]]
 
 
 def _positions(known: Tensor, grid: Sequence[int]) -> Tensor:
     """Position embeddings ``[1, N, D]`` of a grid from those of the network's own, which has equal sides."""
-    side = round(known.shape[1] ** (1 / len(grid)))
+    side = round(int(known.shape[1]) ** (1 / len(grid)))
     if list(grid) == [side] * len(grid):
         return known
     own = known.transpose(1, 2).unflatten(2, [side] * len(grid))
@@ -52,7 +57,7 @@ def encode_tokens(network: Any, tokens: Tensor) -> list[Tensor]:
 
     The class token takes part, as the weights of others want it, and is left out of what comes back.
     """
-    features = torch.cat([network.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+    features = torch.cat([network.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
     layers = []
     for block in network.blocks:
         features = block(features)
@@ -67,7 +72,7 @@ def vit_pyramid(network: Any, images: Tensor) -> list[Tensor]:
     4 × 4 (× 4) places, at two thirds 2 × 2 (× 2). So a decoder has skip connections, as in UNETR (Hatamizadeh et al.
     2022), and the backbone no weights for them.
     """
-    patch, sides = network.patch_embedding.patch_embeddings.stride, images.shape[2:]
+    patch, sides = network.patch_embedding.patch_embeddings.stride, _sides(images)
     layers = encode_tokens(network, embed_patches(network, images))
     maps = []
     for part, factor in enumerate(UNFOLDED, start=1):

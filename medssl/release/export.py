@@ -114,16 +114,15 @@ def export_run(
     further = FOR_MASKS if model.segments else FOR_EVALUATION if model.classes else ()
     travelling = travelling_modules([*READERS[model.view.spatial_dims], *FOR_INFERENCE, *further, *model.modules])
     earlier = {key: text for key, text in (before or {}).get("changelog", {}).items() if key != version}
-    described = metadata(
-        model, needed_versions(travelling.packages, versions), name, authors, changelog={version: changes, **earlier}
-    )
+    needed = needed_versions([*travelling.packages, *model.architecture.packages], versions)
+    described = metadata(model, needed, name, authors, changelog={version: changes, **earlier})
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as name_beside:
         temporary = Path(name_beside)  # on the same disk
         write_bundle(temporary, model, described, travelling, data_license)
         write_data_card(temporary / "docs", model, described, image_list)
         if torchscript:
-            write_torchscript(temporary, model.view.image_size if model.segments else None)
+            write_torchscript(temporary, None if model.scripted else model.view.image_size)
         if onnx:
             write_onnx(temporary, model.view.image_size)
         if hub:

@@ -11,8 +11,10 @@ from torch import Tensor
 from medssl.errors import UserError
 from medssl.evaluation import Calibration
 from medssl.networks import (
+    Architecture,
     build_classifier,
     build_segmenter,
+    find_architecture,
     load_backbone,
     load_model_weights,
     network_description,
@@ -65,6 +67,16 @@ class Model:
     def segments(self) -> bool:
         """Whether its outputs are masks, not one number an image."""
         return bool(self.classes) and "classes" in self.run.description
+
+    @property
+    def architecture(self) -> Architecture:
+        """Of its backbone."""
+        return find_architecture(str(self.run.description.get("architecture") or self.run.description["backbone"]))
+
+    @property
+    def scripted(self) -> bool:
+        """Whether TorchScript takes it as it is, without an image to follow through it."""
+        return not self.segments and not self.architecture.encoder
 
     @property
     def disjoint(self) -> bool:
