@@ -36,7 +36,7 @@ class VolumeFusion(Reconstruction):
         UserError: when sizes do not fit, or a value means nothing.
     """
 
-    question = "how much is of another image?"
+    question = "mixed by how much?"
     smallest_batch = 2
 
     def __init__(
@@ -90,5 +90,7 @@ class VolumeFusion(Reconstruction):
         said = logits.detach().argmax(dim=1)
         chance = truth.mean(dim=(0, *range(2, truth.ndim))).amax()
         metrics = {"accuracy": (said == target).float().mean(), "chance": chance, "dice": dice.detach()}
-        pictures = Pictures(inputs.detach()[:, :1], target / self.levels, said / self.levels)
-        return PretextOutput(loss, metrics, pictures)
+        panels = inputs.detach()[:, :1]
+        low, high = panels.aminmax()
+        wanted, found = (low + (high - low) * classes / self.levels for classes in (target, said))  # as grey values
+        return PretextOutput(loss, metrics, Pictures(panels, wanted, found))
