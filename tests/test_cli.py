@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("run", "medssl.report.write_report"),
     "export": ("run --to bundle --no-zip --require torch=2.9.0", "medssl.release.export_run"),
     "verify": ("bundle", "medssl.release.verify.verify_bundle"),
+    "overlap": ("data run --split all", "medssl.evaluation.find_overlap"),
     "aggregate": ("--config study.yaml", "medssl.studies.read_study"),
     "affinity": ("run --data data --output out", "medssl.studies.affinity.run_affinity"),
     "curve": ("--data data --output out --recipe dong2024 --epochs 3", "medssl.studies.curve.run_curve"),
