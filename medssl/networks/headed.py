@@ -48,7 +48,7 @@ def with_head(
 
 
 @cache
-def _headed(network: type[nn.Module]) -> type[nn.Module]:
+def _headed(network: Any) -> type[nn.Module]:
     """A class of the same name and members whose ``forward`` gives logits."""
     return type(network.__name__, (network,), {"forward": _logits, "__doc__": network.__doc__})
 

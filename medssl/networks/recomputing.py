@@ -42,7 +42,7 @@ def checkpoint_activations(network: nn.Module, architecture: str, enabled: bool 
 
 
 @cache
-def _recomputing(kind: type[nn.Module]) -> type[nn.Module]:
+def _recomputing(kind: Any) -> type[nn.Module]:
     """A class of the same name and members that computes its answer again for the gradient."""
 
     def forward(self: nn.Module, *inputs: Any) -> Any:
