@@ -294,6 +294,11 @@ def _add_export(commands: Commands) -> None:
     option("--torchscript", action="store_true", help="write models/model.ts, too")
     option("--onnx", action="store_true", help="write models/model.onnx, too")
     option(
+        "--nnunet",
+        action="store_true",
+        help="write no bundle, but a checkpoint of a resenc_l that nnUNetv2_train_pretrained begins with",
+    )
+    option(
         "--hub",
         action="store_true",
         help="write what Hugging Face shows and takes (uploads nothing; python -m monai.bundle push_to_hf_hub does)",
@@ -313,15 +318,21 @@ def _add_export(commands: Commands) -> None:
     )
 
 
-def _export(require: Sequence[str] = (), **given: Any) -> None:
+def _export(run: Path, to: Path, require: Sequence[str] = (), nnunet: bool = False, **given: Any) -> None:
     pairs = [required.partition("=") for required in require]
     for package, _, version in pairs:
         if not (package and version):
             raise UserError(f"--require takes PACKAGE=VERSION, such as torch=2.9.0, not {package!r}.")
 
-    from .release import export_run
+    if nnunet and (given.keys() - {"archive"} or pairs):
+        raise UserError("--nnunet writes a checkpoint, which has no more options: leave the others out.")
 
-    print(export_run(versions={package: version for package, _, version in pairs}, **given))
+    from .release import export_for_nnunet, export_run
+
+    if nnunet:
+        print(export_for_nnunet(run, to))
+    else:
+        print(export_run(run, to, versions={package: version for package, _, version in pairs}, **given))
 
 
 def _add_verify(commands: Commands) -> None:

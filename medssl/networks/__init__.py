@@ -18,7 +18,14 @@ from .recomputing import checkpoint_activations
 from .segmenter import build_segmenter, segmenter_description
 from .source_heads import SourceHeads, give_heads, plain_state
 from .state_dicts import load_state_dict, read_description
-from .transfer import flexible_unet, load_matching_weights, monai_weights, repeat_input_channels, torchvision_weights
+from .transfer import (
+    flexible_unet,
+    load_matching_weights,
+    monai_weights,
+    nnunet_weights,
+    repeat_input_channels,
+    torchvision_weights,
+)
 from .unet import Segmenter, UNetDecoder
 from .vgg import VGG
 from .weights import (
@@ -73,6 +80,7 @@ __all__ = [
     "named_blocks",
     "network_description",
     "new_layers",
+    "nnunet_weights",
     "output_layer",
     "plain_state",
     "read_description",
