@@ -93,7 +93,9 @@ def read_public_weights(path: str | Path) -> PublicWeights:
     stem = next((name for name in STEMS if f"{name}.weight" in state and state[f"{name}.weight"].ndim > 3), None)
     left_out = [key for key in state if key.startswith(HEADS)]
     family = _family(path, state, stem)
-    kept = monai_weights({key: value for key, value in state.items() if key not in set(left_out)})
+    kept = {key: value for key, value in state.items() if key not in set(left_out)}
+    if not _own_description(path):  # ours have the names of their library, which need not be MONAI
+        kept = monai_weights(kept)
     changes = []
     if any("downsample" in key for key in kept) and not any("downsample" in key for key in state):
         changes.append("shortcuts without weights (type A) became convolutions that pass the same on")
@@ -142,17 +144,18 @@ def fitting_weights(weights: PublicWeights, network: nn.Module, head: str = "") 
     """
     state = weights.state
     own = {key: value for key, value in network.state_dict().items() if not head or not key.startswith(f"{head}.")}
-    stem = next((key for key, value in own.items() if value.ndim > 3), "")
-    if stem in state and own[stem].shape[1] > 1:
-        state = {**state, **repeat_input_channels({stem: state[stem]}, own[stem].shape[1])}
+    first = next((weight for weight in network.parameters() if weight.ndim > 3), None)
+    for stem in [key for key, value in network.state_dict(keep_vars=True).items() if value is first]:
+        if stem in state and own[stem].shape[1] > 1:
+            state = {**state, **repeat_input_channels({stem: state[stem]}, own[stem].shape[1])}
     lost = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
     missing = [key for key in own if key not in state]
     if lost or missing:
         theirs = _architecture(state)
-        first = f", such as {lost[0]} {list(state[lost[0]].shape)}" if lost else ""
+        such = f", such as {lost[0]} {list(state[lost[0]].shape)}" if lost else ""
         raise UserError(
             f"{weights.path} ({weights.family}) does not fit this {type(network).__name__}: {len(lost)} of its "
-            f"{len(state)} weights have no place of their name and shape{first}, and {len(missing)} of the network's "
+            f"{len(state)} weights have no place of their name and shape{such}, and {len(missing)} of the network's "
             f"{len(own)} are not in it. "
             + (f"It holds a {theirs}: give that as --architecture, if there is such a one, or " if theirs else "Give ")
             + "weights of another file."

@@ -47,6 +47,9 @@ def timm_encoder(model_name: str, levels: Sequence[int], spatial_dims: int, in_c
     assert spatial_dims == 2
     network = timm_network(model_name, in_channels)
     network.prune_intermediate_layers(list(levels), prune_norm=True, prune_head=True)
+    head = str(network.pretrained_cfg.get("classifier") or "").partition(".")[0]
+    if head:  # of which pruning may leave a normalisation
+        setattr(network, head, nn.Identity())
     network.levels = list(levels)
     return network
 

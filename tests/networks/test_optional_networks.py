@@ -45,6 +45,8 @@ def test_a_network_of_timm_is_a_backbone_under_its_own_names(model: str, tmp_pat
     torch.testing.assert_close(folded(images), backbone(images), rtol=1e-4, atol=1e-4)
     save_backbone(folded, tmp_path / "backbone.pt", image_size=[70, 64])
     assert torch.equal(load_backbone(tmp_path / "backbone.pt").eval()(images), folded(images))
+    begun = build_backbone(name, 2, in_channels=3, init=tmp_path).eval()
+    torch.testing.assert_close(begun(images), folded(images), rtol=1e-4, atol=1e-4)
     theirs = timm.create_model(model, in_chans=1).eval()
     kept = theirs.load_state_dict(torch.load(tmp_path / "backbone.pt", weights_only=True), strict=False)
     assert kept.unexpected_keys == []
@@ -83,6 +85,18 @@ def test_what_timm_does_not_have_is_said(model: str, spatial_dims: int, message:
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match=message):
         build_backbone(f"timm:{model}", spatial_dims)
+
+
+def test_resenc_l_has_two_names_for_its_stem_which_stay_one_weight(tmp_path: Path) -> None:
+    pytest.importorskip("dynamic_network_architectures")
+    backbone = build_backbone("resenc_l", 2).eval()
+    save_backbone(backbone, tmp_path / "backbone.pt", image_size=[64, 64])
+    begun = build_backbone("resenc_l", 2, in_channels=3, init=tmp_path).eval()
+    images = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(begun(images), backbone(images), rtol=1e-4, atol=1e-4)
+        begun.network.load_state_dict(begun.network.state_dict())
+    assert begun.network.stem.convs[0].conv.weight is begun.network.stem.convs[0].all_modules[0].weight
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
