@@ -1,9 +1,8 @@
 """A convolutional network that sees the visible parts of images as if there were nothing else (Tian et al. 2023)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
+from torch.overrides import TorchFunctionMode
 
 from medssl.losses import gather_with_gradient
 from medssl.losses.precision import at_least_single
@@ -22,32 +22,45 @@ NORMALISATIONS = (_BatchNorm, _InstanceNorm, nn.GroupNorm)
 """Layers whose statistics would count what is hidden."""
 
 
-@contextmanager
-def masked(network: nn.Module, visible: Tensor) -> Iterator[None]:
-    """Meanwhile the network gives zero wherever an image is hidden, and its statistics are those of visible voxels.
+class Masked(TorchFunctionMode):
+    """Meanwhile a network gives zero wherever an image is hidden, and its statistics are those of visible voxels.
 
     That is what sparse convolutions compute, densely: the mask is applied again after each convolution and each pooling
     (Tian et al. 2023, Sec. 3.1), so that it does not fade from layer to layer, and zeros do not shift the statistics of
     the normalisations. A voxel of a coarse map is visible where any voxel of the image in it is.
 
+    ``with Masked(backbone, visible): …``. It is a mode of torch, though it leaves torch's functions as they are, so
+    that blocks that are computed again for the gradient (`checkpoint_activations`) find it again.
+
     Args:
         network: of convolutions, poolings, batch, instance and group normalisations, and layers that leave zero at
-            zero. Running statistics are updated as usual, by the visible voxels.
+            zero; running statistics are updated as usual, by the visible voxels. What averages a whole map by itself,
+            such as squeeze and excitation, counts the zeros.
         visible: ``[B, 1, *spatial]`` (bool), of the images that it will see, which are zero elsewhere.
     """
-    masks = _Masks(visible)
-    modules = list(network.modules())
-    hooks = [module.register_forward_hook(masks.apply) for module in modules if isinstance(module, SPATIAL)]
-    normalisations = [module for module in modules if isinstance(module, NORMALISATIONS)]
-    for module in normalisations:
-        vars(module)["forward"] = partial(_normalise, module, masks)
-    try:
-        yield
-    finally:
-        for module in normalisations:
+
+    def __init__(self, network: nn.Module, visible: Tensor) -> None:
+        super().__init__()
+        self.masks = _Masks(visible)
+        self.spatial = [module for module in network.modules() if isinstance(module, SPATIAL)]
+        self.normalisations = [module for module in network.modules() if isinstance(module, NORMALISATIONS)]
+
+    def __enter__(self) -> Self:
+        self.hooks = [module.register_forward_hook(self.masks.apply) for module in self.spatial]
+        for module in self.normalisations:
+            vars(module)["forward"] = partial(_normalise, module, self.masks)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for module in self.normalisations:
             del vars(module)["forward"]
-        for hook in hooks:
+        for hook in self.hooks:
             hook.remove()
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
 
 
 def visible_at(visible: Tensor, size: Sequence[int]) -> Tensor:

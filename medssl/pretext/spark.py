@@ -9,7 +9,7 @@ from medssl.errors import UserError
 from medssl.networks import Backbone
 
 from .hidden_patches import HiddenPatches
-from .masked_pass import masked, visible_at
+from .masked_pass import Masked, visible_at
 from .task import check_positive
 
 ATTENTION = (nn.LayerNorm, nn.MultiheadAttention)
@@ -20,7 +20,7 @@ class SparK(HiddenPatches):
     """Hide most patches of each image, show the backbone the others alone, give back the hidden from maps of all sizes.
 
     A convolution that sees patches set to zero, as in `MIM`, soon sees them everywhere: its statistics shift, and the
-    mask fades from layer to layer. Here what is hidden stays out of every layer (see `masked`); then each map of the
+    mask fades from layer to layer. Here what is hidden stays out of every layer (see `Masked`); then each map of the
     pyramid is filled with a learned vector where it is hidden (Sec. 3.2), and a U-Net decoder gives back the image. The
     target is each patch, normalised; the loss is the squared error in the hidden ones (Sec. 3.3).
 
@@ -58,7 +58,7 @@ class SparK(HiddenPatches):
 
     def answer(self, backbone: Backbone, inputs: Tensor, target: Tensor) -> Tensor:
         """The decoder's image of maps that hold what is visible, and learned vectors elsewhere."""
-        with masked(backbone, ~target):
+        with Masked(backbone, ~target):
             maps = backbone.pyramid(inputs)
         filled = [
             torch.where(visible_at(~target, features.shape[2:]) > 0, features, token.to(features.dtype))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from medssl.losses import barlow_twins, info_nce, lejepa, nt_xent, queue_info_nce, vicreg
 from medssl.networks import build_backbone, save_backbone
 from medssl.pretext import PretextModel, build_task
-from medssl.pretext.masked_pass import masked
+from medssl.pretext.masked_pass import Masked
 from medssl.studies import BundleRun
 from medssl.training import CheckPrecision, MixedPrecision, distribute, precision_check, prepare_images
 from medssl.training.distributed import mean_over_processes
@@ -130,7 +130,7 @@ def masked_normalisation(distributed: bool) -> dict[str, Tensor]:
     if distributed:
         images, visible = share(images), share(visible)
     images.requires_grad_()
-    with masked(layer, visible):
+    with Masked(layer, visible):
         found = layer(images)
     found.pow(3).sum().backward()
     return {"found": found.detach(), "gradient": images.grad, "mean": layer.running_mean, "var": layer.running_var}

@@ -1,5 +1,6 @@
 """SparK: a masked pass against loops over the visible voxels, its target against loops over patches, nothing hidden."""
 
+import copy
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -11,15 +12,15 @@ import torch.nn.functional as F
 from monai.networks.layers import Conv, Norm, Pool
 from torch import Tensor, nn
 
-from medssl.networks import build_backbone
+from medssl.networks import build_backbone, checkpoint_activations
 from medssl.networks.pyramids import resnet_pyramid
 from medssl.phantoms.batch import draw_batch
 from medssl.pretext import build_task
-from medssl.pretext.masked_pass import masked
+from medssl.pretext.masked_pass import Masked
 from medssl.pretext.reconstruction import normalise_patches
 
 SIZES = [(8, 12), (8, 4, 6)]
-CHANNELS = 4
+CHANNELS, IMAGES = 4, torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
 every_size = pytest.mark.parametrize("image_size", SIZES)
 
 
@@ -57,7 +58,7 @@ def test_statistics_are_those_of_the_visible_voxels(image_size: tuple[int, ...],
     layer = Norm[name, len(image_size)](*shape, **affine).double()
     nn.init.normal_(layer.weight), nn.init.normal_(layer.bias)
     images, visible = draw(image_size)
-    with masked(layer, visible):
+    with Masked(layer, visible):
         found = layer(images)
     for members, numbers in statistics(layer, images, visible):
         for image, channel in members:
@@ -72,7 +73,7 @@ def test_statistics_are_those_of_the_visible_voxels(image_size: tuple[int, ...],
             assert layer.running_var[channel].item() == pytest.approx(0.9 + 0.1 * numbers.var(ddof=1))
     # Without a mask it is torch's layer again, and so it is with nothing hidden; in evaluation, too.
     for _ in range(2):
-        with masked(layer, torch.ones_like(visible)):
+        with Masked(layer, torch.ones_like(visible)):
             everything = layer(images)
         torch.testing.assert_close(everything, layer(images))
         layer.eval()
@@ -84,7 +85,7 @@ def test_a_mask_is_applied_after_every_convolution_and_pooling(image_size: tuple
     convolution = Conv[Conv.CONV, dims](CHANNELS, 2, kernel_size=3, padding=1).double()
     network = nn.Sequential(convolution, nn.ReLU(), Pool[Pool.MAX, dims](2))
     images, visible = draw(image_size)
-    with masked(network, visible):
+    with Masked(network, visible):
         found = network(images)
     once = F.relu(convolution(images)) * visible
     for image, at in product(range(len(images)), np.ndindex(*found.shape[2:])):
@@ -100,7 +101,7 @@ def test_what_is_hidden_reaches_no_map_of_a_backbone_nor_its_statistics(architec
     images, visible = torch.randn(4, 1, 64, 96).double(), torch.zeros(4, 1, 2, 3)
     visible[0, 0, 0, 1] = visible[1, 0, 1, 2] = visible[2, 0, 0] = visible[3, 0, 1] = 1
     full = F.interpolate(visible, (64, 96)) > 0
-    with masked(backbone, full):
+    with Masked(backbone, full):
         maps = backbone.pyramid(images * full)
     for features in maps:
         hidden = F.interpolate(visible, features.shape[2:]) == 0
@@ -110,18 +111,31 @@ def test_what_is_hidden_reaches_no_map_of_a_backbone_nor_its_statistics(architec
     wide = F.pad(images * full, (32, 32, 32, 32))
     again = build_backbone(architecture, 2).double()
     again.load_state_dict(backbone.state_dict())
-    with masked(again, F.pad(full, (32, 32, 32, 32))):
+    with Masked(again, F.pad(full, (32, 32, 32, 32))):
         outer = again.pyramid(wide)[-1]
     torch.testing.assert_close(outer[:, :, 1:-1, 1:-1], maps[-1])
     # Afterwards it is as it was.
     assert not any("forward" in vars(module) or module._forward_hooks for module in backbone.modules())
 
 
+def test_blocks_that_are_computed_again_are_masked_again() -> None:
+    backbone = build_backbone("resnet10_quarter", 2)
+    task = build_task("spark", backbone, (64, 64))
+    found = []
+    for again in (False, True):
+        both = nn.ModuleList([copy.deepcopy(task), copy.deepcopy(backbone)])
+        checkpoint_activations(both[1].network, "resnet10_quarter", again)
+        torch.manual_seed(2)
+        both[0](both[1], IMAGES).loss.backward()
+        found.append(([weight.grad for weight in both.parameters()], dict(both.named_buffers())))
+    torch.testing.assert_close(*found)
+
+
 def test_the_stem_is_masked_where_it_is_padded_by_hand() -> None:
     backbone = build_backbone("resnet10_quarter", 3)
     images, visible = torch.randn(1, 1, 6, 32, 32), torch.zeros(1, 1, 6, 32, 32, dtype=torch.bool)
     visible[..., :16] = True
-    with masked(backbone, visible):
+    with Masked(backbone, visible):
         stem = resnet_pyramid(backbone.network, images * visible)[0]
     assert stem[..., 8:].abs().sum() == 0 < stem[..., :8].abs().sum()
 
