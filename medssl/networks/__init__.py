@@ -13,6 +13,7 @@ from .backbone import Backbone, build_backbone, build_classifier
 from .blocks import encoder_of, layers_above, named_blocks
 from .decoder import LightDecoder, PyramidDecoder, TransposedDecoder
 from .features import classifier_features, compute_features, new_layers, output_layer
+from .headed import with_head
 from .public_weights import load_init
 from .recomputing import checkpoint_activations
 from .segmenter import build_segmenter, segmenter_description
@@ -90,5 +91,6 @@ __all__ = [
     "segmenter_description",
     "torchvision_weights",
     "weights_file",
+    "with_head",
     "without_values",
 ]
