@@ -75,7 +75,7 @@ def torchscript(bundle: Bundle) -> Iterator[str]:
             try:
                 ckpt_export("network_def", input_shape=shape, converter_kwargs=options, **files)
             except Exception:  # whatever scripting a network raises
-                if not _is_segmentation(bundle):  # whose network takes the function of its backbone's maps as a value
+                if not _takes_pyramid(bundle):
                     raise
                 ckpt_export("network_def", input_shape=shape, use_trace=True, converter_kwargs=options, **files)
                 yield Note(
@@ -115,8 +115,10 @@ def _draw(folder: Path, size: Sequence[int]) -> None:
         SimpleITK.WriteImage(grey, folder / f"{name}{'.png' if len(size) == 2 else '.nii.gz'}")
 
 
-def _is_segmentation(bundle: Bundle) -> bool:
-    return bundle.metadata["network_data_format"]["outputs"]["pred"].get("format") == "segmentation"
+def _takes_pyramid(bundle: Bundle) -> bool:
+    """Whether the network takes the function of its backbone's maps as a value, as a segmenter and `with_head` do."""
+    config = ConfigParser.load_config_files(bundle.monai_options["config_file"])
+    return "'pyramid'" in str(config["network_def"])
 
 
 def _image_shape(bundle: Bundle) -> list[int]:
