@@ -126,8 +126,9 @@ def _moments(grouped: Tensor, mask: Tensor, module: nn.Module) -> tuple[Tensor, 
     axes = tuple(range(2, grouped.ndim))
     if isinstance(module, _BatchNorm):
         axes = (0, *axes)
-    variance, mean = torch.var_mean(at_least_single(grouped), dim=axes, correction=0, keepdim=True)
-    square, share = variance + mean.square(), at_least_single(mask).mean(dim=axes, keepdim=True)
+    grouped, mask = at_least_single(grouped), at_least_single(mask)
+    # Half the time of `torch.var_mean` on two cores.
+    mean, square, share = (part.mean(dim=axes, keepdim=True) for part in (grouped, grouped.square(), mask))
     voxels = grouped[:, 0].numel() if 0 in axes else grouped[0, 0].numel()
     if isinstance(module, nn.SyncBatchNorm):
         everywhere = [gather_with_gradient(part) for part in (mean, square, share)]
