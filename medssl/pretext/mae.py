@@ -48,7 +48,7 @@ class MAE(HiddenPatches):
         image_channels: int = 1,
     ) -> None:
         if not isinstance(backbone.network, ViT):
-            raise UserError(f"{backbone.name} is no vision transformer: take one such as vit_tiny, or the task spark.")
+            raise UserError(f"{backbone.name} is no vision transformer: take one such as vit_tiny, or another task.")
         check_positive(channels=channels, layers=layers, heads=heads)
         if channels % 12 or channels % heads:
             raise UserError(f"channels must be a multiple of 12 and of heads, {heads}, got {channels}.")

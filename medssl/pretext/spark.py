@@ -52,7 +52,9 @@ class SparK(HiddenPatches):
         grid = [-(-side // patch) for side in image_size]
         super().__init__(backbone, image_size, grid, mask_ratio, "pyramid", image_channels)
         if any(isinstance(module, ATTENTION) for module in backbone.modules()):
-            raise UserError(f"it masks the layers of convolutions, and {backbone.name} is a transformer: take mae.")
+            raise UserError(
+                f"it masks the layers of convolutions, and {backbone.name} is a transformer: take another task."
+            )
         ones = [1] * backbone.spatial_dims
         self.tokens = nn.ParameterList(0.02 * torch.randn(1, channels, *ones) for channels in backbone.channels)
 
