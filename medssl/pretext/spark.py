@@ -12,8 +12,8 @@ from .hidden_patches import HiddenPatches
 from .masked_pass import Masked, visible_at
 from .task import check_positive
 
-ATTENTION = (nn.LayerNorm, nn.MultiheadAttention)
-"""What convolutional networks do not have."""
+UNMASKED = (nn.LayerNorm, nn.MultiheadAttention)
+"""Layers of transformers, which `Masked` lets through."""
 
 
 class SparK(HiddenPatches):
@@ -36,7 +36,7 @@ class SparK(HiddenPatches):
         image_channels: channels of an image.
 
     Raises:
-        UserError: when sizes do not fit, there is one patch only, or the backbone is a transformer.
+        UserError: when sizes do not fit, there is one patch only, or the backbone has layers of transformers.
     """
 
     def __init__(
@@ -51,9 +51,10 @@ class SparK(HiddenPatches):
         check_positive(patch=patch)
         grid = [-(-side // patch) for side in image_size]
         super().__init__(backbone, image_size, grid, mask_ratio, "pyramid", image_channels)
-        if any(isinstance(module, ATTENTION) for module in backbone.modules()):
+        if foreign := next((module for module in backbone.modules() if isinstance(module, UNMASKED)), None):
             raise UserError(
-                f"it masks the layers of convolutions, and {backbone.name} is a transformer: take another task."
+                f"it masks convolutions and their normalisations, and {backbone.name} has layers of another kind "
+                f"({type(foreign).__name__}): take another task."
             )
         ones = [1] * backbone.spatial_dims
         self.tokens = nn.ParameterList(0.02 * torch.randn(1, channels, *ones) for channels in backbone.channels)
