@@ -124,7 +124,25 @@ _SEGRESNET = Architecture(
     encoder=True,
     blocks=r"layers\.\d+\.blocks\.\d+",
 )
-_SWIN = {"embed_dim": 48, "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24]}  # those of SwinUNETR's weights
+
+
+def _swin(**values: bool) -> Architecture:
+    """SwinUNETR's encoder, of the size that its weights have."""
+    sizes = {"embed_dim": 48, "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24], **values}
+    return _SEGRESNET._replace(
+        target="monai.networks.nets.swin_unetr.SwinTransformer",
+        build=SwinTransformer,
+        names={"in_channels": "in_chans"},
+        defaults={**sizes, "patch_size": [2, 2], "window_size": [7, 7]},
+        pyramid=swin_pyramid,
+        channels=(48, 96, 192, 384, 768),
+        strides=(2, 4, 8, 16, 32),
+        blocks=r"layers\d\.0\.blocks\.\d+",
+        in_3d=MappingProxyType({"defaults": {**sizes, "patch_size": [2, 2, 2], "window_size": [7, 7, 7]}}),
+        packages=("einops",),
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "densenet121": _DENSENET121,
     "densenet169": _DENSENET121._replace(
@@ -180,7 +198,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             "use_residual_connection": True,
         },
         pyramid=mednext_pyramid,
-        smallest_side=17,  # a single image of one voxel in the last map has no variance to be normalised by
         without=("up_blocks", "dec_stages", "out_0"),
         blocks=r"(enc_stages\.\d+|bottleneck)\.\d+|down_blocks\.\d+",
     ),
@@ -195,18 +212,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         packages=("dynamic-network-architectures",),
         extra="nnunet",
     ),
-    "swin": _SEGRESNET._replace(
-        target="monai.networks.nets.swin_unetr.SwinTransformer",
-        build=SwinTransformer,
-        names={"in_channels": "in_chans"},
-        defaults={**_SWIN, "patch_size": [2, 2], "window_size": [7, 7]},
-        pyramid=swin_pyramid,
-        channels=(48, 96, 192, 384, 768),
-        strides=(2, 4, 8, 16, 32),
-        blocks=r"layers\d\.0\.blocks\.\d+",
-        in_3d=MappingProxyType({"defaults": {**_SWIN, "patch_size": [2, 2, 2], "window_size": [7, 7, 7]}}),
-        packages=("einops",),
-    ),
+    "swin": _swin(),
+    "swin_v2": _swin(use_v2=True),  # whose stages begin with a convolution, as VoCo's (Wu et al. 2024)
     "vit_tiny": _vit(192, heads=3),
     "vit_small": _vit(384, heads=6),
     "vit_base": _vit(768, heads=12),

@@ -4,6 +4,7 @@ It needs torch and MONAI alone, so that it can travel in a bundle.
 """
 
 import copy
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -84,12 +85,20 @@ def swin_pyramid(network: Any, images: Tensor) -> list[Tensor]:
 
 
 def mednext_pyramid(network: Any, images: Tensor) -> list[Tensor]:
-    """The maps of the encoder of MONAI's ``MedNeXt`` (Roy et al. 2023), the last from its bottleneck."""
+    """The maps of the encoder of MONAI's ``MedNeXt`` (Roy et al. 2023), the last from its bottleneck.
+
+    Where a single voxel would be left, which has no variance for a normalisation of each image, the image is filled up
+    with zeros; what lies outside of it is cut off the maps.
+    """
+    sides, stride = _sides(images), 2 ** len(network.down_blocks)
+    if max(sides) <= stride:
+        images = F.pad(images, (0, stride + 1 - sides[-1]))
     maps, features = [], network.stem(images)
     for stage, down in zip(network.enc_stages, network.down_blocks, strict=True):
         maps.append(stage(features))
         features = down(maps[-1])
-    return [*maps, network.bottleneck(features)]
+    maps.append(network.bottleneck(features))
+    return [_inside(each, sides, 2**level) for level, each in enumerate(maps)]
 
 
 def residual_pyramid(network: Any, images: Tensor) -> list[Tensor]:
@@ -98,16 +107,24 @@ def residual_pyramid(network: Any, images: Tensor) -> list[Tensor]:
     Other images are filled up with zeros, and with one stride more where a single voxel would be left, which has no
     variance for instance normalisation; what lies outside of the image is cut off the maps.
     """
-    sides = [int(side) for side in images.shape[2:]]  # plain numbers also where TorchScript traces shapes
-    strides = [max(stride) for stride in network.strides]
+    sides, strides = _sides(images), [max(stride) for stride in network.strides]
     places = [-(-side // prod(strides)) for side in sides]
     if max(places) == 1:
         places[-1] = 2
-    filled = [(0, prod(strides) * count - side) for count, side in zip(places, sides, strict=True)]
+    missing = [prod(strides) * count - side for count, side in zip(places, sides, strict=True)]
+    features = network.stem(F.pad(images, [amount for each in reversed(missing) for amount in (0, each)]))
     maps, stride = [], 1
-    features = network.stem(F.pad(images, [amount for pair in reversed(filled) for amount in pair]))
     for stage, factor in zip(network.stages, strides, strict=True):
         features, stride = stage(features), stride * factor
-        inside = [slice(-(-side // stride)) for side in sides]
-        maps.append(features[(slice(None), slice(None), *inside)])
+        maps.append(_inside(features, sides, stride))
     return maps
+
+
+def _sides(images: Tensor) -> list[int]:
+    """Of images ``[B, C, *spatial]``; plain numbers also where TorchScript traces shapes."""
+    return [int(side) for side in images.shape[2:]]
+
+
+def _inside(feature_map: Tensor, sides: Sequence[int], stride: int) -> Tensor:
+    """What lies in an image of these sides, which was filled up on the far side of each axis."""
+    return feature_map[(..., *(slice(-(-side // stride)) for side in sides))]
