@@ -15,8 +15,7 @@ import torch
 from measuring import DEVICE, Result, compare, parser, ratio_cell, take_turns
 from torch import Tensor, nn
 
-from medssl.networks import build_classifier
-from medssl.networks import ARCHITECTURES
+from medssl.networks import ARCHITECTURES, build_classifier
 from medssl.phantoms.batch import draw_batch
 
 SHAPES = {2: (224, 224), 3: (64, 64, 32)}

@@ -2,27 +2,29 @@
 
 from .baselines import TrivialBaselines, thumbnails
 from .calibration import ReliabilityCurve, expected_calibration_error, reliability_curve, youden_thresholds
-from .dicom_seg import check_highdicom, write_dicom_seg
 from .figures import figures
 from .grad_cam import GradCAMPanels
 from .handlers import EvaluationFiles, closing_line
 from .image_inferer import ImageInferer
-from .intensity_bands import IntensityBands, threshold_baseline
 from .logistic import choose_strength, feature_gains, linear_probe
-from .mask_baselines import MaskBaselines
-from .mask_inferer import MaskInferer, prepare_with_grids
-from .mask_metric import MaskMetric, mean_dice
-from .mask_rows import MaskMeasures, MaskRow
+from .masks.baselines import MaskBaselines
+from .masks.dicom_seg import check_highdicom, write_dicom_seg
+from .masks.figures import segmentation_figures
+from .masks.files import SegmentationFiles, read_mask_rows, segmentation_line, write_mask_rows
+from .masks.intensity_bands import IntensityBands, threshold_baseline
+from .masks.mask_inferer import MaskInferer, prepare_with_grids
+from .masks.metric import MaskMetric, mean_dice
+from .masks.overlays import Overlays
+from .masks.rows import MaskMeasures, MaskRow
+from .masks.windows import WindowInferer
+from .masks.written_masks import WrittenMasks, one_file, size_names
 from .overlap import Overlap, find_overlap
-from .overlays import Overlays
 from .paired_comparison import compare_runs
 from .partial_metrics import mean_partial_auroc, partial_auroc
 from .prediction_rows import PredictionRows
 from .predictions import Predictions, read_predictions, write_predictions
 from .predictions_metric import PredictionsMetric
 from .probes import OnlineProbe, knn_probe
-from .segmentation_figures import segmentation_figures
-from .segmentation_files import SegmentationFiles, read_mask_rows, segmentation_line, write_mask_rows
 from .similarity import (
     StreamingCKA,
     backbone_gains,
@@ -32,8 +34,6 @@ from .similarity import (
     write_similarity,
 )
 from .temperature import Calibration, calibrate
-from .window_inferer import WindowInferer
-from .written_masks import WrittenMasks, one_file, size_names
 
 __all__ = [
     "Calibration",

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from .calibration import youden_thresholds
 from .figures import figures
 from .predictions import Predictions, read_predictions, write_predictions
 from .temperature import Calibration
+from .triples import triple_line
 
 VALIDATION = "validation"
 """The split that thresholds are chosen on."""
@@ -100,7 +101,7 @@ class EvaluationFiles:
             results = self.baselines(cast(Any, self.loader or engine.state.dataloader))
             found["baselines"] = {name: self._baseline(predictions, scores) for name, scores in results.items()}
         with writing(self.output_dir / runs.METRICS) as path:
-            others = _read_splits(path) if self.keep_others else {}
+            others = read_splits(path) if self.keep_others else {}
             write_json(path, {"split": self.split, **found, "splits": {**others, self.split: found}})
 
     def _calibration(self, predictions: Predictions) -> Calibration | None:
@@ -140,7 +141,12 @@ class EvaluationFiles:
         return {"mAUROC": None if mean is None else [mean, *ends], "per_class": found["per_class"]}
 
 
-def _read_splits(path: Path) -> dict[str, Any]:
+def read_splits(path: Path) -> dict[str, Any]:
+    """What a file of figures holds of each split; nothing where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     try:
         return {**json.loads(path.read_text(encoding="utf-8")).get("splits", {})} if path.exists() else {}
     except (ValueError, TypeError, AttributeError) as error:  # no JSON, or none of ours
@@ -156,18 +162,12 @@ def closing_line(run: str | Path, split: str) -> str:
     """
     run = Path(run)
     figures = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))["splits"][split]
-    mean = _triple([figures["mAUROC"], *(figures["mAUROC_interval"] or (None, None))])
+    mean = triple_line([figures["mAUROC"], *(figures["mAUROC_interval"] or (None, None))])
     beside = [
-        f"{BASELINES[name]} {_triple(baseline['mAUROC'])}" for name, baseline in figures.get("baselines", {}).items()
+        f"{BASELINES[name]} {triple_line(baseline['mAUROC'])}"
+        for name, baseline in figures.get("baselines", {}).items()
     ]
     names = (runs.METRICS, runs.predictions_file(split), runs.grad_cam_file(split))
     files = ", ".join(name for name in names if (run / name).is_file())
     comparison = f" (beside it: {', '.join(beside)})" if beside else ""
     return f"mAUROC on {split}: {mean}{comparison}\n{run}: {files}. As a page: medssl report {run}"
-
-
-def _triple(values: Sequence[float | None] | None) -> str:
-    if values is None or values[0] is None:
-        return "undefined"
-    value, low, high = values
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

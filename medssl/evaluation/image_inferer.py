@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from medssl.errors import UserError
+
+from .mirror_image import mean_with_mirror_image
 
 POOLINGS = ("max", "mean")
 """How the logits of an image's boxes become those of the image."""
@@ -26,8 +29,7 @@ class ImageInferer(Inferer):
     ``SlidingWindowInferer`` stitches outputs that are maps: neither is of use for a classifier.
 
     Args:
-        mirror: whether the mean with the image mirrored left to right counts, that is along the last axis of a
-            radiograph [rows, columns] and the first of a volume in RAS order. It doubles the time.
+        mirror: whether the mean with the mirror image counts, see `mean_with_mirror_image`. It doubles the time.
         pooling: of `POOLINGS`, over an image's boxes: the `max` of each finding, for a finding may be in one of them
             only, or the `mean`.
         at_once: boxes that pass through the network together; 0 for all.
@@ -46,15 +48,13 @@ class ImageInferer(Inferer):
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """Logits ``[B, K]`` of images ``[B, N, *spatial]``, N boxes of each; more arguments are the network's."""
-        boxes = inputs.flatten(0, 1)[:, None]
-        logits = torch.cat(
-            [self._logits(part, network, *args, **kwargs) for part in boxes.split(self.at_once or len(boxes))]
-        ).unflatten(0, inputs.shape[:2])
-        return logits.amax(dim=1) if self.pooling == "max" else logits.mean(dim=1)
 
-    def _logits(self, boxes: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
-        logits: Tensor = network(boxes, *args, **kwargs)
-        if not self.mirror:
+        def logits_of(boxes: Tensor) -> Tensor:
+            logits: Tensor = network(boxes, *args, **kwargs)
             return logits
-        left_right = -1 if boxes.ndim == 4 else 2
-        return (logits.float() + network(boxes.flip(left_right), *args, **kwargs).float()) / 2
+
+        boxes = inputs.flatten(0, 1)[:, None]
+        parts = boxes.split(self.at_once or len(boxes))
+        see = partial(mean_with_mirror_image, logits_of, maps=False) if self.mirror else logits_of
+        logits = torch.cat([see(part) for part in parts]).unflatten(0, inputs.shape[:2])
+        return logits.amax(dim=1) if self.pooling == "max" else logits.mean(dim=1)

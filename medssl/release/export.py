@@ -26,7 +26,7 @@ FOR_INFERENCE = (
     "medssl.release.scripts.begin",
     "medssl.readers.pydicom_first",
 )
-FOR_MASKS = ("medssl.evaluation.mask_inferer", "medssl.evaluation.written_masks")
+FOR_MASKS = ("medssl.evaluation.masks.mask_inferer", "medssl.evaluation.masks.written_masks")
 FOR_EVALUATION = (
     "medssl.data.datalist_file",
     "medssl.evaluation.predictions_metric",

@@ -19,8 +19,15 @@ from monai.transforms import Activationsd
 from torch import Tensor, nn
 
 from medssl.errors import MissingFileError, UserError
-from medssl.evaluation import ImageInferer, MaskInferer, PredictionRows, WrittenMasks, one_file, size_names
-from medssl.evaluation.mask_inferer import prepare_with_grids
+from medssl.evaluation import (
+    ImageInferer,
+    MaskInferer,
+    PredictionRows,
+    WrittenMasks,
+    one_file,
+    prepare_with_grids,
+    size_names,
+)
 from medssl.networks import Backbone, build_backbone, build_classifier, build_segmenter, load_state_dict
 from medssl.networks.state_dicts import read_description
 from medssl.readers import examine_paths

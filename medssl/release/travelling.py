@@ -63,7 +63,7 @@ def travelling_modules(names: Sequence[str]) -> Travelling:
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and (ours := list(_owners(name, node))):
                 left += [owner for owner, _ in ours]
-                if not node.level:
+                if node.level != 1 or "." in (node.module or "."):
                     relative = "; ".join(f"from .{owner.rpartition('.')[2]} import {names}" for owner, names in ours)
                     sources[short] = sources[short].replace(str(ast.get_source_segment(source, node)), relative)
             elif isinstance(node, ast.ImportFrom):

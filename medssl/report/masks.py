@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from medssl.evaluation.mask_baselines import MASK_BASELINES
+from medssl.evaluation.masks.baselines import MASK_BASELINES
 
 from .page import Parts, Table, Text
 from .story import SplitFigures, Triple, inline, number_text, triple_text, word

@@ -150,7 +150,7 @@ def test_inference_without_medssl_writes_the_voxels_of_the_run(
 
 def test_the_report_has_a_table_of_classes_trivial_results_and_pictures(tmp_path: Path) -> None:
     from medssl.evaluation import segmentation_figures
-    from medssl.evaluation.mask_rows import MaskRow
+    from medssl.evaluation.masks.rows import MaskRow
 
     run, random = finished_run(tmp_path / "run", 3), np.random.default_rng(0)
     listed = [

@@ -9,6 +9,8 @@ from torch import Tensor
 from medssl.errors import UserError
 from medssl.transforms import View
 
+from ..mirror_image import mean_with_mirror_image
+
 
 class WindowInferer(Inferer):
     """The logits of whole images, box by box, each with its grey values as in training (`View.grey_values`).
@@ -20,7 +22,7 @@ class WindowInferer(Inferer):
         view: what the network sees.
         overlap: share of a side that neighbouring boxes have in common, from 0, below 1.
         at_once: boxes that pass through the network together.
-        mirror: whether the mean with the boxes mirrored left to right counts; it doubles the time.
+        mirror: whether the mean with mirror images counts, see `mean_with_mirror_image`; it doubles the time.
 
     Raises:
         UserError: for another overlap, or no box at once.
@@ -39,14 +41,14 @@ class WindowInferer(Inferer):
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """Logits ``[B, C, *spatial]`` of images ``[B, 1, *spatial]`` of any size; more arguments are the network's."""
 
-        def logits(boxes: Tensor) -> Tensor:
-            boxes = self.view.grey_values(boxes)
-            said: Tensor = network(boxes, *args, **kwargs)
-            if not self.mirror:
-                return said.float()
-            left_right = -1 if boxes.ndim == 4 else 2
-            return (said.float() + network(boxes.flip(left_right), *args, **kwargs).float().flip(left_right)) / 2
+        def logits_of(boxes: Tensor) -> Tensor:
+            logits: Tensor = network(boxes, *args, **kwargs).float()
+            return logits
 
-        joined = self._windows(inputs, logits)
+        def see(boxes: Tensor) -> Tensor:
+            boxes = self.view.grey_values(boxes)
+            return mean_with_mirror_image(logits_of, boxes, maps=True) if self.mirror else logits_of(boxes)
+
+        joined = self._windows(inputs, see)
         assert isinstance(joined, Tensor)
         return joined

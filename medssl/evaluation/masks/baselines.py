@@ -18,9 +18,9 @@ from medssl.networks import Segmenter
 from medssl.transforms import View
 
 from .intensity_bands import threshold_baseline
-from .mask_metric import MaskMetric, rows_of_batch
-from .mask_rows import MaskRow
-from .window_inferer import WindowInferer
+from .metric import MaskMetric, rows_of_batch
+from .rows import MaskRow
+from .windows import WindowInferer
 
 MASK_BASELINES = {"intensity": "a band of grey values", "untrained": "a linear layer on the untrained network"}
 """What `MaskBaselines` gives, in words."""

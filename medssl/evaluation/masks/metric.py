@@ -13,8 +13,8 @@ from monai.utils import CommonKeys
 
 from medssl.transforms import StoredImage
 
-from .mask_rows import MaskMeasures, MaskRow
-from .partial_metrics import mean_of_defined
+from ..partial_metrics import mean_of_defined
+from .rows import MaskMeasures, MaskRow
 
 
 def mean_dice(rows: Sequence[MaskRow], names: Sequence[str]) -> float:

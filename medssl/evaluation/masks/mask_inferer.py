@@ -16,6 +16,8 @@ from medssl.errors import UserError
 from medssl.losses import class_probabilities
 from medssl.transforms import Grid, bits_torch_dtype, grid_of, to_original
 
+from ..mirror_image import mean_with_mirror_image
+
 ORIGINAL, SEEN = "original", "seen"
 """Names of the grids of an item, see `medssl.transforms.KeepGridd`."""
 NARROW = 0.125
@@ -39,7 +41,7 @@ class MaskInferer(Inferer):
         overlap: share of a window's side by which it overlaps with the next.
         normalise: whether each window gets mean 0 and standard deviation 1, as boxes get in training where there is no
             window of HU.
-        mirror: whether the mean with the image mirrored left to right counts, see `ImageInferer`. It doubles the time.
+        mirror: whether the mean with the mirror image counts, see `mean_with_mirror_image`. It doubles the time.
         at_once: windows that pass through the network together.
         threshold: probability above which a class is there.
 
@@ -78,10 +80,15 @@ class MaskInferer(Inferer):
         here = Grid(tuple(inputs.shape[2:]))
         seen, original = kwargs.pop(SEEN, here), kwargs.pop(ORIGINAL, here)
 
-        def logits(images: Tensor) -> Tensor:
-            return self._logits(images, network, *args, **kwargs)
+        def logits_of(images: Tensor) -> Tensor:
+            logits: Tensor = network(images, *args, **kwargs).float()
+            return logits
 
-        slabs = ((first, class_probabilities(each, self.disjoint)[0]) for first, each in self.slabs(inputs, logits))
+        def see(images: Tensor) -> Tensor:
+            images = self._normalised(images)
+            return mean_with_mirror_image(logits_of, images, maps=True) if self.mirror else logits_of(images)
+
+        slabs = ((first, class_probabilities(each, self.disjoint)[0]) for first, each in self.slabs(inputs, see))
         dtype = bits_torch_dtype(self.classes)
         return to_original(slabs, seen, original, self.decide, dtype, inputs.device)[None]
 
@@ -129,15 +136,11 @@ class MaskInferer(Inferer):
         one = torch.ones((), dtype=dtype, device=bits.device)
         return torch.where(there, one << which.to(dtype), bits)
 
-    def _logits(self, images: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
-        if self._normalise is not None:
-            # Each window by itself; MONAI normalises in place, and a window may be part of the volume.
-            images = torch.as_tensor(self._normalise(images[:, 0].clone()))[:, None]
-        logits: Tensor = network(images, *args, **kwargs).float()
-        if not self.mirror:
-            return logits
-        left_right = -1 if images.ndim == 4 else 2
-        return (logits + network(images.flip(left_right), *args, **kwargs).float().flip(left_right)) / 2
+    def _normalised(self, images: Tensor) -> Tensor:
+        if self._normalise is None:
+            return images
+        # Each window by itself; MONAI normalises in place, and a window may be part of the volume.
+        return torch.as_tensor(self._normalise(images[:, 0].clone()))[:, None]
 
 
 def prepare_with_grids(

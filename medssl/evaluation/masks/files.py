@@ -15,10 +15,11 @@ from ignite.engine import Engine, Events
 from medssl import runs
 from medssl.files import write_json, write_text, writing
 
-from .handlers import _read_splits, _triple
-from .mask_baselines import MASK_BASELINES, MaskBaselines
-from .mask_rows import MaskRow
-from .segmentation_figures import segmentation_figures
+from ..handlers import read_splits
+from ..triples import triple_line
+from .baselines import MASK_BASELINES, MaskBaselines
+from .figures import segmentation_figures
+from .rows import MaskRow
 
 
 class SegmentationFiles:
@@ -72,7 +73,7 @@ class SegmentationFiles:
         if self.baselines is not None:
             found["baselines"] = {name: self._baseline(of_it) for name, of_it in self.baselines().items()}
         with writing(self.output_dir / runs.METRICS) as path:
-            others = _read_splits(path) if self.keep_others else {}
+            others = read_splits(path) if self.keep_others else {}
             write_json(path, {"split": self.split, **found, "splits": {**others, self.split: found}})
 
     def _baseline(self, rows: Sequence[MaskRow]) -> dict[str, Any]:
@@ -113,10 +114,10 @@ def segmentation_line(run: str | Path, split: str) -> str:
     """
     run = Path(run)
     found = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))["splits"][split]
-    mean = _triple([found["mDice"], *(found["mDice_interval"] or (None, None))])
-    beside = [f"{MASK_BASELINES[name]} {_triple(one['mDice'])}" for name, one in found.get("baselines", {}).items()]
+    mean = triple_line([found["mDice"], *(found["mDice_interval"] or (None, None))])
+    beside = [f"{MASK_BASELINES[name]} {triple_line(one['mDice'])}" for name, one in found.get("baselines", {}).items()]
     names = (runs.METRICS, runs.masks_file(split), runs.overlays_file(split))
     files = ", ".join(name for name in names if (run / name).is_file())
     comparison = f" (beside it: {', '.join(beside)})" if beside else ""
-    classes = ", ".join(f"{name} {_triple([value, None, None])}" for name, value in found["per_class"].items())
+    classes = ", ".join(f"{name} {triple_line([value, None, None])}" for name, value in found["per_class"].items())
     return f"Mean Dice on {split}: {mean}{comparison}\n{classes}\n{run}: {files}. As a page: medssl report {run}"

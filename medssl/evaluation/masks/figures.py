@@ -8,10 +8,10 @@ import numpy as np
 
 from medssl.errors import UserError
 
-from .bootstrap import bootstrap, interval
-from .mask_rows import MaskRow
-from .partial_metrics import mean_of_defined
-from .triples import number, share, triples
+from ..bootstrap import bootstrap, interval
+from ..partial_metrics import mean_of_defined
+from ..triples import number, share, triples
+from .rows import MaskRow
 
 _MEASURES = tuple(field.name for field in fields(MaskRow) if field.type is float)
 _AVERAGED = ("dice", "surface_dice", "hd95", "volume_error", "absolute_volume_error", "false_lesions_per_image")

@@ -1,0 +1,1 @@
+"""Masks of segmentations: how they are found, judged, shown and written."""
