@@ -14,7 +14,7 @@ from .mim import MIM
 from .moco import MoCo
 from .model import PretextModel, PretextModelOutput, build_pretext_model
 from .models_genesis import ModelsGenesis
-from .registry import TASKS, build_task, copies_of, named_tasks
+from .registry import TASKS, build_task, copies_of, find_task, named_tasks
 from .rotation import Rotation
 from .rubiks_cube import RubiksCube
 from .rvrm import RVRM
@@ -66,5 +66,6 @@ __all__ = [
     "build_pretext_model",
     "build_task",
     "copies_of",
+    "find_task",
     "named_tasks",
 ]

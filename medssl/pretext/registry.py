@@ -110,7 +110,7 @@ def copies_of(tasks: Tasks) -> int:
 
 def _copies(name: str, values: Any) -> int:
     if isinstance(values, Mapping):
-        return _class_of(name).copies_for(values)
+        return find_task(name).copies_for(values)
     maker = getattr(values, "func", None)  # of a partial
     if isinstance(maker, type) and issubclass(maker, PretextTask):
         return maker.copies_for(values.keywords)
@@ -147,7 +147,7 @@ def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **value
     Raises:
         UserError: for an unknown name, a value that the task does not know, or sizes it cannot work with.
     """
-    task = _class_of(name)
+    task = find_task(name)
     check_values(name, task, values)
     try:
         return task(backbone, image_size, **values)
@@ -155,7 +155,12 @@ def build_task(name: str, backbone: Backbone, image_size: Sequence[int], **value
         raise UserError(f"{name}: {error}") from error
 
 
-def _class_of(name: str) -> type[PretextTask]:
+def find_task(name: str) -> type[PretextTask]:
+    """The class of a task: a key of ``TASKS``, or the dotted name of somebody else's.
+
+    Raises:
+        UserError: there is none.
+    """
     found = TASKS.get(name) or (locate(name) if "." in name else None)
     if isinstance(found, type) and issubclass(found, PretextTask):
         return found

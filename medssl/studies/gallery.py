@@ -13,7 +13,7 @@ from torch import Tensor
 from medssl.files import whole_file
 from medssl.networks import build_backbone
 from medssl.phantoms.batch import draw_batch
-from medssl.pretext import TASKS, Pictures, PretextTask, build_task, copies_of
+from medssl.pretext import TASKS, Pictures, PretextTask, build_task, copies_of, find_task
 from medssl.training.logs.pictures import puzzle_images, show_image
 
 CHEST, HEAD = (128, 128), (64, 64, 48)
@@ -57,7 +57,7 @@ def draw_gallery(path: Path, seed: int = 0, tasks: Sequence[str] = DRAWN) -> Non
 
 def _pose(name: str, images: Tensor, seed: int) -> tuple[PretextTask, Pictures]:
     torch.manual_seed(seed)
-    backbone = build_backbone(TASKS[name].smallest_backbone, images.ndim - 2, in_channels=copies_of(name))
+    backbone = build_backbone(find_task(name).smallest_backbone, images.ndim - 2, in_channels=copies_of(name))
     task = build_task(name, backbone, images.shape[2:])
     with torch.no_grad():
         pictures = task(backbone, images).pictures
