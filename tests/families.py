@@ -27,4 +27,11 @@ def slow_but(quick: Collection[str], names: Iterable[str]) -> list[Any]:
 QUICK = ("resnet10_quarter", "vit_tiny")
 """A convolutional network and a transformer, for what a test in every run need not see on each family."""
 FAMILIES = [name for name in ARCHITECTURES if _smallest(name) == name and is_installed(name)]
-every_family = pytest.mark.parametrize(("name", "spatial_dims"), [(name, dims) for name in FAMILIES for dims in (2, 3)])
+
+every_family = pytest.mark.parametrize(
+    ("name", "spatial_dims"),
+    [
+        *((name, 2) for name in FAMILIES),
+        *(pytest.param(name, 3, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES),
+    ],
+)

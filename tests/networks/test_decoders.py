@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from families import FAMILIES
+from families import FAMILIES, QUICK, slow_but
 from torch import Tensor, nn
 
 from medssl.networks import LightDecoder, TransposedDecoder, build_backbone, find_architecture
@@ -24,7 +24,9 @@ def slow_transposed(feature_map: Tensor, weight: Tensor, bias: Tensor) -> Tensor
     return canvas[:, :, 16:-16, 16:-16] + bias[:, None, None]
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if find_architecture(name).strides[-1] == 32])
+@pytest.mark.parametrize(
+    "name", slow_but(QUICK, [name for name in FAMILIES if find_architecture(name).strides[-1] == 32])
+)
 @pytest.mark.parametrize("image_size", [(224, 224), (64, 96)])
 def test_the_transposed_decoder_is_the_layer_of_the_paper(name: str, image_size: tuple[int, int]) -> None:
     backbone = build_backbone(name, 2).eval()
@@ -62,7 +64,7 @@ def test_the_transposed_decoder_is_refused_elsewhere(
         TransposedDecoder(build_backbone("resnet18", spatial_dims), image_size, out_channels=1)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(QUICK, FAMILIES))
 @pytest.mark.parametrize("image_size", [(33, 47), (96, 64), (33, 45, 37)])
 def test_the_light_decoder_gives_images_of_any_size_and_is_light(name: str, image_size: tuple[int, ...]) -> None:
     dims = len(image_size)

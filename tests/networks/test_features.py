@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from families import FAMILIES
+from families import every_family
 from monai.data import DataLoader, Dataset
 from torch import nn
 
@@ -17,7 +17,7 @@ from medssl.networks import (
 )
 
 
-@pytest.mark.parametrize(("name", "spatial_dims"), [(name, dims) for name in FAMILIES for dims in (2, 3)])
+@every_family
 def test_the_output_layer_on_the_features_is_the_classifier(name: str, spatial_dims: int) -> None:
     network = build_classifier(name, spatial_dims, in_channels=1, num_classes=5).eval()
     backbone = build_backbone(name, spatial_dims).eval()

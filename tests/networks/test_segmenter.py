@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES, every_family
+from families import every_family
 from monai.bundle import ConfigParser
 from torch import Tensor
 
@@ -41,8 +41,7 @@ def test_logits_have_the_size_of_the_images_whatever_it_is(name: str, spatial_di
         assert logits.shape == (1, 3, *sides)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("spatial_dims", [2, 3])
+@every_family
 def test_a_config_names_the_network_by_monai_and_two_files_that_travel(name: str, spatial_dims: int) -> None:
     described = segmenter_description(name, spatial_dims, 1, 2)
     built = ConfigParser({"network_def": described}).get_parsed_content("network_def").eval()

@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from families import QUICK, slow_but
+from families import FAMILIES, QUICK, slow_but
 from torch import Tensor, nn
 
-from medssl.networks import ARCHITECTURES, Backbone, build_backbone, first_convolution
+from medssl.networks import Backbone, build_backbone, first_convolution
 from medssl.pretext import TASKS, PretextTask, Rotation, build_task, copies_of
 from medssl.training import MixedPrecision
 
 BATCH = 3
-ALIKE = ("resnet10", "resnet34", "resnet50")
-"""Backbones that differ from resnet18 in the number of their blocks; their own contract is tested with the networks."""
 ROUTES, TILES = ("src", "mcpc", "sc_assl"), ("jigsaw", "rubiks_cube")
 PAIRS = ("simsiam", "simclr", "moco", "byol", "barlow_twins", "vicreg", "lejepa", "dino")
 TEACHERS = ("moco", "byol", "dino", "distil")
@@ -112,7 +110,7 @@ def has_finite_gradient(weight: nn.Parameter) -> bool:
 
 
 @every_task
-@pytest.mark.parametrize("architecture", slow_but(QUICK, [name for name in ARCHITECTURES if name not in ALIKE]))
+@pytest.mark.parametrize("architecture", slow_but(QUICK, FAMILIES))
 def test_a_task_keeps_its_contract(name: str, values: dict[str, Any], spatial_dims: int, architecture: str) -> None:
     batch_size = BATCH if name in (*PAIRS, "distil") else 2
     if spatial_dims == 3 and architecture != "resnet10_quarter":
