@@ -28,7 +28,7 @@ HELP_BAR, STEP_BAR = 0.5, 5.0
 STAMP = "first_step.txt"
 HELP_CHECK = """
 import sys
-from medssl.cli import main
+from medssl.commands import main
 try:
     main(["--help"])
 except SystemExit:

@@ -1,4 +1,4 @@
-"""`python -m medssl`: the command line of `cli.py`."""
+"""`python -m medssl`: the command line of `commands`."""
 
 import sys
 
@@ -7,7 +7,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # would be taken for the module that some library would like to have. A bundle finds a user's classes there still.
     del sys.path[0]
 
-from medssl.cli import main
+from medssl.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

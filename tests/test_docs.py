@@ -12,7 +12,7 @@ import yaml
 from fire.parser import DefaultParseValue
 from pages import ROOT, blocks, commands
 
-from medssl.cli import command_parser
+from medssl.commands import command_parser
 from medssl.pretext import TASKS, named_tasks
 from medssl.pretext.task import check_values
 

@@ -32,8 +32,8 @@ ALLOWED: dict[str, set[str]] = {
 BELOW_STUDIES = set(ALLOWED)
 ALLOWED |= {
     "studies": BELOW_STUDIES,
-    "cli": {*BELOW_STUDIES, "studies"},
-    "__main__": {"cli"},
+    "commands": {*BELOW_STUDIES, "studies"},
+    "__main__": {"commands"},
     "__init__": set(),
 }
 

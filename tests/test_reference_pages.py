@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medssl.cli import command_parser
+from medssl.commands import command_parser
 from medssl.pretext import TASKS
 
 ROOT = Path(__file__).parents[1]

@@ -2,7 +2,7 @@
 
 import argparse
 
-from medssl.cli import command_parser
+from medssl.commands import command_parser
 
 from .docstrings import one_line
 

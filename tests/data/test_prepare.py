@@ -32,7 +32,7 @@ from bad_inputs import (
 from filelock import FileLock
 from PIL import Image
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.data import Datalist, Source, read_sources
 from medssl.data.prepare import Summary, prepare
 from medssl.errors import UserError

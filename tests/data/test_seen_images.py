@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.data import Datalist, SeenImages, Source
 from medssl.data.prepare import prepare
 from medssl.data.seen_images import hashes

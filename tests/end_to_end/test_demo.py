@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.studies.demo import RECIPES, folder_name, run_demo
 from medssl.studies.hospital_table import WORDS
 from medssl.studies.pretraining_gain import PRETRAINED, RANDINI

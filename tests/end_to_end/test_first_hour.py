@@ -8,7 +8,7 @@ import pytest
 from fire.parser import DefaultParseValue
 from pages import blocks, commands
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.studies import BundleRun
 
 PAGE = "docs/tutorials/first-hour.md"

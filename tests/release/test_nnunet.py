@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import medssl.networks.nnunet as ours
-from medssl.cli import main
+from medssl.commands import main
 from medssl.networks import Backbone, build_backbone, nnunet_weights, save_backbone
 from medssl.release import export_for_nnunet
 

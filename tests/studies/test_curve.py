@@ -14,7 +14,7 @@ import torch
 from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.data import Datalist, Source
 from medssl.data.prepare import prepare
 from medssl.networks import build_backbone, save_backbone

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.data import Datalist, Source
 from medssl.data.prepare import prepare
 from medssl.networks import build_backbone, load_backbone, save_backbone

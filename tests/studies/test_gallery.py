@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.studies import gallery
 
 

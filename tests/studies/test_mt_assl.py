@@ -15,7 +15,7 @@ import torch
 import yaml
 from ignite.engine import Engine
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.data import Datalist, Source, write_datalist
 from medssl.data.prepare import prepare
 from medssl.evaluation import feature_gains

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import Orientation, Spacing
 from PIL import Image
 
-from medssl.cli import main
+from medssl.commands import main
 from medssl.data import Datalist, Source, read_sources
 from medssl.data.prepare import Summary, prepare
 from medssl.data.sources import read_contains

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from medssl.cli import command_parser, main
+from medssl.commands import command_parser, main
 from medssl.data import Source
 from medssl.data.prepare import prepare
 from medssl.networks import build_backbone, save_backbone
