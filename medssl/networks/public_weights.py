@@ -1,7 +1,8 @@
 """Where a network can begin: weights of others, and our own, recognised by their names and shapes.
 
 torchvision's and timm's ResNets, DenseNet121 and VGG11 (ImageNet, RGB); MedicalNet's 3D ResNets; torchxrayvision's
-DenseNet121 and ResNet50; MONAI's networks; and what medssl wrote. They come as a file on disk: nothing is downloaded.
+DenseNet121 and ResNet50; MONAI's networks; the transformers and SegResNet's encoder of `public_families`; whatever timm
+has, for ``timm:NAME``; and what medssl wrote. They come as a file on disk: nothing is downloaded.
 """
 
 import logging
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from medssl import runs
 from medssl.errors import MissingFileError, UserError
 
+from .public_families import Family, recognise
 from .state_dicts import load_state_dict, read_description
 from .transfer import monai_weights, repeat_input_channels
 
@@ -26,6 +29,8 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.", "encoder
 """What wrappers put before every name: `DataParallel`, `torch.compile`, and members of a larger module."""
 HEADS = ("fc.", "classifier.", "class_layers.", "head.", "decoder.", "pre_logits.", "conv_seg.", "op_threshs")
 """What stands behind the last feature map, by the beginning of its names."""
+LAST_NORMS = ("norm.", "fc_norm.")
+"""What timm calls the normalisation behind the last map."""
 STEMS = {"conv1": "bn1", "features.conv0": "features.norm0", "features.0": "features.1"}
 """The convolution that the image meets first, and the normalisation behind it."""
 XRAYVISION_OUTPUTS = 18
@@ -69,6 +74,10 @@ class PublicWeights(NamedTuple):
     """Those of the head, by their names in the file."""
     changes: list[str]
     """What was done beside renaming, in words."""
+    unnamed: Mapping[str, Tensor] = MappingProxyType({})
+    """The same under the names of the file, for networks of timm."""
+    backbone: str = ""
+    """Which of ours takes them, in words; "" where their blocks tell."""
 
 
 def read_public_weights(path: str | Path) -> PublicWeights:
@@ -90,11 +99,15 @@ def read_public_weights(path: str | Path) -> PublicWeights:
     state = dict(load_state_dict(path, nested=True))
     while prefix := _prefix(state):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
+    ours = bool(_own_description(path))
+    if not ours and (found := recognise(state)):
+        return _of_family(path, len(state), *found)
     stem = next((name for name in STEMS if f"{name}.weight" in state and state[f"{name}.weight"].ndim > 3), None)
     left_out = [key for key in state if key.startswith(HEADS)]
     family = _family(path, state, stem)
     kept = {key: value for key, value in state.items() if key not in set(left_out)}
-    if not _own_description(path):  # ours have the names of their library, which need not be MONAI
+    unnamed = kept
+    if not ours:  # which have the names of their library, which need not be MONAI
         kept = monai_weights(kept)
     changes = []
     if any("downsample" in key for key in kept) and not any("downsample" in key for key in state):
@@ -103,11 +116,28 @@ def read_public_weights(path: str | Path) -> PublicWeights:
         channels = kept[f"{stem}.weight"].shape[1]
         if channels > 1:
             kept[f"{stem}.weight"] = kept[f"{stem}.weight"].sum(dim=1, keepdim=True)
-            changes.append(f"the {channels} input channels of the stem are summed into a grey one")
+            unnamed = {**unnamed, f"{stem}.weight": kept[f"{stem}.weight"]}
+            changes.append(_summed(channels))
         if family.startswith("torchxrayvision"):
             kept |= _for_larger_inputs(kept, stem, XRAYVISION_SCALE)
             changes.append(f"the stem takes images of standard deviation 1 for theirs of {XRAYVISION_SCALE:.0f}")
-    return PublicWeights(path, family, kept, len(state), left_out, changes)
+    return PublicWeights(path, family, kept, len(state), left_out, changes, unnamed)
+
+
+def _of_family(path: Path, total: int, family: Family, own: Mapping[str, Tensor], left_out: list[str]) -> PublicWeights:
+    """What stands in a file of a family, under the names of our backbones."""
+    stem = f"{family.stem}.weight"
+    channels = own[stem].shape[1]
+    grey = {**own, stem: own[stem].sum(dim=1, keepdim=True)}
+    changes = [family.change] if family.change else []
+    changes += [_summed(channels)] if channels > 1 else []
+    return PublicWeights(
+        path, family.name, family.convert(grey), total, left_out, changes, grey, f"It is for {family.backbone}"
+    )
+
+
+def _summed(channels: int) -> str:
+    return f"the {channels} input channels of the stem are summed into a grey one"
 
 
 def load_init(network: nn.Module, path: str | Path, head: str = "") -> nn.Module:
@@ -142,8 +172,11 @@ def fitting_weights(weights: PublicWeights, network: nn.Module, head: str = "") 
     Raises:
         UserError: when they are of another network.
     """
-    state = weights.state
+    state: Mapping[str, Tensor] = weights.state
     own = {key: value for key, value in network.state_dict().items() if not head or not key.startswith(f"{head}.")}
+    if not own.keys() <= state.keys() and own.keys() <= weights.unnamed.keys():
+        # Ours of timm end before the last normalisation.
+        state = {key: value for key, value in weights.unnamed.items() if key in own or not key.startswith(LAST_NORMS)}
     first = next((weight for weight in network.parameters() if weight.ndim > 3), None)
     for stem in [key for key, value in network.state_dict(keep_vars=True).items() if value is first]:
         if stem in state and own[stem].shape[1] > 1:
@@ -157,10 +190,11 @@ def fitting_weights(weights: PublicWeights, network: nn.Module, head: str = "") 
             f"{weights.path} ({weights.family}) does not fit this {type(network).__name__}: {len(lost)} of its "
             f"{len(state)} weights have no place of their name and shape{such}, and {len(missing)} of the network's "
             f"{len(own)} are not in it. "
-            + (f"It holds a {theirs}: give that as --architecture, if there is such a one, or " if theirs else "Give ")
-            + "weights of another file."
+            + (f"It holds a {theirs}: give that as --architecture, if there is such a one, or " if theirs else "")
+            + (f"{weights.backbone}; or g" if weights.backbone else "g" if theirs else "G")
+            + "ive weights of another file."
         )
-    return state
+    return dict(state)
 
 
 def matched(weights: PublicWeights) -> str:

@@ -1,6 +1,7 @@
 """Weights as files: plain state dicts, and the description beside them."""
 
 import json
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from medssl.errors import MissingFileError, UserError
 
-NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
+NESTED = ("state_dict", "model_state_dict", "model", "network", "net", "network_weights")
 """Names under which the checkpoints of others hold their state dict, beside epochs and optimizers."""
 
 
@@ -38,7 +39,8 @@ def load_state_dict(path: str | Path, nested: bool = False) -> Mapping[str, Tens
 
 def _torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # the options of a training, which many save beside weights
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Not torch's own words: they advise to load the file unsafely.
         raise UserError(

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits  # scikit-learn's
 
 from medssl.errors import UserError
 from medssl.report.plots import COLOURS, QUIET, STYLE
@@ -45,7 +46,8 @@ def principal_components(features: np.ndarray, count: int = 2) -> tuple[np.ndarr
     standard = centred / np.where(spread > 1e-12 * max(spread.max(initial=0), 1e-300), spread, np.inf)
     # [D, D], or [N, N] where there are fewer images: either has the same values above 0.
     wide = standard.shape[1] > standard.shape[0]
-    values, vectors = np.linalg.eigh(standard @ standard.T if wide else standard.T @ standard)
+    with threadpool_limits(1):  # so small a matrix is no work for several, which wait for each other on a busy machine
+        values, vectors = np.linalg.eigh(standard @ standard.T if wide else standard.T @ standard)
     values, vectors = values[::-1][:count].clip(0), vectors[:, ::-1][:, :count]
     axes = standard.T @ vectors / np.sqrt(np.where(values > 0, values, np.inf)) if wide else vectors
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1, 1)
