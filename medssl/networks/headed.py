@@ -39,8 +39,8 @@ def with_head(
     for name, weight in network.named_parameters():
         if idle and re.search(idle, name):
             weight.requires_grad_(False)
-    network.__class__ = _headed(type(network))
     headed = cast(Any, network)
+    headed.__class__ = _headed(headed.__class__)
     headed._pyramid = pyramid
     setattr(network, LAST_MAP, nn.Identity())
     setattr(network, HEAD, nn.Linear(channels, out_channels))

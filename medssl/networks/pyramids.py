@@ -127,4 +127,5 @@ def _sides(images: Tensor) -> list[int]:
 
 def _inside(feature_map: Tensor, sides: Sequence[int], stride: int) -> Tensor:
     """What lies in an image of these sides, which was filled up on the far side of each axis."""
-    return feature_map[(..., *(slice(-(-side // stride)) for side in sides))]
+    wanted: tuple[slice, ...] = (slice(None), slice(None), *(slice(-(-side // stride)) for side in sides))
+    return feature_map[wanted]

@@ -35,9 +35,9 @@ def checkpoint_activations(network: nn.Module, architecture: str, enabled: bool 
     """
     if not enabled:
         return network
-    decoder = [module for module in network.modules() if isinstance(module, Block)]
+    decoder: list[Any] = [module for module in network.modules() if isinstance(module, Block)]
     for block in [*(block for _, block in named_blocks(network, architecture)), *decoder]:
-        block.__class__ = _recomputing(type(block))
+        block.__class__ = _recomputing(block.__class__)
     return network
 
 
