@@ -73,18 +73,25 @@ def test_a_step_in_16_bits_is_the_same_also_where_short_maps_stay_in_32() -> Non
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_a_step_of_a_segmenter_and_of_a_pre_training_too(spatial_dims: int) -> None:
+def test_a_step_of_a_segmenter_too(spatial_dims: int) -> None:
     images = torch.randn(3, 1, *[32] * spatial_dims)
     segmenter = build_segmenter("resnet10_quarter", spatial_dims, 1, 2)
     check_the_same_step(segmenter, "resnet10_quarter", lambda network: network(images).square().mean())
-    backbone = build_backbone("resnet10_quarter", spatial_dims)
-    model = build_pretext_model(backbone, images.shape[2:], "rotation")
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("resnet10_quarter", "rotation"), ("resnet10_quarter", "spark"), ("vit_tiny", "mae")]
+)
+def test_a_step_of_a_pre_training_too(name: str, task: str) -> None:
+    # spark masks every layer within a context, which has to be there a second time.
+    images = torch.randn(3, 1, 64, 64)
+    model = build_pretext_model(build_backbone(name, 2), images.shape[2:], task)
 
     def loss(network: nn.Module) -> Tensor:
         torch.manual_seed(5)
         return network(images).loss
 
-    check_the_same_step(model, "resnet10_quarter", loss)
+    check_the_same_step(model, name, loss)
 
 
 def test_nothing_changes_where_it_is_off_and_vgg_says_that_it_has_no_blocks() -> None:
