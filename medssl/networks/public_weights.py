@@ -174,7 +174,7 @@ def fitting_weights(weights: PublicWeights, network: nn.Module, head: str = "") 
     """
     state: Mapping[str, Tensor] = weights.state
     own = {key: value for key, value in network.state_dict().items() if not head or not key.startswith(f"{head}.")}
-    if not own.keys() <= state.keys() and own.keys() <= weights.unnamed.keys():
+    if own.keys() != state.keys() and own.keys() <= weights.unnamed.keys():
         # Ours of timm end before the last normalisation.
         state = {key: value for key, value in weights.unnamed.items() if key in own or not key.startswith(LAST_NORMS)}
     first = next((weight for weight in network.parameters() if weight.ndim > 3), None)
