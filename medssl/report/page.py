@@ -68,7 +68,7 @@ class Section:
 
 
 def html(title: str, sections: Sequence[Section]) -> str:
-    """The page as one HTML file that needs no other, no network and no script."""
+    """The page as one HTML file that needs no other and no network; its script only sorts tables."""
     environment = Environment(
         loader=PackageLoader("medssl.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

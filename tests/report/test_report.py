@@ -226,8 +226,9 @@ def test_a_page_tells_what_metrics_json_holds_and_nobody_s_name(
     assert (facts["network"], facts["data"]) == ("resnet10_quarter, 2D", "three_hospitals.json")
     assert (facts["epochs, at most"], facts["optimizer"]) == ("20", "torch.optim.Adam")
 
-    # One file, without network or script, that names neither patients nor images nor folders of the machine.
-    assert set(page.tags) & {"script", "link", "iframe", "a", "b"} == set()
+    # One file, without network, that names neither patients nor images nor folders of the machine.
+    assert set(page.tags) & {"link", "iframe", "a", "b"} == set()
+    assert page.tags["script"] == [{}]  # which stands in the page
     embedded = [
         base64.b64decode(str(image["src"]).removeprefix("data:image/png;base64,")) for image in page.tags["img"]
     ]
