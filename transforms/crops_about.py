@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import MapTransform
 from torch import Tensor
 
 from medssl.errors import UserError
@@ -58,7 +58,7 @@ def crop_about(image: Tensor, middle: Sequence[float], sides: Sequence[int], fil
     return F.pad(part, [number for pair in reversed(around) for number in pair], value=fill)
 
 
-class CropsAbout(Transform):
+class CropsAbout:
     """From an image ``[1, *spatial]`` to the crops about N places of it, ``[N, *size]``.
 
     Of a volume a crop has the voxels of the network's box. Of a radiograph, which a network sees whole, it is a square

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,7 @@ def _numbers(column: pd.Series) -> np.ndarray:
     return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
 
 
-def _refuse(rows: pd.DataFrame, where: np.ndarray | pd.Series, reason: str, note: str) -> None:
+def _refuse(rows: pd.DataFrame, where: Any, reason: str, note: str) -> None:
     rows.loc[where, ["reason", "note"]] = [reason, note]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator
+from monai.engines import SupervisedEvaluator, default_prepare_batch
 from monai.transforms import Activationsd
 from torch import Tensor, nn
 
@@ -153,7 +153,7 @@ class ReadyModel:
                 val_handlers=[rows] if written is None else [written, rows],
                 decollate=False,
                 amp=self.device.type == "cuda",
-                **({"prepare_batch": prepare_with_grids} if self.segments else {}),
+                prepare_batch=prepare_with_grids if self.segments else default_prepare_batch,
             )
             if found.studies:
                 evaluator.run()

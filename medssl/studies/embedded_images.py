@@ -79,20 +79,21 @@ def lesions_of_images(csv: Path, folder: Path, view: View, side: float | None, o
     told = ["row", *(name for name in TOLD if name in lesions.rows)]
     together: dict[Path, list[int]] = {}
     refused = []
-    rows = lesions.rows.to_dict("records")
-    for place, (row, study) in enumerate(zip(rows, of_row, strict=True)):
+    known: dict[int, Row] = {}
+    for place, (line, study) in enumerate(zip(lesions.rows.to_dict("records"), of_row, strict=True)):
+        row: Row = {str(key): value for key, value in line.items()}
         cells = {key: row[key] for key in told} | _label_cells(lesions.labels, lesions.values[place])
-        if not row["reason"] and not isinstance(study, Study):
-            row["reason"], row["note"] = study
         if row["reason"]:
-            refused.append(cells | {"reason": row["reason"], "note": row["note"]})
-        else:
+            refused.append(cells | {key: row[key] for key in ("reason", "note")})
+        elif isinstance(study, Study):
+            known[place] = cells
             together.setdefault(study.path, []).append(place)
-        rows[place] = cells
+        else:
+            refused.append(cells | dict(zip(("reason", "note"), study, strict=True)))
     by_path = {study.path: study for study in found.studies}
     items = [{"image": by_path[path], "file": str(path), PLACES: lesions.places[own]} for path, own in together.items()]
-    known = [[rows[place] for place in own] for own in together.values()]
-    return EmbeddedImages(items, view.about(lesions.space, side), known, refused, lesions.labels)
+    rows = [[known[place] for place in own] for own in together.values()]
+    return EmbeddedImages(items, view.about(lesions.space, side), rows, refused, lesions.labels)
 
 
 def _studies(lesions: Lesions, found: Found, folder: Path) -> list[Study | tuple[str, str]]:

@@ -42,7 +42,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     torch.save(build_classifier("resnet10_quarter", 2, 1, 2).state_dict(), folder / "model.pt")
     described = {"architecture": "resnet10_quarter", "spatial_dims": 2, "in_channels": 1, "image_size": [32, 32]}
-    write_json(folder / "model.json", {**described, "labels": LABELS, "exclusive": False, "init": {"file": "secret"}})
+    write_json(
+        folder / "model.json",
+        {
+            **described,
+            "labels": LABELS,
+            "exclusive": False,
+            "init": {"file": "secret", "family": "of others", "source": ""},
+        },
+    )
     write_json(folder / "metrics.json", {})
     scaled = ClassCalibration(2.5, -0.75, 0.625, 40, 50, is_scaled=True)
     Calibration(False, dict(zip(LABELS, [scaled, ClassCalibration()], strict=True))).write(folder)
