@@ -33,6 +33,7 @@ from .similarity import (
     similarity_matrix,
     write_similarity,
 )
+from .subgroups import subgroups
 from .temperature import Calibration, calibrate
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "segmentation_line",
     "similarity_matrix",
     "size_names",
+    "subgroups",
     "threshold_baseline",
     "thumbnails",
     "write_dicom_seg",

@@ -26,6 +26,7 @@ from .story import (
     sources,
     triple_text,
 )
+from .subgroups import subgroup_tables
 
 MAIN_SETTINGS = {
     "epochs": "epochs, at most",
@@ -185,7 +186,7 @@ def _results(name: str, run: Run) -> Parts:
     if figures is None:
         return
     yield from results(figures)
-    yield from sources(figures)
+    yield from list(subgroup_tables(figures)) or sources(figures)
     if not figures.baselines and figures.split == "test":
         yield Text("The two trivial baselines are missing. This evaluates anew, with them:", run.evaluate_command())
     points = {

@@ -156,7 +156,7 @@ def results(figures: SplitFigures) -> Parts:
 
 
 def sources(figures: SplitFigures) -> Parts:
-    """The AUROC of each source by itself, which names the sources: for a page that stays in the house."""
+    """The AUROC of each source as the evaluation left it, for where `subgroup_tables` cannot be: names the sources."""
     found = figures.values.get("sources", {})
     if found:
         header = ["Source", "Images", "mAUROC", *figures.values["per_class"]]

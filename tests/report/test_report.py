@@ -20,6 +20,7 @@ from medssl.report import write_report
 from medssl.report.page import Text, markdown_parts
 from medssl.report.plots import draw_curves, png
 from medssl.report.story import SplitFigures, pretraining_results, results
+from medssl.report.subgroups import subgroup_tables
 from medssl.runs import Run
 
 LABELS = ["Effusion", "Mass", "Pleural|$thickening$ <b>", "Hernia"]
@@ -389,6 +390,36 @@ def test_calibration_and_sources_are_told_and_sources_are_named_on_the_page_only
     assert "calibrate Hernia" in text
     card = markdown_parts(results(SplitFigures.read(Run.read(run))))
     assert "AUROC within sources" in card
+    assert "NORTH" not in card
+
+
+def test_groups_of_patients_are_told_apart_where_the_datalist_says_them(datalist: Path, tmp_path: Path) -> None:
+    described = json.loads(datalist.read_text())
+    for number, item in enumerate(described["test"]):
+        item |= {"source": ("NORTH", "SOUTH")[number // 2 % 2], "view": "PA", "age": (17.9, 18, 59, 90)[number % 4]}
+        item |= {"sex": "F"} if number < 60 else {}
+    write_json(tmp_path / "data.json", described)
+    run = finetuned(tmp_path / "run", tmp_path / "data.json")
+    page, _ = report([run], tmp_path / "page")
+    test = predictions("test", 2.0, 0)
+
+    north = page.table("NORTH")
+    rows = np.arange(120) // 2 % 2 == 0
+    own = Predictions(
+        [image for image, here in zip(test.images, rows, strict=True) if here],
+        [patient for patient, here in zip(test.patients, rows, strict=True) if here],
+        LABELS, test.scores[rows], test.labels[rows],
+    )  # fmt: skip
+    alone = figures(own, [None] * len(LABELS))
+    assert north["Mass"]["NORTH"] == written(alone["classes"]["Mass"]["auroc"])
+    assert north["mAUROC"]["NORTH"] == written([alone["mAUROC"], *alone["mAUROC_interval"]])
+    assert (north["images"]["NORTH"], north["patients"]["SOUTH"], north["Hernia"]["NORTH"]) == ("60", "30", "undefined")
+    assert list(page.table("under 18")["images"].values())[1:] == ["30", "30", "30", "30"]
+    assert list(page.table("under 18")["images"]) == ["Class", "under 18", "18–39", "40–59", "80 and over"]
+    assert page.table("F")["images"] == {"Class": "images", "F": "60", "not stated": "60"}
+    assert not any("PA" in table[0] for table in page.tables)  # nothing to hold against each other
+    card = markdown_parts(subgroup_tables(SplitFigures.read(Run.read(run)), with_sources=False))
+    assert "by sex" in card
     assert "NORTH" not in card
 
 

@@ -1,0 +1,60 @@
+"""The AUROC within parts of a split, such as its hospitals, or the women and men in it: who is served worse?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medssl.errors import UserError
+
+from .bootstrap import bootstrap, interval
+from .partial_metrics import mean_of_defined, rank_classes, weighted_areas
+from .predictions import Predictions
+from .triples import triples
+
+
+def subgroups(
+    predictions: Predictions, group: Sequence[str], resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """The AUROC within each group of images, with its interval.
+
+    Args:
+        predictions: of N images.
+        group: the name of each image's group, N of them.
+        resamples: replicates of the bootstrap over the group's patients; with 0 the intervals are None.
+        level: of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        group → ``images``, ``patients``, ``mAUROC`` (over the classes that are defined in the group) and ``per_class``
+        (name → AUROC), each [value, low, high], or None where it is undefined; in the order of the names.
+
+    Raises:
+        UserError: when there is not one name for each image.
+    """
+    names = np.asarray(group, dtype=str)
+    if len(names) != len(predictions.images):
+        raise UserError(f"There are {len(predictions.images)} images, but groups of {len(names)}.")
+    return {
+        str(name): _group(predictions, np.flatnonzero(names == name), resamples, level, seed)
+        for name in np.unique(names)
+    }
+
+
+def _group(predictions: Predictions, rows: np.ndarray, resamples: int, level: float, seed: int) -> dict[str, Any]:
+    patients = [predictions.patients[row] for row in rows.tolist()]
+    ranked = rank_classes(predictions.scores[rows], predictions.labels[rows])
+
+    def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        auroc = np.stack([weighted_areas(each, weights)[0] for each in ranked], axis=1)
+        return {"mAUROC": mean_of_defined(auroc), "per_class": auroc}
+
+    values = {name: value[0] for name, value in statistics(np.ones((1, len(rows)))).items()}
+    replicates = bootstrap(statistics, patients, resamples, seed)
+    found = {name: triples(value, *interval(replicates[name], level)) for name, value in values.items()}
+    return {
+        "images": len(rows),
+        "patients": len(set(patients)),
+        "mAUROC": found["mAUROC"],
+        "per_class": dict(zip(predictions.names, found["per_class"], strict=True)),
+    }

@@ -1,0 +1,31 @@
+"""The AUROC within groups of images."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medssl.evaluation import Predictions, subgroups
+
+
+def test_each_group_is_judged_by_its_own_images_and_patients() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, (80, 2)).astype(float)
+    labels[:40, 1] = 0  # the second class is undefined in the first group
+    labels[random.random(labels.shape) < 0.2] = np.nan
+    scores = random.random(labels.shape) + 0.3 * np.nan_to_num(labels)
+    group = ["a"] * 40 + ["b"] * 40
+    patients = [str(number // 2) for number in range(80)]
+    predictions = Predictions([f"{number}.png" for number in range(80)], patients, ["x", "y"], scores, labels)
+    found = subgroups(predictions, group, resamples=100)
+    assert list(found) == ["a", "b"]
+    assert (found["a"]["images"], found["a"]["patients"]) == (40, 20)
+    for name, rows in {"a": slice(0, 40), "b": slice(40, 80)}.items():
+        known = ~np.isnan(labels[rows, 0])
+        value, low, high = found[name]["per_class"]["x"]
+        assert value == pytest.approx(roc_auc_score(labels[rows, 0][known], scores[rows, 0][known]))
+        assert low < value < high
+    assert found["a"]["per_class"]["y"] is None
+    assert found["a"]["mAUROC"] == found["a"]["per_class"]["x"]
+    assert found["b"]["mAUROC"][0] == pytest.approx(np.mean([each[0] for each in found["b"]["per_class"].values()]))
+    with pytest.raises(ValueError, match="80 images"):
+        subgroups(predictions, group[:3])
