@@ -9,8 +9,8 @@ It is MONAI's Decathlon-style list with partial labels::
 Image paths are relative to the file. A label is 1, 0 or null (unknown). With ``"exclusive": true`` the labels are
 classes of which each image has exactly one: ``label`` is one-hot, or null throughout where the class is unknown. A
 patient of validation or test is in no other split; a patient of training may have unlabelled images too. An item may
-also have ``study`` (hashed like the patient), ``age`` (years, 90 for all above), ``sex`` (F, M) and ``view`` (PA, AP,
-frontal, lateral, other), where a table says so.
+also have ``study`` (hashed like the patient), ``age`` (years, 90 for all above), ``sex`` (F, M), ``view`` (PA, AP,
+frontal, lateral, other) and ``scanner`` (its model or maker, as it stands), where a table says so.
 
 A datalist may have masks, instead of labels or beside them: ``"classes": ["lung_left", "lung_right", "lungs"]`` are
 their names, ``"contains": {"lungs": ["lung_left", "lung_right"]}`` which of them make up another, and an item of a

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-ABOUT = ("study", "age", "sex", "view")
+ABOUT = ("study", "age", "sex", "view", "scanner")
 """What tables may say of an image beside its labels."""
 COLUMNS: dict[str, Any] = {
     "unit": -1,  # number of the input in the `Inventory`; -1 for none
@@ -21,6 +21,7 @@ COLUMNS: dict[str, Any] = {
     "age": np.nan,  # years
     "sex": "",  # F, M
     "view": "",  # see `medssl.data.tables.VIEWS`
+    "scanner": "",  # as the table calls it
     "split": "",  # as given; from `assign_splits` on where it goes
     "outcome": -1,  # from `take_outcomes` on: which of those of its input is meant
     "stored": "",  # likewise: the image in the store, relative to the datalist

@@ -5,7 +5,7 @@ ChestX-ray14, CheXpert, MIMIC-CXR, PadChest, VinDr-CXR, RSNA's pneumonia challen
 generic form, a row for each image:
 
 * ``image`` and ``patient``, under these or other usual names such as ``filename`` or ``subject_id``;
-* optionally ``study``, ``split``, ``source``, ``age``, ``sex``, ``view``;
+* optionally ``study``, ``split``, ``source``, ``age``, ``sex``, ``view``, ``scanner``;
 * a column for each label: 1 or yes, 0 or no, empty or NA for unknown, -1 for uncertain. A column that holds nothing of
   the kind is left out, with a note.
 

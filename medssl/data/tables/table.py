@@ -252,6 +252,7 @@ def _rows(
             "age": _meant(coded.get("age"), age_of, np.nan),
             "sex": _meant(coded.get("sex"), sex_of),
             "view": _meant(coded.get("view"), view_of),
+            "scanner": _meant(coded.get("scanner"), _known),
             "reason": np.where(mistakes != "", "not a label", ""),
             "detail": mistakes,
         }

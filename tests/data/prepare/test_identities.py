@@ -242,20 +242,20 @@ def test_studies_are_named_like_patients(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         draw(tmp_path / "im" / f"{name}.png")
     rows = [
-        ("a.png", 1, 1, "S7", 95, "F", "PA"),
-        ("b.png", 2, 0, "s 07", "", "", ""),
-        ("c.png", 3, 1, "", 40, "m", "AP"),
+        ("a.png", 1, 1, "S7", 95, "F", "PA", "Model X"),
+        ("b.png", 2, 0, "s 07", "", "", "", "N/A"),
+        ("c.png", 3, 1, "", 40, "m", "AP", ""),
     ]
     source = Source(
         tmp_path / "im",
-        table(tmp_path / "t.csv", rows, "image,patient,A,study,age,sex,view"),
+        table(tmp_path / "t.csv", rows, "image,patient,A,study,age,sex,view,Manufacturer"),
         split="training",
         name="n",
     )
     items = json.loads(prepared(tmp_path, source).datalist.read_text())["training"]
     assert items[0]["study"] == items[1]["study"] != ""
     assert [sorted(set(item) - {"image", "label", "patient", "source"}) for item in items] == [
-        ["age", "sex", "study", "view"],
+        ["age", "scanner", "sex", "study", "view"],
         ["study"],
         ["age", "sex", "view"],
     ]

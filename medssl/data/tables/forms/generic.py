@@ -5,7 +5,7 @@ import pandas as pd
 from ..form import Form
 from ..words import squash
 
-ROLES = ("image", "patient", "study", "split", "source", "age", "sex", "view")
+ROLES = ("image", "patient", "study", "split", "source", "age", "sex", "view", "scanner")
 """What a column may tell besides labels."""
 NEEDED = ("image", "patient")
 ALIASES = {
@@ -29,6 +29,7 @@ ALIASES = {
     "age": (("age", "patientage", "patientsage", "ageyears", "ageatstudy", "alter"), ()),
     "sex": (("sex", "gender", "patientsex", "patientssex", "patientgender", "geschlecht", "sexe", "sexo"), ()),
     "view": (("view", "viewposition", "projection"), ("frontallateral",)),
+    "scanner": (("scanner", "scannermodel", "manufacturermodelname"), ("manufacturer", "vendor")),
 }
 """How columns of a role are usually called, and how they are called at times, without case, blanks and marks."""
 
