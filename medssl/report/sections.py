@@ -51,6 +51,8 @@ def run_sections(name: str, run: Run) -> list[Section]:
         pictures = [Section("Best and worst cases", list(_overlays(name, run)), level=3)]
     elif not run.is_pretraining:
         first = [Section(name, list(_finetuning(run))), Section("Results", list(_results(name, run)), level=3)]
+        if groups := list(_groups(run)):
+            first.append(Section("Groups of patients", groups, level=3))
         pictures = [Section("Curves and pictures", list(_pictures(name, run)), level=3)]
     training = Section("Training", [_curves(name, run)], level=3)
     return [*first, training, *pictures, Section("Settings", [_settings(run)], level=3)]
@@ -186,7 +188,6 @@ def _results(name: str, run: Run) -> Parts:
     if figures is None:
         return
     yield from results(figures)
-    yield from list(subgroup_tables(figures)) or sources(figures)
     if not figures.baselines and figures.split == "test":
         yield Text("The two trivial baselines are missing. This evaluates anew, with them:", run.evaluate_command())
     points = {
@@ -195,6 +196,11 @@ def _results(name: str, run: Run) -> Parts:
     }
     caption = f"AUROC on {figures.split}, mean and classes"
     yield _drawn(name, "auroc", draw_auroc({"this run": figures.aurocs}, points), caption)
+
+
+def _groups(run: Run) -> Parts:
+    if figures := SplitFigures.read(run):
+        yield from list(subgroup_tables(figures)) or sources(figures)
 
 
 def _pictures(name: str, run: Run) -> Parts:
