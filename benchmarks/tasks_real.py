@@ -1,7 +1,8 @@
 """Which pretext task pays on real radiographs? Every arm under the same recipes, and each with its own best one.
 
 `python benchmarks/tasks_real.py` takes hours on two cores and minutes on a GPU; `--first 3` is a try. Rows are appended
-to `results/tasks_real.csv`, so that an interrupted run goes on; `results/tasks_real.md` is written from them.
+to `results/tasks_real.csv`, so that an interrupted run goes on; `results/tasks_real.md` is written from them. `--short`
+is one trial of all tasks with an eighth of the steps, for half an hour: `results/tasks_real_short.csv`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from real_tables import write_tables
 from real_trials import PIXELS, RANDOM, Job, parser, run
 
 SIMCLR = {"simclr": {"temperature": 0.2}}
+SIMMIM = {"grid": 3, "mask_ratio": 0.6, "loss": "hidden", "decoder": "linear"}
 VIEW = {"degrees": 10, "noise": 0.05, "renormalise": True}
 ARMS: dict[str, dict[str, Any]] = {
     "simclr": SIMCLR,
@@ -27,7 +29,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "moco": {"moco": {}},
     "models_genesis": {"models_genesis": {}},
     "sc_assl": {"sc_assl": {}},
+    "dino": {"dino": {}},
+    "lejepa": {"lejepa": {}},
+    "voco": {"voco": {}},
+    "spark": {"spark": {}},
+    "volume_fusion": {"volume_fusion": {}},
+    "simmim": {"mim": SIMMIM},
+    "swin_unetr": {"rotation": {}, "inpainting": {"decoder": "light"}, **SIMCLR},
 }
+SHORT = {"steps": 400, "batch": 128}
 ASKED: dict[str, Sequence[int]] = {"tuberculosis": (100,), "nih": (60,), "pneumonia": (40,)}
 FROM_WEIGHTS = (Recipe(1e-4), Recipe(3e-4), Recipe(3e-4, head="probe", frozen="norm"))
 FROM_RANDOM = (Recipe(1e-3, steps=500), Recipe(3e-4, steps=500))
@@ -47,11 +57,23 @@ def jobs(trials: int) -> list[Job]:
     return made
 
 
+def short_jobs() -> list[Job]:
+    """One trial of every arm: is a task worth a longer one?"""
+    asked = {name: ASKED[name] for name in ("nih", "tuberculosis")}
+    made = [Job(0, PIXELS, None, asked, (), draws=2), Job(0, RANDOM, None, asked, FROM_RANDOM[:1], draws=2)]
+    return made + [
+        Job(0, name, Pretraining(tasks, **SHORT), asked, FROM_WEIGHTS[1:2], draws=2) for name, tasks in ARMS.items()
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Measure, and write the tables."""
-    options = parser(__doc__ or "").parse_args(arguments)
-    path = run(jobs(options.trials), options, "tasks_real")
-    return write_tables(path, "Pretext tasks on real radiographs: ResNet-10 of a quarter of the channels, 96 pixels")
+    given = parser(__doc__ or "")
+    given.add_argument("--short", action="store_true", help="one trial of an eighth of the steps")
+    options = given.parse_args(arguments)
+    made, name = (short_jobs(), "tasks_real_short") if options.short else (jobs(options.trials), "tasks_real")
+    title = "Pretext tasks on real radiographs: ResNet-10 of a quarter of the channels, 96 pixels"
+    return write_tables(run(made, options, name), f"{title}, {SHORT['steps']} steps" if options.short else title)
 
 
 if __name__ == "__main__":

@@ -333,7 +333,7 @@ def run_inference(bundle: Path, **values: Any) -> ConfigWorkflow:
 
 MISTAKES = {
     "There is no folder nowhere": {"dataset_dir": "nowhere"},
-    "docs can be predicted (2 × no image): eval/predictions.csv says why": {"dataset_dir": "docs"},
+    "docs can be predicted (3 × no image): eval/predictions.csv says why": {"dataset_dir": "docs"},
     "can be predicted (1 × unreadable)": {"dataset_dir": "images"},
     "images can be predicted (1 × unreadable)": {"dataset_dir": "images", "workers": 1},
     "There are no weights docs/models/model.pt: run from the bundle's folder": {"bundle_root": "docs"},
