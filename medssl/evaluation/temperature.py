@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
 from torch import nn
 
 from medssl import runs
@@ -147,16 +147,33 @@ class Calibration:
         Raises:
             UserError: when they are of other classes, or have no logits.
         """
-        if list(self.classes) != predictions.names or predictions.logits is None:
-            raise UserError(
-                f"The calibration is of the classes {', '.join(self.classes)}, but those evaluated are "
-                f"{', '.join(predictions.names)}: evaluate the validation split again."
-            )
+        self._check(predictions)
+        if predictions.logits is None:
+            raise UserError("The calibration is of logits, and these predictions have none.")
         if len(self.unscaled) == len(self.classes):
             return predictions
         logits = predictions.logits / self.temperatures + self.biases
         scores = softmax(logits, axis=1) if self.exclusive else expit(logits)
         return replace(predictions, scores=scores.astype(np.float32).astype(np.float64))
+
+    def undone(self, predictions: Predictions) -> Predictions:
+        """Calibrated predictions, such as those that a run keeps, with the probabilities that the network gave before.
+
+        Raises:
+            UserError: when they are of other classes.
+        """
+        self._check(predictions)
+        with np.errstate(divide="ignore"):  # what is quite certain was so before
+            logits = np.log(predictions.scores) if self.exclusive else logit(predictions.scores.clip(0, 1))
+        logits = (logits - self.biases) * self.temperatures
+        return replace(predictions, scores=softmax(logits, axis=1) if self.exclusive else expit(logits))
+
+    def _check(self, predictions: Predictions) -> None:
+        if list(self.classes) != predictions.names:
+            raise UserError(
+                f"The calibration is of the classes {', '.join(self.classes)}, but those evaluated are "
+                f"{', '.join(predictions.names)}: evaluate the validation split again."
+            )
 
     @torch.no_grad()
     def fold(self, network: nn.Module) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from medssl.evaluation.calibration import reliability_curve
+from medssl.evaluation.calibration import expected_calibration_error, reliability_curve
 from medssl.evaluation.predictions import Predictions
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -94,21 +94,26 @@ def draw_roc(predictions: Predictions, figures: Mapping[str, Any]) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def draw_reliability(predictions: Predictions) -> Figure:
+def draw_reliability(predictions: Predictions, before: Predictions | None = None) -> Figure:
     """How often what was given a probability came true, for each class over its known labels.
 
     Args:
         predictions: of the split.
+        before: the same before they were calibrated, in grey.
     """
+    drawn = [(each, colour) for each, colour in ((before, QUIET), (predictions, COLOURS[0])) if each]
+    errors = np.array([expected_calibration_error(each.scores, each.labels) for each, _ in drawn])
     figure, below = Figure(), "mean probability in the bin; a point's area grows with its images"
-    for axis, _, scores, labels in _small_plots(figure, predictions, below, "share of positives"):
+    for number, (axis, *_, labels) in enumerate(_small_plots(figure, predictions, below, "share of positives")):
         if not len(labels):
             _say(axis, "no known label")
             continue
-        curve = reliability_curve(scores, labels)
-        axis.plot(curve.probability, curve.frequency, color=COLOURS[0], linewidth=1.0)
-        sizes = 4 + 60 * curve.images / curve.images.sum()  # a bin of few images says little, and looks it
-        axis.scatter(curve.probability, curve.frequency, s=sizes, color=COLOURS[0], linewidth=0)
+        for each, colour in drawn:
+            curve = reliability_curve(each.scores[:, number], each.labels[:, number])
+            axis.plot(curve.probability, curve.frequency, color=colour, linewidth=1.0)
+            sizes = 4 + 60 * curve.images / curve.images.sum()  # a bin of few images says little, and looks it
+            axis.scatter(curve.probability, curve.frequency, s=sizes, color=colour, linewidth=0)
+        axis.text(0, 1, "ECE " + " → ".join(f"{error:.2f}" for error in errors[:, number]), va="top")
     return figure
 
 

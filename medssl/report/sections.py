@@ -215,8 +215,7 @@ def _pictures(name: str, run: Run) -> Parts:
     else:
         caption = f"ROC curves on {split}; the dot is the threshold"
         yield _drawn(name, "roc", draw_roc(predictions, figures.values), caption)
-        caption = f"Reliability on {split}; on the line: calibrated"
-        yield _drawn(name, "reliability", draw_reliability(predictions), caption)
+        yield _drawn(name, "reliability", draw_reliability(predictions, figures.uncalibrated), _reliability(figures))
     panels = run.path / grad_cam_file(split)
     if panels.is_file():
         caption = f"Grad-CAM on {split}: of each class the known positive and negative image of the highest probability"
@@ -224,6 +223,11 @@ def _pictures(name: str, run: Run) -> Parts:
     else:
         sentence = "There are no Grad-CAM panels. The evaluation on the test split draws them:"
         yield Text(sentence, run.evaluate_command())
+
+
+def _reliability(figures: SplitFigures) -> str:
+    caption = f"Reliability on {figures.split}; on the dotted line: what is given 70 % comes true in 70 of 100 cases"
+    return caption + ("; grey: before calibration, blue: after it" if figures.uncalibrated else "")
 
 
 def _overview(runs: Mapping[str, Run], evaluated: Mapping[str, SplitFigures | None]) -> Parts:

@@ -16,6 +16,7 @@ from medssl.errors import UserError
 from medssl.evaluation.baselines import BASELINES
 from medssl.evaluation.figures import OF_ALL
 from medssl.evaluation.predictions import Predictions, read_predictions
+from medssl.evaluation.temperature import Calibration
 from medssl.runs import METRICS, Run, predictions_file
 
 from .page import Parts, Table, Text
@@ -137,6 +138,14 @@ class SplitFigures:
         """The probabilities; None where they are not kept."""
         path = self.run.path / predictions_file(self.split)
         return read_predictions(path) if path.is_file() else None
+
+    @property
+    def uncalibrated(self) -> Predictions | None:
+        """The probabilities before calibration; None where they are not kept, or nothing was calibrated."""
+        predictions, calibration = self.predictions, Calibration.read(self.run.path)
+        if predictions is None or calibration is None or list(calibration.classes) != predictions.names:
+            return None
+        return calibration.undone(predictions)
 
     def triples(self) -> dict[str, Triple | None]:
         """Every figure with an interval, by name and class."""
@@ -290,7 +299,11 @@ def _notes(figures: SplitFigures) -> Iterator[str]:
         "is the expected calibration error in ten bins."
     )
     if "ece_uncalibrated" in next(iter(values["classes"].values())):
-        yield "The probabilities are calibrated by temperature and bias of each class, fitted to the validation split."
+        before, after = (_mean_of(values["classes"], key) for key in ("ece_uncalibrated", "ece"))
+        yield (
+            "The probabilities are calibrated by temperature and bias of each class, fitted to the validation split: "
+            f"the mean ECE over the classes is {number_text(after)}, and was {number_text(before)} before."
+        )
     if values.get("uncalibrated"):
         yield f"Too few labels are known there to calibrate {', '.join(values['uncalibrated'])}."
     if "sources" in values:
@@ -311,6 +324,12 @@ def _notes(figures: SplitFigures) -> Iterator[str]:
                 f"The {BASELINES.get(name, name)} knows one outcome of {', '.join(lacking)} only, which its mean "
                 "leaves out."
             )
+
+
+def _mean_of(classes: Mapping[str, Mapping[str, Any]], key: str) -> float | None:
+    """The mean of a figure over the classes in which it is defined."""
+    values = [each[key][0] for each in classes.values() if each[key]]
+    return sum(values) / len(values) if values else None
 
 
 def _listed(run: Run, split: str) -> Counts | None:

@@ -86,6 +86,7 @@ def test_where_no_class_is_scaled_nothing_changes() -> None:
 def test_images_that_it_was_not_fitted_to_are_calibrated_and_keep_their_order() -> None:
     test = study(4000, seed=1)
     calibrated = Calibration.fit(study()).applied(test)
+    np.testing.assert_allclose(Calibration.fit(study()).undone(calibrated).scores, test.scores, atol=1e-5)
     before, after = (expected_calibration_error(each.scores, each.labels) for each in (test, calibrated))
     assert (before[:2] > 0.2).all()
     assert (after[:2] < 0.08).all()
@@ -131,6 +132,7 @@ def test_exclusive_classes_share_the_temperature_of_their_softmax() -> None:
     grid = np.linspace(0.5, 6, 1101)
     assert calibration.temperatures[0] == pytest.approx(grid[np.argmin([loss(each) for each in grid])], abs=0.006)
     applied = calibration.applied(found)
+    np.testing.assert_allclose(calibration.undone(applied).scores, found.scores, atol=1e-5)
     np.testing.assert_allclose(applied.scores.sum(axis=1), 1, rtol=1e-6)
     assert (applied.scores.argmax(axis=1) == found.scores.argmax(axis=1)).all()
 

@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from medssl.data import write_datalist
 from medssl.evaluation import Predictions, compare_runs, figures, write_predictions, youden_thresholds
+from medssl.evaluation.temperature import Calibration, ClassCalibration
 from medssl.files import write_json, write_text
 from medssl.report import write_report
 from medssl.report.page import Text, markdown_parts
@@ -381,7 +382,11 @@ def test_calibration_and_sources_are_told_and_sources_are_named_on_the_page_only
     told = figures(test, [0.5] * len(LABELS), resamples=20, uncalibrated=test.scores**2)
     found["splits"]["test"] = {**told, "uncalibrated": ["Hernia"]}
     write_json(run / "metrics.json", found)
+    Calibration(False, dict.fromkeys(LABELS, ClassCalibration(temperature=0.5, bias=0.1))).write(run)
     page, text = report([run], tmp_path / "page")
+    for key in ("ece", "ece_uncalibrated"):
+        assert f"{np.mean([told['classes'][name][key][0] for name in LABELS]):.3f}" in page.words
+    assert "before calibration" in page.tags["img"][2]["alt"]
     row = page.table("AUROC")["Mass"]
     assert row["ECE before calibration"] == written(told["classes"]["Mass"]["ece_uncalibrated"])
     assert row["AUROC within sources"] == written(told["classes"]["Mass"]["auroc_within_sources"])
