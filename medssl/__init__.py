@@ -19,6 +19,7 @@ ROOMS = (
     "networks",
     "phantoms",
     "pretext",
+    "progress",
     "readers",
     "release",
     "report",

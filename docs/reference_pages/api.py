@@ -10,7 +10,7 @@ from .docstrings import Docstring, link_names, one_line, read_docstring
 
 ROOMS = (
     "data", "data.prepare", "data.tables", "readers", "transforms", "networks", "losses", "pretext", "pretext.puzzles",
-    "training", "evaluation", "report", "release", "studies", "phantoms", "errors", "files", "runs",
+    "training", "evaluation", "report", "release", "studies", "phantoms", "errors", "files", "runs", "progress",
 )  # fmt: skip
 """In the order of the house, from the data to what is passed on."""
 FOLDER = "reference/api"

@@ -7,10 +7,12 @@ imported before a command runs, so that `--help` answers at once.
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import INTERRUPTED, print_plain_error
+from ..progress import SHORT, be_quiet, duration, say
 from .prepare import add_prepare
 from .release import add_export, add_verify
 from .results import add_embed, add_overlap, add_report
@@ -22,8 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     options = vars(command_parser().parse_args(arguments))
     run: Callable[..., int | None] = options.pop("run_command")
+    name = run.__name__.removeprefix("_")
+    if options.pop("quiet", False):
+        be_quiet()
+    started = time.perf_counter()
     try:
-        return run(**options) or 0
+        code = run(**options) or 0
+        if (took := time.perf_counter() - started) >= SHORT:
+            say(f"medssl {name} took {duration(took)}")
+        return code
     except Exception as error:
         print_plain_error(type(error), error, error.__traceback__)
         return 1

@@ -19,6 +19,7 @@ def command(
         description=description or title,
         argument_default=argparse.SUPPRESS,
     )
+    parser.add_argument("--quiet", action="store_true", help="say nothing but warnings, mistakes and results")
     parser.set_defaults(run_command=run)
     return parser
 

@@ -1,6 +1,5 @@
 """How alike are the features of several networks (their linear CKA in pairs), and what do they add to each other?"""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement
@@ -17,12 +16,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from tqdm import tqdm
 
 from medssl.data import Datalist
 from medssl.errors import UserError
 from medssl.files import whole_file
 from medssl.networks import load_backbone, read_description, weights_file
+from medssl.progress import watched
 from medssl.runs import BACKBONE
 from medssl.transforms import View
 
@@ -162,7 +161,7 @@ def similarity_matrix(
         batch_size: images at once.
         workers: processes that load images.
         most: images at most, evenly spread over the split.
-        progress: whether to show a progress bar.
+        progress: whether to show it.
 
     Returns:
         The names, and the similarities `[M, M]` in their order.
@@ -199,7 +198,7 @@ def backbone_gains(
         batch_size: images at once.
         workers: processes that load images.
         most: images at most, evenly spread over those with a known label.
-        progress: whether to show a progress bar.
+        progress: whether to show it.
 
     Returns:
         The gain of each, in AUROC; None where too few patients are labelled for folds.
@@ -233,8 +232,7 @@ def _features(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = [load_backbone(path).to(device).eval() for path in backbones.values()]
     loader = DataLoader(Dataset(evenly(items, most), view.stored()), batch_size=batch_size, num_workers=workers)
-    interval = 0.3 if sys.stderr.isatty() else 30.0
-    for batch in tqdm(loader, "similarity", disable=not progress, unit="batch", mininterval=interval):
+    for batch in watched(loader, "similarity", "batches", show=progress):
         images = batch["image"].to(device)
         yield [network.pool(network(images)) for network in networks]
 

@@ -1,14 +1,13 @@
 """Pooled features of many images, computed once: what probes and linear classifiers work on."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from medssl.errors import UserError
+from medssl.progress import watched
 
 from .unet import Segmenter
 
@@ -64,7 +63,7 @@ def compute_features(
         extract: from images ``[B, C, *spatial]`` to features ``[B, D]``, such as ``classifier_features``.
         batches: a loader of dictionaries with ``image``.
         amp: whether to compute in mixed precision.
-        description: of the progress bar; None for no bar.
+        description: of the work, for its progress; None to show none.
 
     Returns:
         ``[N, D]``, float32.
@@ -72,17 +71,10 @@ def compute_features(
     device = next(network.parameters()).device
     training = network.training
     network.eval()
-    bar = tqdm(
-        batches,
-        description,
-        disable=description is None,
-        unit="batch",
-        mininterval=0.3 if sys.stderr.isatty() else 30.0,
-        dynamic_ncols=True,
-    )
+    shown = watched(batches, description or "", "batches", show=description is not None)
     try:
         with torch.autocast(device.type, enabled=amp):
-            features = [extract(batch["image"].to(device)).float() for batch in bar]
+            features = [extract(batch["image"].to(device)).float() for batch in shown]
     finally:
         network.train(training)
     return torch.cat(features)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
-from tqdm import tqdm
 
 from medssl.errors import UserError
 from medssl.files import remove_half_written, whole_file, write_text
+from medssl.progress import watched
 
 from .chest_anatomy import ChestAnatomy
 from .chest_findings import CHEST_FINDINGS
@@ -110,7 +110,7 @@ def write_phantoms(
         size: pixels: side of a radiograph (256), or `(X, Y, Z)` of a head (64, 64, 32). The field of view stays the
             same (400 x 400 mm, 224 x 224 x 160 mm), so size sets the spacing.
         image_format: `png` (16 bit), `dicom` (12 bit, every fourth MONOCHROME1) or `nifti` (`.nii.gz`, int16 HU).
-        progress: show a bar.
+        progress: whether to show it.
         scanner: how a hospital takes its radiographs; of heads there is none.
         first_patient: number of the first patient, so that hospitals of one `seed` share none.
 
@@ -127,7 +127,7 @@ def write_phantoms(
     suffix, save = _FORMATS[chosen_format]
     rows = []
     chosen = islice(studies(kind, seed, first_patient), count)
-    for index, study in enumerate(tqdm(chosen, total=count, desc=f"{kind} phantoms", disable=not progress)):
+    for index, study in enumerate(watched(chosen, f"{kind} phantoms", total=count, show=progress)):
         path = directory / "images" / (study.name + suffix)
         with whole_file(path) as temporary:
             save(temporary, draw_study(kind, study, seed, size, scanner), study, index)

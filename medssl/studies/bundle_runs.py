@@ -21,11 +21,12 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from rich.console import Console
 
 from medssl.errors import user_error
+from medssl.progress import is_quiet
 from medssl.runs import Run
 from medssl.training.config import check_ids
 from medssl.training.options import check_values
 
-EVALUATED = ("data", "output_dir", "seed", "batch_size", "workers", "device")
+EVALUATED = ("data", "output_dir", "seed", "batch_size", "workers", "device", "quiet")
 """Options of a fine-tuning that its evaluation has, too."""
 
 
@@ -179,6 +180,8 @@ def _short(path: Path) -> str:
 
 
 def say(console: Console, what: str, run: BundleRun) -> None:
-    """Print what comes next and the command that does it."""
+    """Print what comes next and the command that does it, unless that is to be quiet."""
+    if is_quiet():
+        return
     console.print(f"\n{what}", style="bold")
     console.print(f"  {run.command()}", style="dim", soft_wrap=True)

@@ -35,7 +35,7 @@ from .curve_figures import FINE_TUNED, PROBE, Place, Results, cell_of, known_sou
 from .curve_table import curve_lines, curve_tables, write_curve
 from .labelled_subsets import draw_order
 from .pretraining_gain import RANDINI
-from .trainings import Announce, Training, run_trainings
+from .trainings import Announce, Training, how_far, run_trainings
 
 PIXELS = "pixels"
 """Beside the networks: a logistic regression on thumbnails of 8×8 (×8) pixels."""
@@ -241,7 +241,7 @@ class Curve:
 
     def minutes(self) -> float:
         """What all trainings that have ended took."""
-        return sum(self._seconds()) / 60
+        return sum(training.seconds for training in self._all_trainings() if training.ended) / 60
 
     def _setting(self, known: Mapping[str, Sequence[Mapping[str, Any]]], left_out: str) -> Setting:
         parts = {
@@ -317,17 +317,10 @@ class Curve:
         write_json(path, {**settings, "pretrained": arms})
 
     def _progress(self) -> str:
-        total = self.draws * len(self.arms) * sum(len(self.sizes_of(setting)) for setting in self.settings)
-        seconds = self._seconds()
-        progress = f"{len(seconds)} of {total} trainings done"
-        if not seconds:
-            return progress
-        left = (total - len(seconds)) * sum(seconds) / len(seconds) / self.parallel
-        return f"{progress}, about {math.ceil(left / 60)} min left"
+        return how_far([self._all_trainings()], self.parallel)
 
-    def _seconds(self) -> list[float]:
-        trainings = (training for draw in range(self.draws) for training in self.trainings(draw))
-        return [training.seconds for training in trainings if training.ended]
+    def _all_trainings(self) -> list[Training]:
+        return [training for draw in range(self.draws) for training in self.trainings(draw)]
 
     def _probe(self) -> None:
         """Fit the probes that are missing, on features that are computed once for each backbone."""

@@ -6,7 +6,6 @@ and the numbers below are chosen for a few minutes on two cores.
 """
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,7 +115,6 @@ def run_demo(
     """
     if seeds < 1:
         raise UserError(f"The demo needs at least one seed, got {seeds}.")
-    started = time.perf_counter()
     console = Console(markup=False, emoji=False)  # a user's names may hold brackets
     tasks = _tasks(task or recipe.task)
     name = folder_name(tasks)
@@ -147,7 +145,6 @@ def run_demo(
     before = [Section("Is pre-training worth it?", [table, Text(HOW_TO_READ)])]
     page = write_report([run.folder for run in runs], output / name / "report", before)
     _say_where(console, comparison, page)
-    console.print(f"\nThat took {(time.perf_counter() - started) / 60:.1f} minutes.")
     return results
 
 

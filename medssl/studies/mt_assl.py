@@ -14,6 +14,7 @@ from medssl.data import Datalist, is_auroc_defined
 from medssl.errors import UserError
 from medssl.evaluation import backbone_gains, similarity_matrix, write_similarity
 from medssl.files import write_json
+from medssl.progress import duration
 from medssl.runs import BACKBONE, MODEL
 
 from .bundle_runs import BundleRun, say
@@ -208,7 +209,7 @@ class MTASSL:
         if not all(ended):
             return progress
         left = sum((most - len(seconds)) * sum(seconds) / len(seconds) for seconds in ended) / self.parallel
-        return f"{progress}, at most {math.ceil(left / 60)} min left"
+        return f"{progress}, at most {duration(left)} left"
 
     def _seconds(self) -> list[list[float]]:
         """Seconds of the pre-trainings and of the fine-tunings that have ended."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from medssl.runs import BACKBONE
 
 from .bundle_runs import BundleRun
-from .trainings import Announce, Training, run_trainings
+from .trainings import Announce, Training, how_far, run_trainings
 
 RANDINI = "RandIni"
 PRETRAINED = "pre-trained"
@@ -41,9 +42,11 @@ class Comparison:
         """Run what has not ended yet.
 
         Args:
-            announce: called with what comes next, before it runs.
+            announce: called with what comes next and how far the study is, before it runs.
         """
-        run_trainings([[training for seed in self.seeds for training in self.trainings(seed)]], announce)
+        all_trainings = [self.trainings(seed) for seed in self.seeds]
+        kinds = list(zip(*all_trainings, strict=True))
+        run_trainings([list(chain(*all_trainings))], lambda what, run: announce(f"{what} ({how_far(kinds)})", run))
 
     def trainings(self, seed: int) -> list[Training]:
         """The trainings of a seed: pre-training, then each arm's fine-tuning with its evaluation."""

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ import torch
 
 from medssl.errors import UserError
 from medssl.files import write_json
+from medssl.progress import duration
 
 from .bundle_runs import BundleRun
 
@@ -92,6 +93,24 @@ def run_trainings(chains: Sequence[Sequence[Training]], announce: Announce, para
         futures = [threads.submit(work, partial(_run_process, share=share, tether=end)) for share in shares]
         for future in as_completed(futures):
             future.result()
+
+
+def how_far(kinds: Iterable[Sequence[Training]], parallel: int = 1) -> str:
+    """How many trainings have ended, and how long the others may take, in words.
+
+    Args:
+        kinds: trainings that take about as long as each other; nothing is estimated while one of a kind is left of
+            which none has ended.
+        parallel: how many run at a time.
+    """
+    kinds = [list(kind) for kind in kinds]
+    took = [[training.seconds for training in kind if training.ended] for kind in kinds]
+    said = f"{sum(map(len, took))} of {sum(map(len, kinds))} trainings done"
+    left = [(len(kind) - len(seconds), seconds) for kind, seconds in zip(kinds, took, strict=True)]
+    if not all(seconds for count, seconds in left if count):
+        return said
+    seconds = sum(count * sum(seconds) / len(seconds) for count, seconds in left if count)
+    return f"{said}, about {duration(seconds / parallel)} left"
 
 
 def share_of_machine(place: int, parallel: int, processes: int) -> dict[str, str]:

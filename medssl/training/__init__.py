@@ -26,7 +26,7 @@ from .largest_box import TrialStep, largest_box, mean_square
 from .logs.metrics import EpochMeans, MetricsFile, PretextMetrics, PretrainingWatch, effective_rank, feature_spread
 from .logs.mlflow_log import mlflow_log
 from .logs.pictures import draw_puzzles
-from .logs.progress import ProgressBar
+from .logs.progress_bar import ProgressBar
 from .logs.tensorboard import TensorBoardLog
 from .mixed_precision import MixedPrecision, computes_in_half, half_type
 from .mixup import BatchMixUp, mix_up

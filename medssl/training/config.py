@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 from medssl import runs
 from medssl.errors import UserError, print_plain_error, user_error
 from medssl.files import write_text, writing
+from medssl.progress import be_quiet, is_quiet
 
 from .options import CODE, PATHS, check_typed, check_values, make_folder, typed_options
 
@@ -31,19 +32,22 @@ STANDARD_IDS = {
 """Top-level ids that other tools look for, or that evaluation leaves unused, referred to or not."""
 
 
-def check_options(folder: str = "") -> None:
+def check_options(folder: str = "", quiet: bool = False) -> None:
     """Make mistakes readable from now on, and look at every option of the running config before anything is built.
 
-    Call it from an expression of a MONAI bundle config that refers to nothing, for what an expression refers to is
-    built before it.
+    Call it from an expression of a MONAI bundle config that refers to plain values alone, for what an expression refers
+    to is built before it.
 
     Args:
         folder: id of the folder that the run makes, usually ``output_dir``; "" for none.
+        quiet: say nothing but warnings, mistakes and results from now on, see `medssl.progress`.
 
     Raises:
         UserError: for an option that nothing in the config refers to, most often a mistyped one; that does not arrive
             as it was typed; that cannot be; or for a folder that cannot be written to.
     """
+    if quiet:
+        be_quiet()
     _say_what_matters()
     parser = running_parser()
     config = running_config()
@@ -63,6 +67,8 @@ def _say_what_matters() -> None:
     # MONAI says what it does at length, and ignite repeats errors; a run should say what the user needs.
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     logging.getLogger("ignite.engine").setLevel(logging.CRITICAL)
+    if is_quiet():
+        logging.getLogger("medssl").setLevel(logging.WARNING)
 
 
 def _check_evaluates(parser: ConfigParser, name: str, text: str) -> None:

@@ -97,6 +97,18 @@ def count_epochs(epochs: int, steps: int, loader: Sized, accumulate: int = 1) ->
     return math.ceil(steps / math.ceil(len(loader) / accumulate)) if steps else epochs
 
 
+def count_mini_batches(steps: int, length: int, accumulate: int = 1) -> int:
+    """The mini-batches of a training of so many steps.
+
+    Args:
+        steps: of the optimizer.
+        length: mini-batches of an epoch.
+        accumulate: mini-batches of a step.
+    """
+    epochs, left = divmod(steps, math.ceil(length / accumulate))
+    return epochs * length + left * accumulate
+
+
 class Steps:
     """Counts the steps of a trainer from its epoch and iteration alone, so that nothing has to be remembered."""
 

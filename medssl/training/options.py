@@ -122,6 +122,7 @@ RULES: dict[str, Rule] = {
             "batch_dice",
             "pretrained_decoder",
             "trivial",
+            "quiet",
         ),
         TRUTH,
     ),

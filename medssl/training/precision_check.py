@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from tqdm import tqdm
 
 from medssl.pretext import PretextModel
 
@@ -57,11 +56,10 @@ class CheckPrecision:
         precision.right = not faults
         if idist.get_rank() == 0:
             half = str(half_type(device)).removeprefix("torch.")
-            with tqdm.external_write_mode():  # the bar of the run has begun
-                if faults:
-                    logger.warning("Training in 32 bits, for in %s this processor gets %s wrong.", half, faults[0])
-                else:
-                    logger.info("Training in %s: on the first mini-batch its gradients are those of 32 bits.", half)
+            if faults:
+                logger.warning("Training in 32 bits, for in %s this processor gets %s wrong.", half, faults[0])
+            else:
+                logger.info("Training in %s: on the first mini-batch its gradients are those of 32 bits.", half)
 
 
 def find_faults(trainer: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """Trainings side by side, with quick modules in place of bundles."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from medssl.progress import duration
 from medssl.studies import BundleRun
-from medssl.studies.trainings import TETHERED, Training, run_trainings, share_of_machine
+from medssl.studies.trainings import TETHERED, Training, how_far, run_trainings, share_of_machine
 
 MODULE = """
 import os, sys, time
@@ -125,3 +127,16 @@ def test_cores_and_gpus_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = [share_of_machine(slot, parallel=16, processes=1) for slot in range(3)]
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["5", "7", "5"]
     assert shares[0]["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_is_left_is_estimated_for_each_kind_by_those_that_ended(training: Callable[..., Training]) -> None:
+    kinds = [[training(f"{kind}{number}") for number in range(4)] for kind in ("long", "short")]
+    assert "0 of 8" in how_far(kinds)
+    for name, seconds in {"long0": 500, "long1": 700, "short0": 60}.items():
+        folder = training(name).folder
+        folder.mkdir()
+        (folder / "ended").write_text(json.dumps({"seconds": seconds}))
+        assert ("left" in how_far(kinds)) == (name == "short0")  # of each kind one is known
+    assert "3 of 8" in how_far(kinds)
+    assert duration(2 * 600 + 3 * 60) in how_far(kinds)
+    assert duration((2 * 600 + 3 * 60) / 2) in how_far(kinds, parallel=2)

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
+from medssl.progress import watched
 from medssl.readers import Unit
 
 from ..store import STORE, StoreSettings, remove_unnamed, write_contents
@@ -82,7 +81,7 @@ def _side_by_side(
         running: dict[Future[list[Outcome]], int] = {pool.submit(task): number for number, task in enumerate(tasks)}
         try:
             done = as_completed(running)
-            for future in tqdm(done, total=len(running), desc="preparing images", unit="image", disable=None):
+            for future in watched(done, "preparing images", total=len(running)):
                 yield running[future], future.result()
         finally:  # on Ctrl-C or an error, what has not begun does not begin
             pool.shutdown(cancel_futures=True)

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from monai.data import DataLoader, Dataset
 from torch import nn
-from tqdm import tqdm
 
 from medssl.data import Datalist, label_counts
 from medssl.errors import UserError
@@ -18,6 +17,7 @@ from medssl.evaluation import Predictions, compare_runs
 from medssl.evaluation.probes import labels_of, patients_of, pooled_features
 from medssl.losses import label_loss
 from medssl.networks import Backbone, load_backbone
+from medssl.progress import watched
 from medssl.training import (
     check_batches,
     fit_linear_layer,
@@ -98,7 +98,7 @@ def measure(
     """
     measured = []
     randini: Predictions | None = None
-    for epoch in tqdm(run.kept, f"task affinity of {run.name}", unit="epoch", dynamic_ncols=True):
+    for epoch in watched(run.kept, f"task affinity of {run.name}", "epochs"):
         predictions = _probe(run, epoch, images, device, workers)
         randini = randini or predictions
         difference = compare_runs(randini, predictions)["mAUROC"]
