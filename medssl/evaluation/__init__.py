@@ -18,6 +18,7 @@ from .masks.overlays import Overlays
 from .masks.rows import MaskMeasures, MaskRow
 from .masks.windows import WindowInferer
 from .masks.written_masks import WrittenMasks, one_file, size_names
+from .mistakes import Mistake, draw_mistakes, worst_mistakes
 from .overlap import Overlap, find_overlap
 from .paired_comparison import compare_runs
 from .partial_metrics import mean_partial_auroc, partial_auroc
@@ -47,6 +48,7 @@ __all__ = [
     "MaskMeasures",
     "MaskMetric",
     "MaskRow",
+    "Mistake",
     "OnlineProbe",
     "Overlap",
     "Overlays",
@@ -66,6 +68,7 @@ __all__ = [
     "closing_line",
     "compare_backbones",
     "compare_runs",
+    "draw_mistakes",
     "draw_similarity",
     "expected_calibration_error",
     "feature_gains",
@@ -88,6 +91,7 @@ __all__ = [
     "subgroups",
     "threshold_baseline",
     "thumbnails",
+    "worst_mistakes",
     "write_dicom_seg",
     "write_mask_rows",
     "write_predictions",

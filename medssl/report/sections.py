@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from medssl.errors import UserError
-from medssl.evaluation import compare_runs
+from medssl.evaluation import Mistake, compare_runs, draw_mistakes, worst_mistakes
 from medssl.evaluation.baselines import BASELINES
 from medssl.readers.modalities import image_word
 from medssl.runs import CONFIG, Run, grad_cam_file, overlays_file, predictions_file, shown_path
@@ -26,7 +28,7 @@ from .story import (
     sources,
     triple_text,
 )
-from .subgroups import subgroup_tables
+from .subgroups import described_images, subgroup_tables
 
 MAIN_SETTINGS = {
     "epochs": "epochs, at most",
@@ -54,6 +56,8 @@ def run_sections(name: str, run: Run) -> list[Section]:
         if groups := list(_groups(run)):
             first.append(Section("Groups of patients", groups, level=3))
         pictures = [Section("Curves and pictures", list(_pictures(name, run)), level=3)]
+        if mistakes := list(_mistakes(name, run)):
+            pictures.append(Section("Worst mistakes", mistakes, level=3))
     training = Section("Training", [_curves(name, run)], level=3)
     return [*first, training, *pictures, Section("Settings", [_settings(run)], level=3)]
 
@@ -223,6 +227,35 @@ def _pictures(name: str, run: Run) -> Parts:
     else:
         sentence = "There are no Grad-CAM panels. The evaluation on the test split draws them:"
         yield Text(sentence, run.evaluate_command())
+
+
+def _mistakes(name: str, run: Run) -> Parts:
+    """What the run was surest of and wrong about, with the images where they are still to be found."""
+    figures = SplitFigures.read(run)
+    predictions = figures.predictions if figures else None
+    mistakes = worst_mistakes(predictions) if predictions else []
+    if figures is None or not mistakes:
+        return
+    yield Text(
+        f"What the run was surest of on {figures.split}, and wrong about, at most two of a class. Look whether the "
+        "network or the label is to blame: labels from reports are wrong at times."
+    )
+    items = described_images(run, figures.split)
+    with suppress(UserError, KeyError):  # the images are no longer where they were
+        files = [items[each.image]["image"] for each in mistakes]
+        figure = draw_mistakes(mistakes, files, run.description.get("window"))
+        yield _drawn(name, "mistakes", figure, "The images of the worst mistakes, by their number in the table")
+    rows = [
+        [str(number), each.name, "present" if each.is_positive else "absent", _hash(each), f"{each.probability:.3f}"]
+        for number, each in enumerate(mistakes, start=1)
+    ]
+    yield Table("The worst mistakes", ["Picture", "Class", "Known to be", "File in the store", "Probability"], rows, 4)
+
+
+def _hash(mistake: Mistake) -> str:
+    """The beginning of a file's name in the store, a hash of the image; "" of other names, which may be telling."""
+    name = PurePosixPath(mistake.image)
+    return f"{name.parent.name}/{name.stem[:8]}…" if re.fullmatch(r"[0-9a-f]{16,}", name.stem) else ""
 
 
 def _reliability(figures: SplitFigures) -> str:

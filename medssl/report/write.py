@@ -1,6 +1,7 @@
 """The report of one or several runs as a page to read, to print and to hand on: ``report.html`` and ``report.md``.
 
-It names no patient, no image and no folder of the machine. Its Grad-CAM pictures show images of the split, though.
+It names no patient and no folder of the machine, and images by their hashes only. Its pictures show images of the
+split, though.
 """
 
 from collections.abc import Sequence

@@ -23,6 +23,7 @@ from medssl.report.plots import draw_curves, png
 from medssl.report.story import SplitFigures, pretraining_results, results
 from medssl.report.subgroups import subgroup_tables
 from medssl.runs import Run
+from medssl.transforms import write_stored
 
 LABELS = ["Effusion", "Mass", "Pleural|$thickening$ <b>", "Hernia"]
 SPLITS = {"training": 90, "validation": 60, "test": 120}
@@ -426,6 +427,34 @@ def test_groups_of_patients_are_told_apart_where_the_datalist_says_them(datalist
     card = markdown_parts(subgroup_tables(SplitFigures.read(Run.read(run)), with_sources=False))
     assert "by sex" in card
     assert "NORTH" not in card
+
+
+def test_the_worst_mistakes_are_shown_by_the_hash_of_their_image(datalist: Path, tmp_path: Path) -> None:
+    described, names = json.loads(datalist.read_text()), {}
+    (tmp_path / "store").mkdir()
+    for number, item in enumerate(described["test"]):
+        names[item["image"]] = item["image"] = f"store/{number:032x}.b2nd"
+        write_stored(tmp_path / item["image"], np.full((8, 8), number, np.float32))
+    write_json(tmp_path / "data.json", described)
+    run = finetuned(tmp_path / "run", tmp_path / "data.json")
+    test = predictions("test", 2.0, 0)
+    write_predictions(run / "predictions_test.csv", replace(test, images=[names[image] for image in test.images]))
+    page, _ = report([run], tmp_path / "page")
+    assert (tmp_path / "page" / "run_mistakes.png").is_file()
+    first = page.table("File in the store")["1"]
+    error = np.nan_to_num(np.abs(test.scores - test.labels))
+    row, column = np.unravel_index(error.argmax(), error.shape)
+    assert first == {
+        "Picture": "1",
+        "Class": LABELS[column],
+        "Known to be": ("absent", "present")[int(test.labels[row, column])],
+        "File in the store": "store/00000000…",
+        "Probability": f"{test.scores[row, column]:.3f}",
+    }
+    (tmp_path / "data.json").unlink()
+    page, _ = report([run], tmp_path / "without")
+    assert page.table("File in the store")["1"] == first
+    assert not (tmp_path / "without" / "run_mistakes.png").exists()
 
 
 def test_a_new_figure_of_the_classes_shows_by_itself(datalist: Path, tmp_path: Path) -> None:
