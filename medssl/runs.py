@@ -27,6 +27,10 @@ CHECKPOINTS = "checkpoints"
 MASKS, VOLUMES = "masks", "volumes.csv"
 """What an inference of a segmentation writes: the folder of the masks, and how large each class is in each image."""
 REPORT = "report"
+FEATURES, FEATURES_PICTURE, FEATURES_SUMMARY = "features", "features.png", "embedding.json"
+"""What `medssl embed` writes: the folder, the images in a plane, whether the features tell the hospital."""
+CURVE, CURVE_PICTURE = "curve.csv", "curve.png"
+"""What `medssl curve` came to."""
 IMAGES = "images.json"
 """The images that it learned from: counts and hashes, see `medssl.data.SeenImages`."""
 
@@ -153,6 +157,10 @@ class Run:
         return {
             name: ([event.step for event in all_], [event.value for event in all_]) for name, all_ in scalars.items()
         }
+
+    def features_summary(self) -> Mapping[str, Any]:
+        """What `medssl embed` found of the features; empty where it was not asked."""
+        return _read(self.path / FEATURES / FEATURES_SUMMARY)
 
     def resume_command(self) -> str:
         """What to type to go on with the training."""

@@ -9,7 +9,8 @@ from .options import Commands, command
 def add_report(commands: Commands) -> None:
     """The command `report`."""
     option = command(commands, _report, "one page on what came of a run, or of several beside each other").add_argument
-    option("runs", type=Path, nargs="+", metavar="RUN", help="output_dir of a fine-tuning or pre-training")
+    what = "output_dir of a fine-tuning or pre-training, or the folder of `medssl curve`"
+    option("runs", type=Path, nargs="+", metavar="RUN", help=what)
     option("--output", type=Path, help="folder for report.html, report.md and the pictures (default: RUN/report)")
 
 

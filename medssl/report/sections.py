@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,9 +11,20 @@ from matplotlib.figure import Figure
 from medssl.errors import UserError
 from medssl.evaluation import Mistake, compare_runs, draw_mistakes, worst_mistakes
 from medssl.evaluation.baselines import BASELINES
+from medssl.evaluation.source_probe import SourceProbe
 from medssl.readers.modalities import image_word
-from medssl.runs import CONFIG, Run, grad_cam_file, overlays_file, predictions_file, shown_path
+from medssl.runs import (
+    CONFIG,
+    FEATURES,
+    FEATURES_PICTURE,
+    Run,
+    grad_cam_file,
+    overlays_file,
+    predictions_file,
+    shown_path,
+)
 
+from .curves import curve_parts
 from .masks import mask_results, mask_sources, outlined_counts
 from .page import Parts, Picture, Section, Table, Text
 from .plots import draw_auroc, draw_curves, draw_reliability, draw_roc, png
@@ -58,8 +69,14 @@ def run_sections(name: str, run: Run) -> list[Section]:
         pictures = [Section("Curves and pictures", list(_pictures(name, run)), level=3)]
         if mistakes := list(_mistakes(name, run)):
             pictures.append(Section("Worst mistakes", mistakes, level=3))
+    pictures += [Section("Features", features, level=3)] if (features := list(_features(name, run))) else []
     training = Section("Training", [_curves(name, run)], level=3)
     return [*first, training, *pictures, Section("Settings", [_settings(run)], level=3)]
+
+
+def curve_section(name: str, folder: Path) -> Section:
+    """What a study of learning curves came to, see `medssl.report.curves`."""
+    return Section(f"Learning curves: {name}", list(curve_parts(folder, _picture_file(name, "curve"))))
 
 
 def comparison_sections(runs: Mapping[str, Run]) -> list[Section]:
@@ -256,6 +273,17 @@ def _hash(mistake: Mistake) -> str:
     """The beginning of a file's name in the store, a hash of the image; "" of other names, which may be telling."""
     name = PurePosixPath(mistake.image)
     return f"{name.parent.name}/{name.stem[:8]}…" if re.fullmatch(r"[0-9a-f]{16,}", name.stem) else ""
+
+
+def _features(name: str, run: Run) -> Parts:
+    """The images in the plane of the features, and whether these tell the hospital, where `medssl embed` was asked."""
+    if (path := run.path / FEATURES / FEATURES_PICTURE).is_file():
+        if told := run.features_summary():
+            sources = told["sources"]
+            images, aurocs = ({key: each[of] for key, each in sources.items()} for of in ("images", "auroc"))
+            yield Text(str(SourceProbe(images, aurocs, told["source_auroc"])))
+        caption = "Where the images lie in the plane in which their features differ most"
+        yield Picture(_picture_file(name, "features"), path.read_bytes(), caption)
 
 
 def _reliability(figures: SplitFigures) -> str:

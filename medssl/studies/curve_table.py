@@ -14,6 +14,7 @@ from rich.table import Table
 
 from medssl.files import whole_file, write_text
 from medssl.report.plots import COLOURS, QUIET, STYLE
+from medssl.runs import CURVE, CURVE_PICTURE
 
 from .curve_figures import FINE_TUNED, PROBE, Cell, Place, Results
 from .learning_curve import Extrapolation
@@ -38,11 +39,11 @@ def write_curve(output: Path, results: Results, targets: Sequence[float] = ()) -
         results: all points.
         targets: figures for which to say how many images they would need.
     """
-    for name, table in (("curve.csv", points(results)), ("curve_draws.csv", draws(results))):
+    for name, table in ((CURVE, points(results)), ("curve_draws.csv", draws(results))):
         with whole_file(output / name) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
     write_text(output / "curve.md", markdown(results, targets))
-    with whole_file(output / "curve.png") as temporary:
+    with whole_file(output / CURVE_PICTURE) as temporary:
         draw_curve(results).savefig(temporary, dpi=130)
 
 
@@ -116,7 +117,7 @@ def _short(mean: float, low: float, high: float) -> str:
 
 def markdown(results: Results, targets: Sequence[float] = ()) -> str:
     """The tables, and what follows from them, as Markdown."""
-    parts = ["# How good with how many labelled images?", "![The curves](curve.png)"]
+    parts = ["# How good with how many labelled images?", f"![The curves]({CURVE_PICTURE})"]
     for place in results.places:
         header, rows = _cells(results, place)
         lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]

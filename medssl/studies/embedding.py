@@ -23,7 +23,7 @@ from medssl.evaluation.source_probe import SourceProbe, probe_sources
 from medssl.files import whole_file, write_json
 from medssl.networks import Backbone, compute_features
 from medssl.networks.trained_backbone import trained_backbone
-from medssl.runs import shown_path
+from medssl.runs import FEATURES, FEATURES_PICTURE, FEATURES_SUMMARY, shown_path
 from medssl.transforms import View
 from medssl.transforms.covering import BOXES
 from medssl.transforms.crops_about import OUTSIDE, SAID
@@ -31,7 +31,7 @@ from medssl.transforms.crops_about import OUTSIDE, SAID
 from .embedded_images import EmbeddedImages, Row, lesions_of_images, prepared_images, raw_images
 from .embedding_picture import check_projection, draw_embedding
 
-FEATURES, MAPS, PICTURE, SUMMARY = "features", "maps.npy", "features.png", "embedding.json"
+MAPS = "maps.npy"
 
 
 class _Noted:
@@ -265,13 +265,13 @@ def _write(
     probe = probe_sources(features, sources, known["patient"].tolist() if "patient" in known else None)
     what = "lesions" if "row" in table else "images"
     title = f"{len(features)} {what} by {shown_path(run)}"
-    with whole_file(output / PICTURE) as part:
+    with whole_file(output / FEATURES_PICTURE) as part:
         draw_embedding(features, sources, labels, found.exclusive, title, projection).savefig(part, dpi=130)
     facts = {"run": shown_path(run), what: len(features), "features": features.shape[1]}
-    write_json(output / SUMMARY, facts | {"source_auroc": probe.mean, "sources": _sources(probe)})
+    write_json(output / FEATURES_SUMMARY, facts | {"source_auroc": probe.mean, "sources": _sources(probe)})
     left = len(table) - len(shown)
     refused = f", {left} {'row' if left == 1 else 'rows'} with the reason why not" if left else ""
-    done = f"{len(features)} {what} embedded{refused}: {path}, {FEATURES}.npz and {PICTURE} beside it."
+    done = f"{len(features)} {what} embedded{refused}: {path}, {FEATURES}.npz and {FEATURES_PICTURE} beside it."
     return f"{done}\n{probe}" if any(sources) else done
 
 

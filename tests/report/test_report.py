@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from torch.utils.tensorboard import SummaryWriter
@@ -455,6 +456,31 @@ def test_the_worst_mistakes_are_shown_by_the_hash_of_their_image(datalist: Path,
     page, _ = report([run], tmp_path / "without")
     assert page.table("File in the store")["1"] == first
     assert not (tmp_path / "without" / "run_mistakes.png").exists()
+
+
+def test_curves_over_n_and_features_are_shown_where_they_were_made(tmp_path: Path) -> None:
+    curve = tmp_path / "curve"
+    rows = [
+        ["within NORTH", "probe", arm, n, 3, 0.6 + n / 1000, 0.5, 0.7] for arm in ("RandIni", "ssl") for n in (50, 200)
+    ]
+    rows[-1][-3:] = [0.9, None, None]
+    points = pd.DataFrame(rows, columns=["place", "method", "arm", "images", "draws", "mAUROC", "low", "high"])
+    write_text(curve / "curve.csv", points.to_csv(index=False))
+    picture = png(draw_curves({"panels": {"": ([1, 2], [0, 1])}}))
+    (curve / "curve.png").write_bytes(picture)
+    run = pretrained(tmp_path / "ssl")
+    sources = {"NORTH": {"images": 9, "auroc": 0.91}, "SOUTH": {"images": 8, "auroc": 0.91}}
+    write_json(run / "features" / "embedding.json", {"source_auroc": 0.91, "sources": sources})
+    (run / "features" / "features.png").write_bytes(picture)
+    page, _ = report([run, curve], tmp_path / "page")
+    _, randini, pretraining = next(table for table in page.tables if "50 images" in table[0])
+    assert randini[:3] == ["RandIni", "probe", "0.650 (0.500–0.700)"]
+    assert pretraining[3] == "0.900"  # one draw has no interval
+    assert "can be read from the features, AUROC 0.91" in page.words
+    assert len(page.tags["img"]) == 3  # training, features, curves
+    write_text(curve / "curve.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"curve\.csv is damaged"):
+        write_report([curve], tmp_path / "page")
 
 
 def test_a_new_figure_of_the_classes_shows_by_itself(datalist: Path, tmp_path: Path) -> None:
