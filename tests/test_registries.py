@@ -27,7 +27,8 @@ from medssl.networks import (
     save_backbone,
 )
 from medssl.pretext import TASKS, Pictures, PretextOutput, PretextTask, build_pretext_model, copies_of
-from medssl.report.story import SplitFigures, results
+from medssl.report.split_figures import SplitFigures
+from medssl.report.story import results
 from medssl.runs import METRICS, Run
 from medssl.studies import gallery
 from medssl.training import check_batches, needs_synced_statistics

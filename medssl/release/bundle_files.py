@@ -16,7 +16,8 @@ from medssl import __version__
 from medssl.files import write_json, write_text
 from medssl.report.masks import mask_results, outlined_counts
 from medssl.report.page import Parts, markdown_parts
-from medssl.report.story import SplitFigures, known_labels, pretraining_results, results, triple_text
+from medssl.report.split_figures import SplitFigures, triple_text
+from medssl.report.story import known_labels, pretraining_results, results
 from medssl.report.subgroups import subgroup_tables
 
 from .checks.bundle import METADATA, MODEL, Bundle

@@ -5,7 +5,8 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 from medssl.errors import UserError
-from medssl.report.story import SplitFigures, begun_with, pseudo_labels
+from medssl.report.split_figures import SplitFigures
+from medssl.report.story import begun_with, pseudo_labels
 from medssl.runs import Run
 
 from .model import Model

@@ -9,7 +9,7 @@ from medssl.evaluation.triples import number
 from medssl.runs import CURVE, CURVE_PICTURE
 
 from .page import Parts, Picture, Table, Text
-from .story import triple_text
+from .split_figures import triple_text
 
 
 def is_curve(folder: Path) -> bool:

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from medssl.errors import UserError
 from medssl.evaluation import Mistake, compare_runs, draw_mistakes, worst_mistakes
-from medssl.evaluation.baselines import BASELINES
 from medssl.evaluation.source_probe import SourceProbe
 from medssl.readers.modalities import image_word
 from medssl.runs import (
@@ -25,20 +24,11 @@ from medssl.runs import (
 )
 
 from .curves import curve_parts
-from .masks import mask_results, mask_sources, outlined_counts
+from .masks import mask_results, outlined_counts
 from .page import Parts, Picture, Section, Table, Text
 from .plots import draw_auroc, draw_curves, draw_reliability, draw_roc, png
-from .story import (
-    UNDEFINED,
-    SplitFigures,
-    baseline_column,
-    begun_with,
-    known_labels,
-    pretraining_results,
-    results,
-    sources,
-    triple_text,
-)
+from .split_figures import SplitFigures, baseline_column, source_table, triple_text
+from .story import ONE_OUTCOME, begun_with, known_labels, pretraining_results, results
 from .subgroups import described_images, subgroup_tables
 
 MAIN_SETTINGS = {
@@ -142,9 +132,8 @@ def _mask_results(run: Run) -> Parts:
     if figures is None:
         return
     yield from mask_results(figures)
-    yield from mask_sources(figures)
-    if not figures.baselines and figures.split == "test":
-        yield Text("The two trivial results are missing. This evaluates anew, with them:", run.evaluate_command())
+    yield from source_table(figures)
+    yield from _missing_baselines(run, figures)
 
 
 def _overlays(name: str, run: Run) -> Parts:
@@ -203,16 +192,20 @@ def _not_yet(run: Run, figures: SplitFigures | None) -> Parts:
         yield Text(sentence, run.resume_command())
 
 
+def _missing_baselines(run: Run, figures: SplitFigures) -> Parts:
+    if not figures.baselines and figures.split == "test":
+        yield Text("The two trivial results are missing. This evaluates anew, with them:", run.evaluate_command())
+
+
 def _results(name: str, run: Run) -> Parts:
     figures = SplitFigures.read(run)
     yield from _not_yet(run, figures)
     if figures is None:
         return
     yield from results(figures)
-    if not figures.baselines and figures.split == "test":
-        yield Text("The two trivial baselines are missing. This evaluates anew, with them:", run.evaluate_command())
+    yield from _missing_baselines(run, figures)
     points = {
-        BASELINES.get(key, key): {"mAUROC": (each["mAUROC"] or [None])[0], **each["per_class"]}
+        figures.words.baselines.get(key, key): {"mAUROC": (each["mAUROC"] or [None])[0], **each["per_class"]}
         for key, each in figures.baselines.items()
     }
     caption = f"AUROC on {figures.split}, mean and classes"
@@ -221,7 +214,7 @@ def _results(name: str, run: Run) -> Parts:
 
 def _groups(run: Run) -> Parts:
     if figures := SplitFigures.read(run):
-        yield from list(subgroup_tables(figures)) or sources(figures)
+        yield from list(subgroup_tables(figures)) or source_table(figures)
 
 
 def _pictures(name: str, run: Run) -> Parts:
@@ -303,7 +296,8 @@ def _overview(runs: Mapping[str, Run], evaluated: Mapping[str, SplitFigures | No
             ]
             cells = [figures.split, str(figures.values["images"]), triple_text(figures.mean), *trivial]
         rows.append([name, _weights_at_start(run), *cells])
-    header = ["Run", "Weights at the start", "Split", "Images", "mAUROC", *map(baseline_column, baselines)]
+    beside = [baseline_column("AUROC", name) for name in baselines]
+    header = ["Run", "Weights at the start", "Split", "Images", "mAUROC", *beside]
     yield Table("The runs", header, rows, words=3)
     split = next(iter(known.values())).split if known else ""
     aurocs = {name: figures.aurocs for name, figures in known.items() if figures.split == split}
@@ -334,7 +328,7 @@ def _difference(first: str, before: SplitFigures | None, second: str, after: Spl
         return
     rows = []
     for name, each in {"mAUROC": compared["mAUROC"], **compared["per_class"]}.items():
-        cells = ["", "", UNDEFINED, ""]
+        cells = ["", "", ONE_OUTCOME, ""]
         if each:
             difference = triple_text(each["difference"], sign="+")
             cells = [f"{each['first']:.3f}", f"{each['second']:.3f}", difference, f"{each['p']:.3f}"]

@@ -13,7 +13,7 @@ from medssl.evaluation import Predictions, subgroups
 from medssl.runs import Run
 
 from .page import Parts, Table, Text
-from .story import SplitFigures, triple_text
+from .split_figures import SplitFigures, triple_text
 
 AGES = (18, 40, 60, 80)
 """Years at which a band ends and the next one begins."""

@@ -21,7 +21,8 @@ from medssl.files import write_json, write_text
 from medssl.report import write_report
 from medssl.report.page import Text, markdown_parts
 from medssl.report.plots import draw_curves, png
-from medssl.report.story import SplitFigures, pretraining_results, results
+from medssl.report.split_figures import SplitFigures
+from medssl.report.story import pretraining_results, results
 from medssl.report.subgroups import subgroup_tables
 from medssl.runs import Run
 from medssl.transforms import write_stored
@@ -253,7 +254,7 @@ def test_a_warning_stands_where_a_trivial_baseline_does_as_well(datalist: Path, 
         finetuned(tmp_path / "run", datalist, baseline=baseline)
         (run / "predictions_test.csv").unlink()
         page, markdown = report([run], tmp_path / "page")
-        sentence = f"the logistic regression on few pixels, {baseline:.3f}, by more than its interval: a shortcut"
+        sentence = f"{baseline:.3f} of what is trivial (logistic regression on few pixels) by more than its interval: a"
         assert len(page.warnings) == warned
         assert (sentence in " ".join(page.warnings)) == (sentence in markdown) == warned
 
