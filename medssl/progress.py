@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
@@ -206,8 +206,8 @@ def watched(
     if not (show and is_shown()):
         yield from items
         return
-    if total is None:
-        total = len(items) if hasattr(items, "__len__") else None
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     progress, finished = Progress(what, total, units), False
     try:
         for item in items:

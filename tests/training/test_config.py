@@ -1,6 +1,8 @@
 """Mistyped options are named, and the config is kept."""
 
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from medssl.errors import print_plain_error, user_error
+from medssl.progress import QUIET, is_quiet
 from medssl.training import begin_run, check_ids
 
 CONFIG = {
@@ -66,6 +69,29 @@ def test_a_run_keeps_its_config_with_the_overrides_of_the_command_line(tmp_path:
     assert (written["learning_rate"], written["epochs"]) == (0.5, 7)
     assert "_meta_" not in written
     assert sys.excepthook is print_plain_error
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("medssl")
+    before = logger.level
+    yield logger
+    logger.setLevel(before)
+
+
+def test_a_run_that_is_to_be_quiet_logs_warnings_alone(
+    tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(QUIET, "0")  # which is undone afterwards
+    logger.setLevel(logging.INFO)  # as logging.conf has it
+    initialize = [INITIALIZE[0].replace(")", ", quiet=@quiet)"), INITIALIZE[1]]
+    run_config(tmp_path, quiet=False, initialize=initialize)
+    assert not is_quiet()
+    assert logger.isEnabledFor(logging.INFO)
+    run_config(tmp_path, quiet=True, initialize=initialize)
+    assert is_quiet()
+    assert not logger.isEnabledFor(logging.INFO)
+    assert logger.isEnabledFor(logging.WARNING)
 
 
 @pytest.mark.parametrize(

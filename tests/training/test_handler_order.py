@@ -42,5 +42,6 @@ def test_the_handlers_of_the_trainer_stand_in_the_order_that_they_ask_for(path: 
 def test_options_are_looked_at_first_and_the_config_is_kept_after_all_checks(path: Path) -> None:
     steps = yaml.safe_load(path.read_text(encoding="utf-8"))["initialize"]
     assert steps[0].startswith("$medssl.training.check_options(")
+    assert "quiet=@quiet" in steps[0]  # before anything is said
     kept = next(number for number, step in enumerate(steps) if "begin_run(" in step)
     assert "check" not in str(steps[kept:])
