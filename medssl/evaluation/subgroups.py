@@ -12,6 +12,9 @@ from .partial_metrics import mean_of_defined, rank_classes, weighted_areas
 from .predictions import Predictions
 from .triples import triples
 
+FEWEST = 5
+"""Known images of either outcome from which on a class counts in a group: of fewer no figure tells anything."""
+
 
 def subgroups(
     predictions: Predictions, group: Sequence[str], resamples: int = 1000, level: float = 0.95, seed: int = 0
@@ -26,8 +29,8 @@ def subgroups(
         seed: of the bootstrap.
 
     Returns:
-        group → ``images``, ``patients``, ``mAUROC`` (over the classes that are defined in the group) and ``per_class``
-        (name → AUROC), each [value, low, high], or None where it is undefined; in the order of the names.
+        group → ``images``, ``patients``, ``mAUROC`` (over the classes that count in the group) and ``per_class``
+        (name → AUROC), each [value, low, high], or None where too little is known (`FEWEST`); by name.
 
     Raises:
         UserError: when there is not one name for each image.
@@ -43,7 +46,9 @@ def subgroups(
 
 def _group(predictions: Predictions, rows: np.ndarray, resamples: int, level: float, seed: int) -> dict[str, Any]:
     patients = [predictions.patients[row] for row in rows.tolist()]
-    ranked = rank_classes(predictions.scores[rows], predictions.labels[rows])
+    labels = predictions.labels[rows]
+    enough = np.minimum((labels == 1).sum(axis=0), (labels == 0).sum(axis=0)) >= FEWEST
+    ranked = rank_classes(predictions.scores[rows], np.where(enough, labels, np.nan))
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
         auroc = np.stack([weighted_areas(each, weights)[0] for each in ranked], axis=1)

@@ -10,6 +10,7 @@ from typing import Any
 from medssl.data import Datalist
 from medssl.errors import UserError
 from medssl.evaluation import Predictions, subgroups
+from medssl.evaluation.subgroups import FEWEST
 from medssl.runs import Run
 
 from .page import Parts, Table, Text
@@ -17,7 +18,7 @@ from .split_figures import SplitFigures, triple_text
 
 AGES = (18, 40, 60, 80)
 """Years at which a band ends and the next one begins."""
-NOT_STATED = "not stated"
+NOT_STATED, TOO_FEW = "not stated", "too few"
 MOST = 12
 """Groups of a kind; what falls into more, such as free text, tells little of each."""
 
@@ -55,10 +56,10 @@ def subgroup_tables(figures: SplitFigures, with_sources: bool = True) -> Parts:
     yield from tables
     if tables:
         yield Text(
-            "The mAUROC of a group is the mean over the classes with both outcomes in it, so that of two groups may be "
-            "over other classes. In parentheses: 95 % percentile intervals of a bootstrap over the patients of the "
-            "group. Where they are wide nothing is said of a difference, neither that there is one nor that there is "
-            "none."
+            f"Too few: below {FEWEST} known images of either outcome. The mAUROC of a group is the mean over its other "
+            "classes, so that of two groups may be over different ones. In parentheses: 95 % percentile intervals of a "
+            "bootstrap over the patients of the group. Where they are wide nothing is said of a difference, neither "
+            "that there is one nor that there is none."
         )
 
 
@@ -84,7 +85,8 @@ def _table(kind: str, split: str, predictions: Predictions, groups: list[str]) -
     found = subgroups(predictions, groups)
     bands = [age_band(age) for age in (0, *AGES)]
     names = sorted(found, key=lambda name: (name == NOT_STATED, bands.index(name) if name in bands else 0, name))
-    rows = [["mAUROC", *(triple_text(found[name]["mAUROC"]) for name in names)]]
-    rows += [[label, *(triple_text(found[name]["per_class"][label]) for name in names)] for label in predictions.names]
+    figures = {"mAUROC": [found[name]["mAUROC"] for name in names]}
+    figures |= {label: [found[name]["per_class"][label] for name in names] for label in predictions.names}
+    rows = [[label, *(triple_text(triple, TOO_FEW) for triple in triples)] for label, triples in figures.items()]
     rows += [[count, *(str(found[name][count]) for name in names)] for count in ("images", "patients")]
     return Table(f"AUROC on {split} by {WORDS.get(kind, kind)}", ["Class", *names], rows)

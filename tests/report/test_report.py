@@ -421,7 +421,7 @@ def test_groups_of_patients_are_told_apart_where_the_datalist_says_them(datalist
     alone = figures(own, [None] * len(LABELS))
     assert north["Mass"]["NORTH"] == written(alone["classes"]["Mass"]["auroc"])
     assert north["mAUROC"]["NORTH"] == written([alone["mAUROC"], *alone["mAUROC_interval"]])
-    assert (north["images"]["NORTH"], north["patients"]["SOUTH"], north["Hernia"]["NORTH"]) == ("60", "30", "undefined")
+    assert (north["images"]["NORTH"], north["patients"]["SOUTH"], north["Hernia"]["NORTH"]) == ("60", "30", "too few")
     assert list(page.table("under 18")["images"].values())[1:] == ["30", "30", "30", "30"]
     assert list(page.table("under 18")["images"]) == ["Class", "under 18", "18–39", "40–59", "80 and over"]
     assert page.table("F")["images"] == {"Class": "images", "F": "60", "not stated": "60"}
