@@ -34,7 +34,7 @@ from .similarity import (
     similarity_matrix,
     write_similarity,
 )
-from .subgroups import subgroups
+from .subgroups import mask_subgroups, subgroups
 from .temperature import Calibration, calibrate
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "find_overlap",
     "knn_probe",
     "linear_probe",
+    "mask_subgroups",
     "mean_dice",
     "mean_partial_auroc",
     "one_file",

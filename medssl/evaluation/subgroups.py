@@ -1,6 +1,6 @@
-"""The AUROC within parts of a split, such as its hospitals, or the women and men in it: who is served worse?"""
+"""The AUROC, or the Dice, within parts of a split, such as its hospitals, or its women and men: who is served worse?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy as np
 from medssl.errors import UserError
 
 from .bootstrap import bootstrap, interval
+from .masks.figures import segmentation_figures
+from .masks.rows import MaskRow
 from .partial_metrics import mean_of_defined, rank_classes, weighted_areas
 from .predictions import Predictions
 from .triples import triples
@@ -29,7 +31,7 @@ def subgroups(
         seed: of the bootstrap.
 
     Returns:
-        group → ``images``, ``patients``, ``mAUROC`` (over the classes that count in the group) and ``per_class``
+        group → ``images``, ``patients``, ``mean`` (over the classes that count in the group) and ``per_class``
         (name → AUROC), each [value, low, high], or None where too little is known (`FEWEST`); by name.
 
     Raises:
@@ -44,6 +46,27 @@ def subgroups(
     }
 
 
+def mask_subgroups(
+    rows: Sequence[MaskRow], group: Mapping[str, str], names: Sequence[str], resamples: int = 1000
+) -> dict[str, dict[str, Any]]:
+    """As `subgroups`, the Dice of masks.
+
+    Args:
+        rows: of all images.
+        group: image → the name of its group.
+        names: of the classes.
+        resamples: replicates of the bootstrap over the group's patients.
+    """
+    found = {}
+    for name in sorted(set(group.values())):
+        figures = segmentation_figures([row for row in rows if group[row.image] == name], names, resamples)
+        mean, per_class = figures["mDice"], {key: each["dice"] for key, each in figures["classes"].items()}
+        counts = {key: figures[key] for key in ("images", "patients")}
+        ends = figures["mDice_interval"] or (None, None)
+        found[name] = {**counts, "mean": None if mean is None else [mean, *ends], "per_class": per_class}
+    return found
+
+
 def _group(predictions: Predictions, rows: np.ndarray, resamples: int, level: float, seed: int) -> dict[str, Any]:
     patients = [predictions.patients[row] for row in rows.tolist()]
     labels = predictions.labels[rows]
@@ -52,7 +75,7 @@ def _group(predictions: Predictions, rows: np.ndarray, resamples: int, level: fl
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
         auroc = np.stack([weighted_areas(each, weights)[0] for each in ranked], axis=1)
-        return {"mAUROC": mean_of_defined(auroc), "per_class": auroc}
+        return {"mean": mean_of_defined(auroc), "per_class": auroc}
 
     values = {name: value[0] for name, value in statistics(np.ones((1, len(rows)))).items()}
     replicates = bootstrap(statistics, patients, resamples, seed)
@@ -60,6 +83,6 @@ def _group(predictions: Predictions, rows: np.ndarray, resamples: int, level: fl
     return {
         "images": len(rows),
         "patients": len(set(patients)),
-        "mAUROC": found["mAUROC"],
+        "mean": found["mean"],
         "per_class": dict(zip(predictions.names, found["per_class"], strict=True)),
     }

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from medssl import __version__
 from medssl.files import write_json, write_text
 from medssl.report.masks import mask_results, outlined_counts
-from medssl.report.page import Parts, markdown_parts
+from medssl.report.page import markdown_parts
 from medssl.report.split_figures import SplitFigures, triple_text
 from medssl.report.story import known_labels, pretraining_results, results
 from medssl.report.subgroups import subgroup_tables
@@ -128,8 +128,9 @@ def _card(model: Model, metadata: Mapping[str, Any]) -> str:
     if model.segments:
         told, counts = (tell(figures) if figures else () for tell in (mask_results, outlined_counts))
     else:
-        told = pretraining_results(model.run) if not model.classes else _results(figures) if figures else ()
+        told = pretraining_results(model.run) if not model.classes else results(figures) if figures else ()
         counts = known_labels(model.run) if model.classes else ()
+    groups = subgroup_tables(figures, leaves=True) if figures else ()
     versions = {name: metadata[key] for name, key in OWN_ENTRIES.items()} | metadata["required_packages_version"]
     return filled(
         "README.md",
@@ -139,16 +140,11 @@ def _card(model: Model, metadata: Mapping[str, Any]) -> str:
         image=model.image_word,
         spacing=_spacing(model.view.spacing or ()),
         counts=markdown_parts(counts),
-        results=markdown_parts(told),
+        results=markdown_parts([*told, *groups]),
         validation=triple_text(validation.mean, undefined="").replace("\n", " ") if validation else "",
         requirements=" ".join(f"{name}=={version}" for name, version in versions.items()),
         example_datalist=_example_datalist(model),
     )
-
-
-def _results(figures: SplitFigures) -> Parts:
-    yield from results(figures)
-    yield from subgroup_tables(figures, with_sources=False)
 
 
 def _spacing(sides: Sequence[float]) -> str:

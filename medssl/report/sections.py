@@ -51,11 +51,11 @@ def run_sections(name: str, run: Run) -> list[Section]:
     first, pictures = [Section(name, list(_pretraining(run)))], list[Section]()
     if run.is_segmentation:
         first = [Section(name, list(_segmentation(run))), Section("Results", list(_mask_results(run)), level=3)]
+        first += _groups(run)
         pictures = [Section("Best and worst cases", list(_overlays(name, run)), level=3)]
     elif not run.is_pretraining:
         first = [Section(name, list(_finetuning(run))), Section("Results", list(_results(name, run)), level=3)]
-        if groups := list(_groups(run)):
-            first.append(Section("Groups of patients", groups, level=3))
+        first += _groups(run)
         pictures = [Section("Curves and pictures", list(_pictures(name, run)), level=3)]
         if mistakes := list(_mistakes(name, run)):
             pictures.append(Section("Worst mistakes", mistakes, level=3))
@@ -132,7 +132,6 @@ def _mask_results(run: Run) -> Parts:
     if figures is None:
         return
     yield from mask_results(figures)
-    yield from source_table(figures)
     yield from _missing_baselines(run, figures)
 
 
@@ -212,9 +211,11 @@ def _results(name: str, run: Run) -> Parts:
     yield _drawn(name, "auroc", draw_auroc({"this run": figures.aurocs}, points), caption)
 
 
-def _groups(run: Run) -> Parts:
-    if figures := SplitFigures.read(run):
-        yield from list(subgroup_tables(figures)) or source_table(figures)
+def _groups(run: Run) -> list[Section]:
+    """A section where the patients are of several groups."""
+    figures = SplitFigures.read(run)
+    parts = list(subgroup_tables(figures)) or list(source_table(figures)) if figures else []
+    return [Section("Groups of patients", parts, level=3)] if parts else []
 
 
 def _pictures(name: str, run: Run) -> Parts:

@@ -426,7 +426,7 @@ def test_groups_of_patients_are_told_apart_where_the_datalist_says_them(datalist
     assert list(page.table("under 18")["images"]) == ["Class", "under 18", "18–39", "40–59", "80 and over"]
     assert page.table("F")["images"] == {"Class": "images", "F": "60", "not stated": "60"}
     assert not any("PA" in table[0] for table in page.tables)  # nothing to hold against each other
-    card = markdown_parts(subgroup_tables(SplitFigures.read(Run.read(run)), with_sources=False))
+    card = markdown_parts(subgroup_tables(SplitFigures.read(Run.read(run)), leaves=True))
     assert "by sex" in card
     assert "NORTH" not in card
 
