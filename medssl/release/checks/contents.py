@@ -86,7 +86,10 @@ def large_files(bundle: Bundle) -> Iterator[str]:
 
 
 def _for_hub(bundle: Bundle) -> bool:
-    return METADATA in bundle.files and bool(dict(bundle.metadata.get("export") or {}).get("hub"))
+    try:
+        return METADATA in bundle.files and bool(dict(bundle.metadata.get("export") or {}).get("hub"))
+    except ValueError:  # that they are no JSON is what another check says
+        return False
 
 
 def _listed(bundle: Bundle) -> dict[str, dict[str, Any]]:
