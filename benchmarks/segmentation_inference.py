@@ -22,7 +22,7 @@ from medssl.transforms import Grid
 
 WINDOW, OVERLAP, AT_ONCE = (96, 96, 32), 0.5, 4
 SPEED, CLASSES = (160, 160, 80), 4
-MEMORY = {(256, 256, 150): (4, 10, 60), (512, 512, 600): (4, 10, 60)}
+MEMORY = {(256, 256, 150): (4, 10, 60), (512, 512, 600): (4, 10)}
 """Volume → numbers of classes."""
 
 
