@@ -32,6 +32,10 @@ every_family = pytest.mark.parametrize(
     ("name", "spatial_dims"),
     [
         *((name, 2) for name in FAMILIES),
-        *(pytest.param(name, 3, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES),
+        *(
+            pytest.param(name, 3, marks=() if name in QUICK else pytest.mark.slow)
+            for name in FAMILIES
+            if 3 in ARCHITECTURES[name].spatial_dims
+        ),
     ],
 )

@@ -38,7 +38,7 @@ from .pyramids import (
     swin_pyramid,
     vgg_pyramid,
 )
-from .timm_architecture import TIMM, timm_architecture
+from .timm_architecture import TIMM, eva_x, timm_architecture
 from .tokens import vit_pyramid
 from .vgg import VGG
 
@@ -186,6 +186,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         without=("_fc",),  # its activation has two places, so that Grad-CAM could not look at the last one
         blocks=r"_blocks\.\d+\.\d+",
     ),
+    "eva_x_tiny": eva_x("tiny", 192),
+    "eva_x_small": eva_x("small", 384),
+    "eva_x_base": eva_x("base", 768),
     "segresnet": _SEGRESNET,
     "mednext": _SEGRESNET._replace(
         target="monai.networks.nets.MedNeXt",

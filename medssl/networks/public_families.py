@@ -93,7 +93,33 @@ def monai_swin(state: State) -> dict[str, Tensor]:
     return converted | {"patch_embed.proj.weight": half, name: converted[name] + half.flatten(1).sum(dim=1)}
 
 
+_EVA_NAMES = {
+    ".mlp.ffn_ln.": ".mlp.norm.",
+    ".mlp.w12.": ".mlp.fc1.",
+    ".mlp.w1.": ".mlp.fc1_g.",
+    ".mlp.w2.": ".mlp.fc1_x.",
+    ".mlp.w3.": ".mlp.fc2.",
+}
+
+
+def timm_eva(state: State) -> dict[str, Tensor]:
+    """An EVA-02 under the names of its authors as timm's ``Eva``; timm's own names stay."""
+    converted = _renamed(state, _EVA_NAMES)
+    if "blocks.0.attn.q_proj.weight" not in converted:
+        return converted
+    return _renamed(converted, {".attn.q_bias": ".attn.q_proj.bias", ".attn.v_bias": ".attn.v_proj.bias"})
+
+
 FAMILIES = (
+    Family(
+        "EVA-X's transformer (EVA-02)",
+        "eva_x_tiny, eva_x_small or eva_x_base where its patches have 16 pixels, or timm:NAME",
+        ("EVA-X, chest radiographs: github.com/hustvl/EVA-X, MIT by its README",),
+        stem="patch_embed.proj",
+        besides="blocks.0.attn.q_bias",
+        unused=r"mask_token|lm_head|head|norm\.|fc_norm|(.*\.)?rope",
+        convert=timm_eva,
+    ),
     Family(
         "a ViT (timm's, MAE's, Medical MAE's, DINOv2's)",
         "vit_small or vit_base where its patches have 16 pixels, or timm:NAME",

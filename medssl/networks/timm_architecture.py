@@ -1,4 +1,4 @@
-"""The entry of the registry for ``timm:NAME``, found by a look at the network."""
+"""Entries of the registry for networks of timm: ``timm:NAME``, found by a look at the network, and EVA-X's."""
 
 import re
 from functools import cache, partial
@@ -33,6 +33,17 @@ _ANY = Architecture(
     packages=("timm",),
     extra="timm",
 )
+
+
+def eva_x(size: str, width: int) -> Architecture:
+    """EVA-X's transformer: EVA-02 with turned (rotary) positions on patches of 16 pixels (Yao et al. 2024)."""
+    values = {"patch_size": 16, "ref_feat_shape": [14, 14]}
+    return _ANY._replace(
+        defaults={"model_name": f"eva02_{size}_patch14_224", "levels": [11], **values},
+        channels=(width,),
+        strides=(16,),
+        smallest_side=16,
+    )
 
 
 @cache

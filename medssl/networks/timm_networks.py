@@ -17,25 +17,30 @@ ANY_SIZE: tuple[dict[str, bool], ...] = (
 """What makes networks of timm take images of any size: transformers an option, convolutions nothing."""
 
 
-def timm_network(model_name: str, in_channels: int) -> Any:
+def timm_network(model_name: str, in_channels: int, **values: Any) -> Any:
     """The whole network with random weights.
 
     Args:
         model_name: as ``timm.create_model`` takes it.
         in_channels: channels of the images.
+        values: further ones for ``timm.create_model``.
     """
     import timm
 
-    for values in ANY_SIZE:
+    for option in ANY_SIZE:
         try:
-            return timm.create_model(model_name, pretrained=False, in_chans=in_channels, num_classes=0, **values)
+            return timm.create_model(
+                model_name, pretrained=False, in_chans=in_channels, num_classes=0, **values, **option
+            )
         except TypeError:  # it has no such option
-            if not values:
+            if not option:
                 raise
     raise AssertionError
 
 
-def timm_encoder(model_name: str, levels: Sequence[int], spatial_dims: int, in_channels: int) -> nn.Module:
+def timm_encoder(
+    model_name: str, levels: Sequence[int], spatial_dims: int, in_channels: int, **values: Any
+) -> nn.Module:
     """A network of timm without what stands behind its last map; names are timm's.
 
     Args:
@@ -43,9 +48,10 @@ def timm_encoder(model_name: str, levels: Sequence[int], spatial_dims: int, in_c
         levels: which of its maps are wanted, by the number that ``forward_intermediates`` gives them.
         spatial_dims: 2.
         in_channels: channels of the images.
+        values: further ones for ``timm.create_model``.
     """
     assert spatial_dims == 2
-    network = timm_network(model_name, in_channels)
+    network = timm_network(model_name, in_channels, **values)
     network.prune_intermediate_layers(list(levels), prune_norm=True, prune_head=True)
     head = str(network.pretrained_cfg.get("classifier") or "").partition(".")[0]
     if head:  # of which pruning may leave a normalisation

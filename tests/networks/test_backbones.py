@@ -22,7 +22,7 @@ from medssl.networks import (
 from medssl.networks.pyramids import _resnet_stem
 
 every_backbone = pytest.mark.parametrize(
-    ("name", "spatial_dims"), [(name, dims) for name in ARCHITECTURES for dims in (2, 3)]
+    ("name", "spatial_dims"), [(name, dims) for name, each in ARCHITECTURES.items() for dims in each.spatial_dims]
 )
 
 

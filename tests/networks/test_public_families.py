@@ -134,6 +134,38 @@ def test_the_encoder_of_ct_fm(tmp_path: Path) -> None:
     assert "CT-FM" in describe_init(tmp_path / "encoder.pt", "segresnet", 3)["init"]["family"]
 
 
+EVA_BY_ITS_AUTHORS = {"mlp.norm": "mlp.ffn_ln", "mlp.fc1_g": "mlp.w1", "mlp.fc1_x": "mlp.w2", "mlp.fc1.": "mlp.w12."}
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        ("tiny", {"embed_dim": 192, "num_heads": 3}),
+        ("base", {"embed_dim": 768, "num_heads": 12, "qkv_fused": False, "scale_mlp": True}),
+    ],
+)
+def test_eva_x(size: str, sizes: dict[str, Any], tmp_path: Path) -> None:
+    """timm's class with the values that EVA-X's authors give it, and a file with the names of their training."""
+    eva = pytest.importorskip("timm.models.eva")
+    torch.manual_seed(0)
+    grid = {"img_size": 224, "patch_size": 16, "ref_feat_shape": (14, 14), "use_rot_pos_emb": True}
+    network = eva.Eva(depth=12, mlp_ratio=4 * 2 / 3, swiglu_mlp=True, num_classes=0, **grid, **sizes).eval()
+    state = {}
+    for key, value in network.state_dict().items():
+        for theirs, authors in (EVA_BY_ITS_AUTHORS | {"mlp.fc2": "mlp.w3", "_proj.bias": "_bias"}).items():
+            key = key.replace(theirs, authors)
+        state[key.replace("fc_norm", "norm")] = torch.nn.init.normal_(value, std=0.05)  # the network's own, too
+    state |= {"mask_token": torch.ones(1, 1, 8), "lm_head.weight": torch.ones(8, 8), "rope.freqs_cos": torch.ones(8)}
+    torch.save({"module": state}, tmp_path / "eva_x.pt")
+    images = torch.randn(2, 1, 224, 224)
+    with torch.no_grad():
+        tokens = network.forward_intermediates(images.repeat(1, 3, 1, 1), indices=1, intermediates_only=True)[-1]
+    check_same(features(f"eva_x_{size}", 2, tmp_path / "eva_x.pt", images), tokens.flatten(2).mean(dim=2))
+    assert "EVA-X" in describe_init(tmp_path / "eva_x.pt", f"eva_x_{size}", 2)["init"]["family"]
+    with pytest.raises(UserError, match="It is for eva_x_tiny, eva_x_small"):
+        build_backbone("resnet10_quarter", 2, init=tmp_path / "eva_x.pt")
+
+
 @pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "vit_small_patch14_dinov2", "resnet18"])
 def test_networks_of_timm_take_its_own_files(model: str, tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
