@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medssl.errors import MissingFileError, UserError
 
-NESTED = ("state_dict", "model_state_dict", "model", "network", "net", "network_weights")
+NESTED = ("state_dict", "model_state_dict", "model", "module", "network", "net", "network_weights")
 """Names under which the checkpoints of others hold their state dict, beside epochs and optimizers."""
 
 

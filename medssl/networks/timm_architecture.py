@@ -42,7 +42,7 @@ def eva_x(size: str, width: int) -> Architecture:
         defaults={"model_name": f"eva02_{size}_patch14_224", "levels": [11], **values},
         channels=(width,),
         strides=(16,),
-        smallest_side=16,
+        smallest_side=1,
     )
 
 

@@ -20,6 +20,7 @@ from medssl.networks import (
     network_description,
     save_backbone,
     segmenter_description,
+    timm_architecture,
 )
 
 TIMM = ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "regnetx_002")
@@ -77,7 +78,6 @@ def test_classifier_and_segmenter_are_built_from_a_config(name: str) -> None:
     ("model", "spatial_dims", "message"),
     [
         ("nothing", 2, "timm has no network 'nothing': timm.list_models"),
-        ("densenet121", 2, "densenet121 does not give its maps on the way"),
         ("resnet18", 3, "timm:resnet18 is for 2D images"),
     ],
 )
@@ -85,6 +85,13 @@ def test_what_timm_does_not_have_is_said(model: str, spatial_dims: int, message:
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match=message):
         build_backbone(f"timm:{model}", spatial_dims)
+
+
+def test_a_network_of_timm_without_maps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")  # whose release decides which networks have none
+    monkeypatch.setattr(timm_architecture, "timm_network", lambda model, channels: torch.nn.Identity())
+    with pytest.raises(ValueError, match="dla34 does not give its maps on the way"):
+        build_backbone("timm:dla34", 2)
 
 
 def test_resenc_l_has_two_names_for_its_stem_which_stay_one_weight(tmp_path: Path) -> None:
