@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pydicom
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -35,6 +36,8 @@ FINDINGS = {"chest": CHEST_FINDINGS, "head": HEAD_FINDINGS}
 # Shares of patients per finding among those who are not healthy, so that about a quarter of images has none.
 HEALTHY_SHARE = 0.2
 PATIENT_SHARE = {"chest": 0.22, "head": 0.36}
+ALONE = 500
+"""So many images are drawn before other processes would have begun."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,14 @@ def write_phantoms(
     _make_room(directory)
     suffix, save = _FORMATS[chosen_format]
     rows = []
-    chosen = islice(studies(kind, seed, first_patient), count)
-    for index, study in enumerate(watched(chosen, f"{kind} phantoms", total=count, show=progress)):
+    chosen = list(islice(studies(kind, seed, first_patient), count))
+    drawing = Parallel(n_jobs=1 if count < ALONE else -1, return_as="generator")
+    images = drawing(delayed(draw_study)(kind, study, seed, size, scanner) for study in chosen)
+    shown = watched(zip(chosen, images, strict=True), f"{kind} phantoms", total=count, show=progress)
+    for index, (study, image) in enumerate(shown):
         path = directory / "images" / (study.name + suffix)
         with whole_file(path) as temporary:
-            save(temporary, draw_study(kind, study, seed, size, scanner), study, index)
+            save(temporary, image, study, index)
         rows.append([path.name, study.patient_name, *(int(name in study.findings) for name in FINDINGS[kind])])
     table = directory / "labels.csv"
     write_text(table, pd.DataFrame(rows, columns=["image", "patient", *FINDINGS[kind]]).to_csv(index=False))

@@ -20,6 +20,7 @@ from medssl.phantoms import (
     draw_head,
     draw_head_masks,
     draw_radiograph,
+    write,
     write_phantoms,
     write_segmented_heads,
 )
@@ -159,8 +160,9 @@ def test_bleeding_is_blood_inside_the_skull(finding: str) -> None:
         assert np.abs(change[without < -500]).max() < 100  # nothing outside
 
 
-def test_image_depends_on_seed_and_number_only(tmp_path: Path) -> None:
+def test_image_depends_on_seed_and_number_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, count, seed in (("few", 3, 7), ("more", 8, 7), ("other", 3, 8)):
+        monkeypatch.setattr(write, "ALONE", 5)  # of eight, other processes draw some
         write_phantoms(tmp_path / name, "chest", count, seed=seed, size=32, progress=False)
     few, more, other = (files(tmp_path / name) for name in ("few", "more", "other"))
     assert few == {name: more[name] for name in few}
