@@ -245,8 +245,7 @@ def _write(
     values = np.full((len(table), features.shape[1]), np.nan, np.float32)
     usable = np.array([not row["reason"] for row in rows] + [False] * len(found.refused), dtype=bool)
     values[usable] = features[usable[: len(rows)]]
-    names = [f"feature_{number}" for number in range(features.shape[1])]
-    path = _write_table(output, pd.concat([table, pd.DataFrame(values, columns=names)], axis=1))
+    path = _write_table(output, table, values)
     if not usable.any():
         counts = Counter(table["reason"]) if len(table) else Counter()
         said = ", ".join(f"{count} × {reason}" for reason, count in counts.most_common())
@@ -279,32 +278,36 @@ def _sources(probe: SourceProbe) -> dict[str, Any]:
     return {name: {"images": count, "auroc": probe.auroc.get(name)} for name, count in probe.images.items()}
 
 
-def _write_table(output: Path, table: pd.DataFrame) -> Path:
-    """As parquet where pyarrow is installed, else as CSV; what an earlier run wrote in the other form goes."""
+def _write_table(output: Path, known: pd.DataFrame, features: np.ndarray) -> Path:
+    """What is known of each row and its features, NaN where it has none, which are whole rows: `known` beside `[R, D]`.
+
+    As parquet where pyarrow is installed, else as CSV; what an earlier run wrote in the other form goes.
+    """
     # Optional. An empty folder of that name has no origin; once imported, scikit-learn would take it for the package.
     found = find_spec("pyarrow")
     parquet = found is not None and found.origin is not None
     path, other = (
         output / f"{FEATURES}{suffix}" for suffix in ([".parquet", ".csv"] if parquet else [".csv", ".parquet"])
     )
+    names = [f"feature_{number}" for number in range(features.shape[1])]
     with whole_file(path) as part:
         if parquet:
+            table = pd.concat([known, pd.DataFrame(features, columns=names)], axis=1)
             table.to_parquet(part, engine="pyarrow", index=False)
         else:
-            _write_csv(part, table)
+            _write_csv(part, known, names, features)
     other.unlink(missing_ok=True)
     return path
 
 
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    """As pandas does, in a fifth of the time."""
+def _write_csv(path: Path, known: pd.DataFrame, names: Sequence[str], features: np.ndarray) -> None:
+    """In a third of the time that pandas takes; nine digits name one float32, and what is unknown is empty."""
+    numbers, none = ",".join(["%.9g"] * len(names)), "," * (len(names) - 1)
     # Names of files need not be UTF-8.
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        writer = csv_files.writer(stream, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows(map(_cell, row) for row in table.itertuples(index=False, name=None))
-
-
-def _cell(value: Any) -> Any:
-    """Nine digits name one float32; what is unknown is empty."""
-    return value if not isinstance(value, float) else "" if value != value else f"{value:.9g}"
+        writer = csv_files.writer(stream, lineterminator=",")  # of the cells before the features
+        writer.writerow(known.columns)
+        stream.write(",".join(names) + "\n")
+        for cells, row in zip(known.itertuples(index=False, name=None), features.tolist(), strict=True):
+            writer.writerow("" if cell != cell else cell for cell in cells)
+            stream.write((none if row[0] != row[0] else numbers % tuple(row)) + "\n")
