@@ -50,7 +50,7 @@ SETS = {
     "sarcoma": Images(
         {"sts": {"images": "ct_seg/sts_gtv", "mask_labels": {1: "tumour"}}},
         prepared={"spatial_dims": 3, "modality": "CT", "crop": (64, 64, 32)},
-        training={"batch_size": 4},
+        training={"batch_size": 2},  # nnU-Net's
         pretraining={"batch_size": 16},
     ),
     "lungs": Images(

@@ -74,7 +74,7 @@ RECIPES = {
         ),
         size=(64, 64),
         labelled_per_class=60,
-        task="simclr",
+        task="{simclr: {positives: patient}}",
         shared=NUMBERS,
         pretrain={"steps": 700, "batch_size": 64},
         finetune={"val_interval": 1000},
