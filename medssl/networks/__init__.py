@@ -25,6 +25,7 @@ from .transfer import (
     monai_weights,
     nnunet_weights,
     repeat_input_channels,
+    timm_vit_weights,
     torchvision_weights,
 )
 from .unet import Segmenter, UNetDecoder
@@ -89,6 +90,7 @@ __all__ = [
     "save_backbone",
     "segmentation_description",
     "segmenter_description",
+    "timm_vit_weights",
     "torchvision_weights",
     "weights_file",
     "with_head",

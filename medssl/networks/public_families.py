@@ -40,17 +40,19 @@ class Family(NamedTuple):
         return next((start for start in starts if f"{start}{self.besides}" in state), None)
 
 
-_VIT_NAMES = {
+VIT_NAMES = {
     "patch_embed.proj.": "patch_embedding.patch_embeddings.",
     ".attn.proj.": ".attn.out_proj.",
     ".mlp.fc1.": ".mlp.linear1.",
     ".mlp.fc2.": ".mlp.linear2.",
 }
+"""What timm and MONAI call the same layers of a ViT."""
 _SCALED = {"ls1.gamma": "attn.proj", "ls2.gamma": "mlp.fc2"}
 """Factors of DINOv2's layers, and the linear layer whose outputs they multiply."""
 
 
-def _renamed(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
+def renamed_weights(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """The weights with parts of their names replaced, one after the other."""
     renamed = {}
     for key, value in state.items():
         for theirs, ours in names.items():
@@ -76,7 +78,7 @@ def monai_vit(state: State) -> dict[str, Tensor]:
         positions = values.pop("pos_embed")
         values["cls_token"] = values["cls_token"] + positions[:, :1]
         values["patch_embedding.position_embeddings"] = positions[:, 1:]
-    converted = _renamed(values, _VIT_NAMES)
+    converted = renamed_weights(values, VIT_NAMES)
     for key in [key for key in converted if re.fullmatch(r"blocks\.\d+\.norm2\.weight", key)]:
         unused = key.replace("norm2.weight", "norm_cross_attn")  # MONAI's blocks have it, and use it nowhere
         converted[f"{unused}.weight"] = torch.ones_like(converted[key])
@@ -86,7 +88,7 @@ def monai_vit(state: State) -> dict[str, Tensor]:
 
 def monai_swin(state: State) -> dict[str, Tensor]:
     """The encoder of a SwinUNETR as MONAI's ``SwinTransformer``, for images of −1 … 1 in place of 0 … 1; exact."""
-    converted = _renamed(state, {".mlp.fc1.": ".mlp.linear1.", ".mlp.fc2.": ".mlp.linear2."})
+    converted = renamed_weights(state, {".mlp.fc1.": ".mlp.linear1.", ".mlp.fc2.": ".mlp.linear2."})
     weight, name = converted["patch_embed.proj.weight"], "patch_embed.proj.bias"
     half = weight / 2
     # Patches do not overlap and nothing is padded, so a shift of the values is one of the bias.
@@ -104,10 +106,10 @@ _EVA_NAMES = {
 
 def timm_eva(state: State) -> dict[str, Tensor]:
     """An EVA-02 under the names of its authors as timm's ``Eva``; timm's own names stay."""
-    converted = _renamed(state, _EVA_NAMES)
+    converted = renamed_weights(state, _EVA_NAMES)
     if "blocks.0.attn.q_proj.weight" not in converted:
         return converted
-    return _renamed(converted, {".attn.q_bias": ".attn.q_proj.bias", ".attn.v_bias": ".attn.v_proj.bias"})
+    return renamed_weights(converted, {".attn.q_bias": ".attn.q_proj.bias", ".attn.v_bias": ".attn.v_proj.bias"})
 
 
 FAMILIES = (

@@ -7,14 +7,19 @@ from functools import partial
 from typing import Any
 
 import torch
-from monai.networks.nets import FlexibleUNet, resnet18
+import torch.nn.functional as F
+from monai.networks.nets import FlexibleUNet, resnet10, resnet18, resnet34, resnet50
 from monai.networks.utils import copy_model_state
 from torch import Tensor, nn
 
 from medssl.errors import UserError
 
+from .public_families import VIT_NAMES, renamed_weights
+
 logger = logging.getLogger(__name__)
 
+RESNETS = {"resnet10": resnet10, "resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
+"""Those that `flexible_unet` can have."""
 # The layers of a dense block: MONAI calls one denselayer1.layers.norm1, torchvision denselayer1.norm1, and its files of
 # 2017 denselayer1.norm.1.
 _THEIRS = partial(re.compile(r"(denselayer\d+)\.layers\.").sub, r"\1.")
@@ -65,23 +70,34 @@ def _hint(network: nn.Module, state: Mapping[str, Tensor]) -> str:
     return f": they have {first} {list(state[first].shape)}, and it has {similar[0]} {list(own[similar[0]].shape)}"
 
 
-def flexible_unet(spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any) -> FlexibleUNet:
-    """MONAI's ``FlexibleUNet`` with an encoder that takes a ``resnet18`` backbone whole.
+def flexible_unet(
+    spatial_dims: int, in_channels: int, out_channels: int, architecture: str = "resnet18", **arguments: Any
+) -> FlexibleUNet:
+    """MONAI's ``FlexibleUNet`` with an encoder that takes a backbone whole.
 
-    MONAI's own encoder of that name widens its shortcuts with zeros (type A of He et al. 2016, as MedicalNet does),
-    the ``resnet18`` of MONAI and of our backbones with convolutions (type B), so the weights would fit in part only.
+    MONAI's own encoders have other shortcuts than its networks of the same names, and ours: those of ``resnet18`` and
+    ``resnet34`` widen with zeros (type A of He et al. 2016, as MedicalNet does), those of the others have no bias, so
+    the weights would fit in part only.
     ``load_matching_weights(network, load_state_dict("backbone.pt"), prefix="encoder.")`` fills it.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the images, whose sides are multiples of 32.
         out_channels: channels of the segmentation.
+        architecture: of the backbone: ``efficientnet_b0``, or a name of `RESNETS`.
         arguments: others of ``FlexibleUNet``, such as ``decoder_channels`` or ``dropout``.
+
+    Raises:
+        UserError: FlexibleUNet has no such encoder.
     """
-    network = FlexibleUNet(in_channels, out_channels, "resnet18", spatial_dims=spatial_dims, **arguments)
-    source = resnet18(spatial_dims=spatial_dims, n_input_channels=in_channels, feed_forward=False)
-    for name in ("layer2", "layer3", "layer4"):  # those that widen
-        setattr(network.encoder, name, getattr(source, name))
+    if architecture not in (*RESNETS, "efficientnet_b0"):
+        raise UserError(f"FlexibleUNet takes {', '.join(RESNETS)} and efficientnet_b0, not {architecture!r}.")
+    name = architecture.replace("_", "-")
+    network = FlexibleUNet(in_channels, out_channels, name, spatial_dims=spatial_dims, **arguments)
+    if architecture in RESNETS:
+        source = RESNETS[architecture](spatial_dims=spatial_dims, n_input_channels=in_channels, feed_forward=False)
+        for layer in ("layer1", "layer2", "layer3", "layer4"):
+            setattr(network.encoder, layer, getattr(source, layer))
     return network
 
 
@@ -139,6 +155,32 @@ def _without_shortcut_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             mean = key.replace("0.bias", "1.running_mean")
             kept[mean] = kept[mean] - kept.pop(key)
     return kept
+
+
+def timm_vit_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a 2D ViT backbone under timm's names, which `monai_vit` reads.
+
+    Repeat the input channels for timm's three: ``repeat_input_channels(state, 3)``. timm's layer normalisation has an
+    epsilon of 1e-6, MONAI's 1e-5, so features differ in the fifth digit.
+
+    Args:
+        state: weights with MONAI's names.
+
+    Returns:
+        What ``vit_small_patch16_224`` and so on take, without the head.
+
+    Raises:
+        UserError: for weights of another network, or in 3D.
+    """
+    stem, positions = state.get("patch_embedding.patch_embeddings.weight"), "patch_embedding.position_embeddings"
+    if stem is None or stem.ndim != 4:
+        raise UserError(
+            "These are no weights of a 2D vit_tiny, vit_small or vit_base: timm has no others of MONAI's ViT."
+        )
+    # MONAI gives the class token no position, and its blocks have a normalisation that they use nowhere.
+    own = {key: value for key, value in state.items() if "norm_cross_attn" not in key and key != positions}
+    renamed = renamed_weights(own, {ours: theirs for theirs, ours in VIT_NAMES.items()})
+    return renamed | {"pos_embed": F.pad(state[positions], (0, 0, 1, 0))}
 
 
 def nnunet_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

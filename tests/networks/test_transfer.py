@@ -1,13 +1,14 @@
 """The weights of a backbone elsewhere: the same features in MONAI's and torchvision's networks, and how many fitted."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
-from monai.networks.nets import DenseNet121, FlexibleUNet
-from torch import Tensor
+from monai.networks.nets import DenseNet121, FlexibleUNet, SegResNetDS, SwinUNETR
+from torch import Tensor, nn
 
 from medssl.networks import (
     Backbone,
@@ -15,8 +16,10 @@ from medssl.networks import (
     flexible_unet,
     load_matching_weights,
     repeat_input_channels,
+    timm_vit_weights,
     torchvision_weights,
 )
+from medssl.networks.public_families import monai_vit
 
 
 def used(name: str, spatial_dims: int, in_channels: int = 1) -> Backbone:
@@ -30,20 +33,77 @@ def used(name: str, spatial_dims: int, in_channels: int = 1) -> Backbone:
     return backbone.eval()
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_a_segmentation_network_of_monai_encodes_as_the_backbone_does(
-    spatial_dims: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("name", "spatial_dims"),
+    [("resnet18", 2), ("resnet18", 3), ("resnet10", 2), ("resnet34", 2), ("resnet50", 2), ("efficientnet_b0", 2)],
+)
+def test_a_flexible_unet_encodes_as_the_backbone_does(
+    name: str, spatial_dims: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backbone = used("resnet18", spatial_dims)
+    backbone = used(name, spatial_dims)
     state = backbone.network.state_dict()
-    network = flexible_unet(spatial_dims, 1, 2, decoder_channels=(32, 16, 8, 8, 4)).eval()
+    network = flexible_unet(spatial_dims, 1, 2, name, decoder_channels=(32, 16, 8, 8, 4)).eval()
     with caplog.at_level(logging.INFO, logger="medssl"):
         assert load_matching_weights(network, state, prefix="encoder.") == len(state)
     assert f"Loaded {len(state)} of {len(state)} weights; " in caplog.text
     images = torch.randn(1, 1, *[64] * spatial_dims)
     with torch.no_grad():
-        torch.testing.assert_close(network.encoder(images)[-1], backbone(images), rtol=1e-5, atol=1e-5)
+        if name != "efficientnet_b0":  # of which FlexibleUNet takes the map before the last
+            torch.testing.assert_close(network.encoder(images)[-1], backbone(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(network.encoder(images)[1], backbone.pyramid(images)[1], rtol=1e-5, atol=1e-5)
         assert network(images).shape == (1, 2, *images.shape[2:])
+
+
+def test_what_flexible_unet_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="resnet50 and efficientnet_b0, not 'vgg11'"):
+        flexible_unet(2, 1, 2, "vgg11")
+
+
+def swin_unetr() -> nn.Module:
+    return SwinUNETR(in_channels=1, out_channels=2, feature_size=48, spatial_dims=3)
+
+
+def segresnet_ds() -> nn.Module:
+    return SegResNetDS(3, init_filters=32, in_channels=1, out_channels=2, blocks_down=(1, 2, 2, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "prefix"), [("swin", swin_unetr, "swinViT."), ("segresnet", segresnet_ds, "encoder.")]
+)
+def test_swin_unetr_and_segresnet_encode_as_the_backbone_does(name: str, build: Callable[[], Any], prefix: str) -> None:
+    backbone, network = used(name, 3), build().eval()
+    state = backbone.network.state_dict()
+    assert load_matching_weights(network, state, prefix) == len(state)
+    images = torch.randn(1, 1, 64, 32, 32)
+    with torch.no_grad():
+        found = getattr(network, prefix.removesuffix("."))(images)[-1]
+        torch.testing.assert_close(found, backbone.pyramid(images)[-1], rtol=1e-5, atol=1e-5)
+        assert torch.isfinite(network(images)).all()
+
+
+def test_a_vit_goes_to_timm_and_comes_back() -> None:
+    state = used("vit_tiny", 2).network.state_dict()
+    named = timm_vit_weights(state)
+    back = monai_vit(named)
+    used_keys = [key for key in state if "norm_cross_attn" not in key]
+    assert {key for key in back if "norm_cross_attn" not in key} == set(used_keys)
+    assert all(torch.equal(back[key], state[key]) for key in used_keys)
+    for name, spatial_dims in (("vit_tiny", 3), ("resnet10_quarter", 2)):
+        with pytest.raises(ValueError, match="no weights of a 2D vit_tiny"):
+            timm_vit_weights(build_backbone(name, spatial_dims).network.state_dict())
+
+
+def test_timms_vit_gives_the_same_features() -> None:
+    timm = pytest.importorskip("timm")
+    backbone = used("vit_tiny", 2)
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=0).eval()
+    state = repeat_input_channels(timm_vit_weights(backbone.network.state_dict()), 3)
+    network.load_state_dict(state)
+    images = torch.randn(2, 1, 224, 224)
+    with torch.no_grad():
+        expected = backbone.pool(backbone(images))
+        found = network.forward_features(images.repeat(1, 3, 1, 1))[:, 1:].mean(dim=1)
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()  # another epsilon
 
 
 def test_monais_own_encoder_takes_the_weights_in_part_only_and_loading_says_so(
