@@ -92,6 +92,20 @@ def test_pretraining_leaves_a_backbone_for_monai_and_a_log_of_the_puzzle(
     assert (tmp_path / "config.yaml").exists()
 
 
+def test_a_masked_autoencoder_leaves_a_vit_that_is_fine_tuned(chest: Path, tmp_path: Path) -> None:
+    values = {"architecture": "vit_tiny", "probe_every": 0}
+    pretrain("cxr", chest, tmp_path / "pretrain", tasks={"mae": {"layers": 1}}, **values)
+    metrics = json.loads((tmp_path / "pretrain" / "metrics.json").read_text())["metrics"]
+    assert metrics["mae/error"] > 0
+    begun = torch.load(tmp_path / "pretrain" / "backbone.pt", weights_only=True)
+    more = {"architecture": "vit_tiny", "layer_decay": 0.5}
+    finetune("cxr", chest, tmp_path / "run", pretrained=tmp_path / "pretrain", **more)
+    moved = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    assert set(begun) < set(moved)
+    assert not any(key.startswith(("decoder", "mask")) for key in begun)
+    assert 0 <= evaluate(chest, tmp_path / "run")["mAUROC"] <= 1
+
+
 @pytest.mark.parametrize("kind", ["cxr", "ct"])
 def test_finetuning_evaluation_and_inference_agree(
     kind: str, chest: Path, head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

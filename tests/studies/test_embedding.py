@@ -221,6 +221,21 @@ def test_the_picture_shows_the_principal_components(shape: tuple[int, int]) -> N
     draw_embedding(features, [""] * shape[0], {})
 
 
+def test_umap_lays_neighbours_together() -> None:
+    pytest.importorskip("umap")
+    centres = np.random.default_rng(0).normal(size=(2, 16)) * 5
+    features = np.repeat(centres, 12, axis=0) + np.random.default_rng(1).normal(size=(24, 16))
+    sources = ["north"] * 12 + ["south"] * 12
+    places = draw_embedding(features, sources, {}, projection="umap").axes[0].collections
+    shown = np.concatenate([np.asarray(each.get_offsets()) for each in places if len(each.get_offsets())])
+    colours = np.concatenate([each.get_facecolors() for each in places if len(each.get_offsets())])
+    groups = (colours == colours[0]).all(axis=1)
+    assert groups.sum() == 12
+    inside = np.linalg.norm(shown[groups] - shown[groups].mean(axis=0), axis=1)
+    outside = np.linalg.norm(shown[~groups] - shown[groups].mean(axis=0), axis=1)
+    assert inside.max() < outside.min()
+
+
 def test_an_empty_folder_called_pyarrow_is_no_package(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
