@@ -8,6 +8,7 @@ same in 3D. Repetitions that have ended are not repeated.
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,7 @@ def measured(kind: str, folder: Path, seed: int) -> dict[str, Any]:
         started = time.process_time()
         results = run_demo(RECIPES[kind], folder, seeds=1, first_seed=seed)
         found = {"processor_minutes": (time.process_time() - started) / 60, **results}
+        found["machine"] = environment()["machine"]
         path.write_text(json.dumps(found))
     return dict(json.loads(path.read_text()))
 
@@ -60,12 +62,13 @@ def leads(rows: Mapping[str, Mapping[str, Any]]) -> tuple[np.ndarray, float]:
 
 def as_markdown(report: Mapping[str, Any]) -> str:
     runs, recipe, places = report["runs"], report["recipe"], over_runs(report["runs"])
+    machines = "; ".join(f"{count} runs: {name}" for name, count in Counter(run["machine"] for run in runs).items())
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     minutes = (np.mean([run[name] for run in runs]) for name in ("minutes", "processor_minutes"))
     lines = [
         f"# RandIni against {runs[0]['task']} on {report['kind']} phantoms",
         "",
-        f"{report['machine']}; {versions}. A run took {next(minutes):.1f} minutes of training and evaluation beside "
+        f"{machines}; {versions}. A run took {next(minutes):.1f} minutes of training and evaluation beside "
         f"other work on the machine, {next(minutes):.1f} minutes of a processor with drawing and preparing.",
         f"Images of {' × '.join(map(str, recipe['size']))}: {told(recipe['hospitals'])}. {runs[0]['images']} labelled "
         f"images, {recipe['labelled_per_class']} for each class; {ARCHITECTURE}; pre-training with "

@@ -13,7 +13,7 @@ def add_demo(commands: Commands) -> None:
     option = command(commands, _demo, "the main job in small, on phantoms: is pre-training worth it?").add_argument
     option("--kind", choices=("chest", "head"), default="chest", help="chest radiographs (2D, default) or head CT (3D)")
     option("--output", type=Path, help="folder for data, runs and results (default: demo/KIND)")
-    option("--seeds", type=int, help="repetitions (default: 3)")
+    option("--seeds", type=int, help="repetitions (default: 2)")
     option("--task", help="pretext task or tasks, such as rotation or rotation,mim (default: the demo's own choice)")
 
 
