@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 RIVALS = ("random", "rand", "pixels", "probe, random weights")
 """Rows that a task's are read beside."""
-ALIASES = {"barlow_twins": ("barlow",), "rvrm": ("printed", "siamese")}
+ALIASES = {"barlow_twins": ("barlow",), "rvrm": ("printed", "siamese"), "mae": ("mae (vit_tiny)",)}
 """Other names of a task in these tables."""
 MOST_ROWS = 14
 
