@@ -26,6 +26,18 @@ POOLS: list[dict[str, Any]] = [
     {"tasks": {"rotation": {}, "rvrm": {"disguise": 1.0}}},
     {"tasks": ("rotation", "sc_assl"), "schedule": "alternate", "weights": {"rotation": 2.0, "sc_assl": 1.0}},
 ]
+IN_3D = ("rotation", "sc_assl", TOGETHER)
+"""Tasks that every run of the tests sees as 3D bundles, too; others in 3D are left to ``make test-all``."""
+RUNS = [
+    pytest.param(
+        kind,
+        pool,
+        id=f"{kind}-{'+'.join(named_tasks(pool['tasks']))}",
+        marks=() if kind == "cxr" or pool["tasks"] in IN_3D else pytest.mark.slow,
+    )
+    for kind in SIZES
+    for pool in POOLS
+]
 BUNDLES = ["pretrain", "finetune"]
 
 
@@ -60,8 +72,7 @@ def raw_file_of(datalist: Path) -> dict[str, str]:
     return dict(zip(used["stored"], used["file"], strict=True))
 
 
-@pytest.mark.parametrize("pool", POOLS, ids=lambda pool: "+".join(named_tasks(pool["tasks"])))
-@pytest.mark.parametrize("kind", ["cxr", "ct"])
+@pytest.mark.parametrize(("kind", "pool"), RUNS)
 def test_pretraining_leaves_a_backbone_for_monai_and_a_log_of_the_puzzle(
     kind: str, pool: dict[str, Any], chest: Path, head: Path, tmp_path: Path
 ) -> None:
