@@ -33,6 +33,8 @@ REASONS = {
     "models_genesis": "decoder, distortions",
     "simsiam": "augmentation, projector and predictor",
     "simclr": "augmentation, projector",
+    "vicreg": "projector",
+    "dino": "teacher, heads",
     "spark": "decoder, masks",
     "volume_fusion": "decoder",
 }

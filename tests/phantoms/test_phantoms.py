@@ -161,8 +161,8 @@ def test_bleeding_is_blood_inside_the_skull(finding: str) -> None:
 
 
 def test_image_depends_on_seed_and_number_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "ALONE", 5)  # eight are drawn by other processes
     for name, count, seed in (("few", 3, 7), ("more", 8, 7), ("other", 3, 8)):
-        monkeypatch.setattr(write, "ALONE", 5)  # of eight, other processes draw some
         write_phantoms(tmp_path / name, "chest", count, seed=seed, size=32, progress=False)
     few, more, other = (files(tmp_path / name) for name in ("few", "more", "other"))
     assert few == {name: more[name] for name in few}
