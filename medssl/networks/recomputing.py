@@ -45,11 +45,11 @@ def checkpoint_activations(network: nn.Module, architecture: str, enabled: bool 
 def _recomputing(kind: Any) -> type[nn.Module]:
     """A class of the same name and members that computes its answer again for the gradient."""
 
-    def forward(self: nn.Module, *inputs: Any) -> Any:
+    def forward(self: nn.Module, *inputs: Any, **values: Any) -> Any:
         if not torch.is_grad_enabled():
-            return kind.forward(self, *inputs)
+            return kind.forward(self, *inputs, **values)
         contexts = partial(_contexts, self)
-        return checkpoint(partial(kind.forward, self), *inputs, use_reentrant=False, context_fn=contexts)
+        return checkpoint(partial(kind.forward, self), *inputs, use_reentrant=False, context_fn=contexts, **values)
 
     return type(kind.__name__, (kind,), {"forward": forward, "__doc__": kind.__doc__})
 
