@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from medssl.networks import (
+    ARCHITECTURES,
     build_backbone,
     build_classifier,
     build_segmenter,
@@ -104,7 +105,7 @@ def test_nothing_changes_where_it_is_off_and_vgg_says_that_it_has_no_blocks() ->
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "vgg11"])
 def test_blocks_hold_most_weights_and_no_block_lies_in_another(name: str) -> None:
-    network = build_classifier(name, 3, 1, 3)
+    network = build_classifier(name, max(ARCHITECTURES[name].spatial_dims), 1, 3)
     blocks = dict(named_blocks(network, name))
     assert not [name for name in blocks for other in blocks if name.startswith(f"{other}.")]
     total, within = (
