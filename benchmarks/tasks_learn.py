@@ -2,7 +2,8 @@
 
 `python benchmarks/tasks_learn.py` writes `results/tasks_learn.json` and `.md` beside this file, about half an
 hour on two cores. The figures stand beside chance (classes) or the error of a constant answer, and beside what the same
-network reaches before its first step: views of one image are often told by an untrained network too.
+network reaches before its first step: views of one image are often told by an untrained network too. The teacher of
+`distil` is a ResNet-18 that learned `rotation` in the same way.
 """
 
 import argparse
@@ -23,7 +24,9 @@ RESULTS = Path(__file__).parent / "results"
 SIZES = {"2D": (64, 64), "3D": (32, 32, 32)}
 BATCH_SIZE = 16
 DEFAULT_STEPS = 100
+VIEWS = ("barlow_twins", "vicreg", "byol", "moco", "dino", "lejepa", "distil")
 STEPS = {
+    **dict.fromkeys([(name, "2D") for name in VIEWS], 200),
     ("rvrm", "2D"): 400,
     ("rvrm", "3D"): 400,
     ("simsiam", "2D"): 400,
@@ -31,12 +34,11 @@ STEPS = {
     ("simclr", "2D"): 400,
     ("simclr", "3D"): 200,
     ("volume_fusion", "2D"): 300,
-    ("volume_fusion", "3D"): 300,
     ("mae", "2D"): 300,
     ("mae", "3D"): 300,
 }
 """The tasks that learn slowly."""
-VALUES: dict[str, dict[str, Any]] = {name: {"view": {"scale": [0.5, 1.0]}} for name in ("simsiam", "simclr")}
+VALUES: dict[str, dict[str, Any]] = {name: {"view": {"scale": [0.5, 1.0]}} for name in ("simsiam", "simclr", *VIEWS)}
 """Normal phantoms differ little: crops of a fifth of the image, the default, leave too little to tell them by."""
 
 
@@ -49,17 +51,13 @@ def learn(name: str, dimensions: str, train: Tensor, unseen: Tensor, seed: int) 
     smallest = TASKS[name].smallest_backbone
     architecture = smallest if smallest.startswith("vit") else "resnet18"
     backbone = build_backbone(architecture, len(image_size), in_channels=3 if name == "rvrm" else 1)
-    task = build_task(name, backbone, image_size, **VALUES.get(name, {}))
-    optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    values = dict(VALUES.get(name, {}))
+    if name == "distil":
+        values["teacher"] = build_backbone("resnet18", len(image_size))
+        fit(build_task("rotation", values["teacher"], image_size), values["teacher"], train, DEFAULT_STEPS, BATCH_SIZE)
+    task = build_task(name, backbone, image_size, **values)
     untrained = judge(task, backbone, unseen)
-    started = time.perf_counter()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        task(backbone, train[torch.randperm(len(train))[:batch]]).loss.backward()
-        optimizer.step()
-        schedule.step()
-    seconds = time.perf_counter() - started
+    seconds = fit(task, backbone, train, steps, batch)
     return {
         **judge(task, backbone, unseen),
         "untrained": untrained,
@@ -67,6 +65,20 @@ def learn(name: str, dimensions: str, train: Tensor, unseen: Tensor, seed: int) 
         "batch": batch,
         "seconds": round(seconds, 1),
     }
+
+
+def fit(task: PretextTask, backbone: Backbone, train: Tensor, steps: int, batch: int) -> float:
+    """Train a task and its backbone; the seconds that it took."""
+    optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    started = time.perf_counter()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        task(backbone, train[torch.randperm(len(train))[:batch]]).loss.backward()
+        optimizer.step()
+        schedule.step()
+        task.after_step(backbone)
+    return time.perf_counter() - started
 
 
 def judge(task: PretextTask, backbone: Backbone, unseen: Tensor) -> dict[str, float]:
@@ -86,7 +98,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "# Each task learns, in 2D and in 3D",
         "",
         f"Last run on {report['machine']}; {versions}. ResNet-18 (mae: vit_tiny), Adam, 256 phantoms to train on, 64 "
-        f"others to judge by, seed {report['seed']}. Views of simsiam and simclr keep at least half of the image.",
+        f"others to judge by, seed {report['seed']}. Views of whole images keep at least half of them.",
         "",
         "| task | | measure | reached | untrained | chance or constant answer | steps × batch |",
         "|---|---|---|---|---|---|---|",
@@ -103,8 +115,7 @@ def as_markdown(report: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = [name for name, task in TASKS.items() if not task.needs]  # distil learns from a teacher that has learned
-    parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--dimensions", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

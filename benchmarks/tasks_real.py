@@ -1,8 +1,8 @@
 """Which pretext task pays on real radiographs? Every arm under the same recipes, and each with its own best one.
 
 `python benchmarks/tasks_real.py` takes hours on two cores and minutes on a GPU; `--first 3` is a try. Rows are appended
-to `results/tasks_real.csv`, so that an interrupted run goes on; `results/tasks_real.md` is written from them. `--short`
-is one trial of all tasks with a sixteenth of the images, for an hour or two: `results/tasks_real_short.csv`.
+to to `results/tasks_real.csv`, so that an interrupted run goes on; `results/tasks_real.md` is written from them. `--short`
+gives every task a sixteenth of the images, `results/tasks_real_short.csv`: some ten minutes of one core a task and trial.
 """
 
 from collections.abc import Sequence
@@ -37,6 +37,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "simmim": {"mim": SIMMIM},
     "swin_unetr": {"rotation": {}, "inpainting": {"decoder": "light"}, **SIMCLR},
 }
+SMALL = Job(0, RANDOM).architecture
 TRANSFORMER = "vit_tiny"
 """What `mae` needs; probed alone, for a fine-tuning of it takes too long here."""
 SHORT = {"steps": 400, "batch": 64}
@@ -59,16 +60,18 @@ def jobs(trials: int) -> list[Job]:
     return made
 
 
-def short_jobs() -> list[Job]:
-    """One trial of every arm: is a task worth a longer one?"""
+def short_jobs(trial: int, backbones: Path) -> list[Job]:
+    """One trial of every arm: is a task worth a longer one? `distil` learns from what `simclr` left in `backbones`."""
     asked = {name: ASKED[name] for name in ("nih", "tuberculosis")}
-    made = [Job(0, PIXELS, None, asked, (), draws=2), Job(0, RANDOM, None, asked, FROM_RANDOM[:1], draws=2)]
+    made = [Job(trial, PIXELS, None, asked, (), draws=2), Job(trial, RANDOM, None, asked, FROM_RANDOM[:1], draws=2)]
+    teacher = {"teacher": str(backbones / f"{SMALL}-96-simclr-{trial}.pt"), "architecture": SMALL}
     made += [
-        Job(0, name, Pretraining(tasks, **SHORT), asked, FROM_WEIGHTS[1:2], draws=2) for name, tasks in ARMS.items()
+        Job(trial, name, Pretraining(tasks, **SHORT), asked, FROM_WEIGHTS[1:2], draws=2)
+        for name, tasks in {**ARMS, "distil": {"distil": teacher}}.items()
     ]
     arms = {RANDOM: None, "mae": Pretraining({"mae": {}}, **SHORT)}
     return made + [
-        Job(0, f"{name} ({TRANSFORMER})", pretraining, asked, draws=2, architecture=TRANSFORMER)
+        Job(trial, f"{name} ({TRANSFORMER})", pretraining, asked, draws=2, architecture=TRANSFORMER)
         for name, pretraining in arms.items()
     ]
 
@@ -76,12 +79,13 @@ def short_jobs() -> list[Job]:
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Measure, and write the tables."""
     given = parser(__doc__ or "")
-    given.add_argument("--short", action="store_true", help="one trial of fewer and smaller steps")
+    given.add_argument("--short", action="store_true", help="fewer and smaller steps")
     options = given.parse_args(arguments)
     title = "Pretext tasks on real radiographs: ResNet-10 of a quarter of the channels, 96 pixels"
     if options.short:
         title += f", {SHORT['steps']} steps of {SHORT['batch']} images"
-        return write_tables(run(short_jobs(), options, "tasks_real_short"), title)
+        made = [job for trial in range(options.trials) for job in short_jobs(trial, options.backbones)]
+        return write_tables(run(made, options, "tasks_real_short"), title)
     return write_tables(run(jobs(options.trials), options, "tasks_real"), title)
 
 

@@ -26,14 +26,17 @@ POOLS: list[dict[str, Any]] = [
     {"tasks": {"rotation": {}, "rvrm": {"disguise": 1.0}}},
     {"tasks": ("rotation", "sc_assl"), "schedule": "alternate", "weights": {"rotation": 2.0, "sc_assl": 1.0}},
 ]
-IN_3D = ("rotation", "sc_assl", TOGETHER)
-"""Tasks that every run of the tests sees as 3D bundles, too; others in 3D are left to ``make test-all``."""
+QUICK = {
+    "cxr": ("simclr", "byol", "dino", "models_genesis", "jigsaw", "cpc", *(each["tasks"] for each in POOLS[-3:])),
+    "ct": ("rotation", "sc_assl", TOGETHER),
+}
+"""Tasks, one of a kind, that every run of the tests sees as bundles; others are left to ``make test-all``."""
 RUNS = [
     pytest.param(
         kind,
         pool,
         id=f"{kind}-{'+'.join(named_tasks(pool['tasks']))}",
-        marks=() if kind == "cxr" or pool["tasks"] in IN_3D else pytest.mark.slow,
+        marks=() if pool["tasks"] in QUICK[kind] else pytest.mark.slow,
     )
     for kind in SIZES
     for pool in POOLS

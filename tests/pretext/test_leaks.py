@@ -24,6 +24,8 @@ from medssl.pretext import build_task
 BATCH = 24
 SIZES = {2: (32, 32), 3: (16, 16, 16)}
 STEPS = 100
+TRAINED_IN = [2, pytest.param(3, marks=pytest.mark.slow)]
+"""One class is for both: trainings on boxes are left to ``make test-all``."""
 VALUES: dict[str, dict[str, Any]] = {
     "mim": {"decoder": "light"},
     "cpc": {"grid": 3},
@@ -106,7 +108,7 @@ def highest_by_chance(chance: float, answers: int) -> float:
     return chance + 4 * (chance * (1 - chance) / answers) ** 0.5
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", TRAINED_IN)
 @pytest.mark.parametrize(
     ("name", "draw"),
     [
@@ -122,7 +124,7 @@ def test_images_without_content_leave_a_guess(name: str, draw: Callable[[tuple[i
         assert metrics[key] <= highest_by_chance(metrics[key.replace("accuracy", "chance")], answers), metrics
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", TRAINED_IN)
 @pytest.mark.parametrize(
     ("name", "error"), [("mim", "hidden_error"), ("inpainting", "error"), ("models_genesis", "error")]
 )
@@ -152,7 +154,7 @@ def test_the_answer_does_not_depend_on_what_is_hidden(decoder: str, name: str, d
     assert torch.equal(*answers)
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", TRAINED_IN)
 @pytest.mark.parametrize("name", ["rotation", "jigsaw", "rubiks_cube"])
 def test_a_leak_would_be_found(name: str, dims: int) -> None:
     metrics = measure(name, dims, ramp)
