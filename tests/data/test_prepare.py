@@ -298,7 +298,9 @@ def _files(output: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows knows no SIGKILL")
-@pytest.mark.parametrize(("dims", "kills"), [(2, 10), (3, 4)])
+@pytest.mark.parametrize(
+    ("dims", "kills"), [(2, 3), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, 10), (3, 4)))]
+)
 def test_killed_at_any_moment_it_ends_in_the_same_files(tmp_path: Path, dims: int, kills: int) -> None:
     source = _noise(tmp_path, dims)
     context = multiprocessing.get_context("forkserver")

@@ -95,6 +95,7 @@ def test_simclr_tells_the_views_of_unseen_images_apart_better_than_before(
     assert loss() < before - 0.15
 
 
+@pytest.mark.slow
 def test_simsiam_does_not_collapse_in_300_steps(phantoms: dict[Shape, tuple[Tensor, Tensor]]) -> None:
     train, unseen = (F.avg_pool2d(images, 2) for images in phantoms[CHEST])
     backbone = build_backbone("resnet10_quarter", 2)
