@@ -24,6 +24,12 @@ def slow_but(quick: Collection[str], names: Iterable[str]) -> list[Any]:
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+def skip_unless_for(spatial_dims: int, name: str) -> None:
+    """Leave a test out whose images have more dimensions than a backbone is for."""
+    if spatial_dims not in ARCHITECTURES[name].spatial_dims:
+        pytest.skip(f"{name} is not for {spatial_dims}D images")
+
+
 QUICK = ("resnet10_quarter", "vit_tiny")
 """A convolutional network and a transformer, for what a test in every run need not see on each family."""
 FAMILIES = [name for name in ARCHITECTURES if _smallest(name) == name and is_installed(name)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES, QUICK, slow_but
+from families import FAMILIES, QUICK, skip_unless_for, slow_but
 from ignite.engine import Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
@@ -45,6 +45,7 @@ def image_with_spot(spatial_dims: int, cell: tuple[int, ...], brightness: float 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("architecture", slow_but(QUICK, FAMILIES))
 def test_the_map_is_the_weighted_sum_of_the_last_feature_map(architecture: str, spatial_dims: int) -> None:
+    skip_unless_for(spatial_dims, architecture)
     network = build_classifier(architecture, spatial_dims, 1, 9).eval()
     # Average pooling and one linear layer: the mean gradient of a channel is its weight over the number of voxels.
     network.requires_grad_(False)  # as the backbone of a linear probe

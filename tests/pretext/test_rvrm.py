@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, QUICK, slow_but
+from families import FAMILIES, QUICK, skip_unless_for, slow_but
 from torch import Tensor
 
 from medssl.errors import UserError
@@ -105,6 +105,7 @@ def test_rvrm_names_the_error_of_a_constant_answer() -> None:
 @both_dims
 @pytest.mark.parametrize("architecture", slow_but(QUICK, FAMILIES))
 def test_rvrm_trains_a_backbone_that_folds_into_an_ordinary_one(spatial_dims: int, architecture: str) -> None:
+    skip_unless_for(spatial_dims, architecture)
     task, backbone, images = set_up(spatial_dims, architecture)
     optimizer = torch.optim.Adam([*backbone.parameters(), *task.parameters()], lr=1e-3, fused=True)
     for _ in range(2):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES, QUICK, slow_but
+from families import FAMILIES, QUICK, skip_unless_for, slow_but
 from torch import Tensor, nn
 
 from medssl.networks import Backbone, build_backbone, first_convolution
@@ -25,7 +25,7 @@ TEACHERS = ("moco", "byol", "dino", "distil")
 DECODED = ("mim", "inpainting", "models_genesis", "volume_fusion")
 """Tasks whose decoder is a value."""
 RECONSTRUCTIONS = (*DECODED, "spark", "mae")
-TRANSFORMERS = ("vit", "swin")
+TRANSFORMERS = ("vit", "swin", "eva_x")
 CUBES = (*ROUTES, *TILES, "cpc", "voco")
 """Tasks that show many tiles of each image."""
 
@@ -112,6 +112,7 @@ def has_finite_gradient(weight: nn.Parameter) -> bool:
 @every_task
 @pytest.mark.parametrize("architecture", slow_but(QUICK, FAMILIES))
 def test_a_task_keeps_its_contract(name: str, values: dict[str, Any], spatial_dims: int, architecture: str) -> None:
+    skip_unless_for(spatial_dims, architecture)
     batch_size = BATCH if name in (*PAIRS, "distil") else 2
     if spatial_dims == 3 and architecture != "resnet10_quarter":
         if name == "jigsaw" and not values:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from families import FAMILIES, QUICK, slow_but
+from families import FAMILIES, QUICK, skip_unless_for, slow_but
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from PIL import Image
 from torch import nn
@@ -195,6 +195,7 @@ def check_shapes(bundle: Path) -> None:
 @pytest.mark.parametrize("architecture", slow_but((*QUICK, "vgg11"), FAMILIES))
 @pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_classifier_is_found_and_its_weights_fit(architecture: str, dims: int, tmp_path: Path) -> None:
+    skip_unless_for(dims, architecture)
     volume = {"image_size": [32, 32, 32], "spacing": [1.0, 1.0, 2.0], "window": [-50.0, 150.0]} if dims == 3 else {}
     run = finished_run(tmp_path / "run", architecture, spatial_dims=dims, **volume)
     bundle = export_run(
