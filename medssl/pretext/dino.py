@@ -38,8 +38,9 @@ class DINO(PretextTask):
 
     An answer is a distribution over prototypes that nobody named. There are no negatives: centring and sharpening of
     the teacher's answers alone keep all images from getting the same (Sec. 3.1), and with few images or small
-    mini-batches they may not. Look at ``spread`` (0 is a collapse), at ``prototypes`` (how many the teacher uses: 1 is
-    a collapse, and so are all of them where the loss stays at log K, Sec. 5.3), and at what the log warns of.
+    mini-batches they may not. Look at ``answers``, how many the teacher tells apart in a mini-batch: its views and its
+    answers share the logarithm of that in information, so it is 1 where all have one answer, be that a prototype or
+    all of them alike (the two collapses of Sec. 5.3). The log warns of that.
 
     What differs from the paper: the head has batch normalisation and ReLU, like those of the other tasks with a teacher
     here, which the paper's for transformers does without; 4096 prototypes instead of 65536 and four small views instead
@@ -130,8 +131,8 @@ class DINO(PretextTask):
         loss = dino(student, teacher, self.centre, *self.temperatures)
         self._newest = teacher.to(self.centre.dtype).mean(dim=(0, 1))
         metrics, answer = matching_metrics(student[0], teacher[1] - self.centre)
-        shares = ((teacher - self.centre) / self.temperatures[1]).softmax(dim=2).mean(dim=(0, 1))
-        metrics["prototypes"] = torch.special.entr(shares).sum().exp()
+        shares = ((teacher - self.centre) / self.temperatures[1]).float().softmax(dim=2)
+        metrics["answers"] = (_entropy(shares.mean(dim=(0, 1))) - _entropy(shares).mean()).exp()
         panels = torch.stack(large.detach()[:, 0].chunk(2), dim=1)
         return PretextOutput(loss, metrics, Pictures(panels, torch.arange(len(panels), device=large.device), answer))
 
@@ -146,3 +147,8 @@ class DINO(PretextTask):
     def describe(self, target: Tensor) -> str:
         """Whose view it is."""
         return f"a view of image {int(target) + 1}"
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    """Of distributions over the last axis, in nats."""
+    return torch.special.entr(shares).sum(dim=-1)

@@ -41,7 +41,9 @@ def test_the_loss_is_that_of_all_pairs_of_different_views(spatial_dims: int, sma
         teacher = task.teacher(large)
         wanted = dino(student.view(-1, BATCH, 32), teacher.view(2, BATCH, 32), task.centre)
     assert output.loss.item() == pytest.approx(wanted.item(), rel=1e-3)
-    assert 1 <= output.metrics["prototypes"] <= 32
+    shares = torch.softmax((teacher - task.centre) / 0.04, dim=1)
+    apart = [(share * (share / shares.mean(dim=0)).log()).sum() for share in shares]  # from the mean, in nats
+    assert output.metrics["answers"].item() == pytest.approx(torch.stack(apart).mean().exp().item(), rel=1e-3)
 
 
 def test_logits_are_cosines() -> None:
@@ -83,7 +85,24 @@ def test_a_collapse_shows_in_the_metrics_and_is_warned_of(caplog: pytest.LogCapt
         state = SimpleNamespace(metrics=figures, epoch=epoch, max_epochs=9, output={"image": torch.zeros(12, 1)})
         with caplog.at_level(logging.WARNING):
             watch(SimpleNamespace(state=state))  # type: ignore[arg-type]
-    assert "collapsed" in " ".join(watch.warnings)
+    assert "The features have collapsed" in " ".join(watch.warnings)
+
+
+@pytest.mark.parametrize("peak", [0.0, 50.0])
+def test_one_answer_to_all_images_is_warned_of_whichever_it_is(peak: float) -> None:
+    task, backbone, images = set_up()
+    answer = peak * (torch.arange(32) == 3)
+    task.teacher.forward = lambda views: answer.repeat(len(views), 1) + 1e-4 * torch.randn(len(views), 32)  # type: ignore
+    figures = {"dino/answers": float(task(backbone, images).metrics["answers"]), "effective_rank": 20.0}
+    assert 1 <= figures["dino/answers"] < 1.01
+    watch = PretrainingWatch(["dino"])
+    warned = []
+    for epoch in (1, 4, 5):
+        state = SimpleNamespace(metrics=figures, epoch=epoch, max_epochs=9, output={"image": torch.zeros(12, 1)})
+        watch(SimpleNamespace(state=state))  # type: ignore[arg-type]
+        warned.append(len(watch.warnings))
+    assert warned == [0, 0, 1]  # from the middle on
+    assert "dino has collapsed" in watch.warnings[0]
 
 
 @pytest.mark.parametrize(

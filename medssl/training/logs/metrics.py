@@ -25,8 +25,9 @@ from ..steps import step_output
 
 logger = logging.getLogger(__name__)
 
-SOLVED, COLLAPSED, FALL = 0.98, 3.0, 0.02
-"""Accuracy from which a task is solved; effective rank below which features have collapsed; how far a probe falls."""
+SOLVED, COLLAPSED, FALL, ALIKE = 0.98, 3.0, 0.02, 1.5
+"""Accuracy from which a task is solved; effective rank below which features have collapsed; how far a probe falls;
+different answers below which a teacher gives all images the same."""
 PROBE = METRICS["linear"]
 
 
@@ -128,11 +129,13 @@ class PretextMetrics(EpochMeans):
 class PretrainingWatch:
     """Is the pre-training working? Say so in the log, and warn in plain words, once of each kind, where it is not.
 
-    Three things are warned of. A task is *solved* when more than 98 % of its answers of an epoch are right: what it can
+    Four things are warned of. A task is *solved* when more than 98 % of its answers of an epoch are right: what it can
     still teach is little. The features have *collapsed* when their effective rank stays below 3 for two epochs: to the
     backbone all images look alike, however good the loss is. (A mini-batch of few images has no great rank, so of fewer
-    than 12 a quarter of their number is asked for.) And the linear probe *falls* when each of its last three figures
-    lies more than 0.02 below the best one before them: the features say less about the labels than they did.
+    than 12 a quarter of their number is asked for.) The linear probe *falls* when each of its last three figures
+    lies more than 0.02 below the best one before them: the features say less about the labels than they did. And a
+    task has *one answer* when its teacher tells fewer than 1.5 apart in a mini-batch, from the middle of the training
+    on: before, none may have been found yet.
 
     Attributes:
         warnings: the sentences so far; always the same list, which a `MetricsFile` holds.
@@ -167,6 +170,14 @@ class PretrainingWatch:
                     f"solved {task}",
                     f"{task} is solved: in epoch {epoch} {accuracy:.1%} of its answers are right, so that going on "
                     "teaches the backbone little more. Make the task harder by its values, take another, or end here.",
+                )
+            answers = metrics.get(f"{task}/answers", math.inf)
+            if answers < ALIKE and 2 * epoch >= engine.state.max_epochs:
+                self._warn(
+                    f"one answer {task}",
+                    f"{task} has collapsed: in epoch {epoch} its teacher gives {answers:.2f} different answers to a "
+                    "mini-batch, so that nothing of an image is asked for. Train for more steps, raise batch_size, or "
+                    "take another task.",
                 )
         rank = metrics.get("effective_rank", math.inf)
         self._collapsed = self._collapsed + 1 if rank < _least_rank(len(step_output(engine)[CommonKeys.IMAGE])) else 0
