@@ -1,8 +1,8 @@
 """Which pretext task pays on real radiographs? Every arm under the same recipes, and each with its own best one.
 
 `python benchmarks/tasks_real.py` takes hours on two cores and minutes on a GPU; `--first 3` is a try. Rows are appended
-to to `results/tasks_real.csv`, so that an interrupted run goes on; `results/tasks_real.md` is written from them. `--short`
-gives every task a sixteenth of the images, `results/tasks_real_short.csv`: some ten minutes of one core a task and trial.
+to `results/tasks_real.csv`, so that an interrupted run goes on; `results/tasks_real.md` is written from them. `--short`
+gives every task a sixteenth of the images, `results/tasks_real_short.csv`: some ten minutes of a core a task and trial.
 """
 
 from collections.abc import Sequence
