@@ -172,7 +172,7 @@ class PretrainingWatch:
                     "teaches the backbone little more. Make the task harder by its values, take another, or end here.",
                 )
             answers = metrics.get(f"{task}/answers", math.inf)
-            if answers < ALIKE and 2 * epoch >= engine.state.max_epochs:
+            if answers < ALIKE and 2 * epoch >= (engine.state.max_epochs or 0):
                 self._warn(
                     f"one answer {task}",
                     f"{task} has collapsed: in epoch {epoch} its teacher gives {answers:.2f} different answers to a "
