@@ -27,7 +27,7 @@ POOLS: list[dict[str, Any]] = [
     {"tasks": ("rotation", "sc_assl"), "schedule": "alternate", "weights": {"rotation": 2.0, "sc_assl": 1.0}},
 ]
 QUICK = {
-    "cxr": ("simclr", "byol", "dino", "models_genesis", "jigsaw", "cpc", *(each["tasks"] for each in POOLS[-3:])),
+    "cxr": ("simclr", "dino", "models_genesis", "jigsaw", *(each["tasks"] for each in POOLS[-3:])),
     "ct": ("rotation", "sc_assl", TOGETHER),
 }
 """Tasks, one of a kind, that every run of the tests sees as bundles; others are left to ``make test-all``."""

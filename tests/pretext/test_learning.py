@@ -32,14 +32,16 @@ def phantoms() -> dict[Shape, tuple[Tensor, Tensor]]:
         ("src", CHEST, 40, 16, {"accuracy": 5 / 24}),
         ("mcpc", CHEST, 50, 16, {"accuracy": 6 / (16 * 5)}),
         ("rvrm", CHEST, 100, 32, {"error": 1 / 12 / 4}),  # a quarter of the variance of λ
-        ("rvrm, siamese", CHEST, 60, 32, {"accuracy": 3 / 32, "error": 1 / 12 * 0.9}),
+        pytest.param(
+            "rvrm, siamese", CHEST, 60, 32, {"accuracy": 3 / 32, "error": 1 / 12 * 0.9}, marks=pytest.mark.slow
+        ),
         ("mim", CHEST, 40, 16, {"hidden_error": 0.6}),
         ("inpainting", CHEST, 40, 16, {"error": 0.6}),
-        ("models_genesis", CHEST, 40, 16, {"error": 0.7}),
+        pytest.param("models_genesis", CHEST, 40, 16, {"error": 0.7}, marks=pytest.mark.slow),
         ("jigsaw", CHEST, 60, 16, {"accuracy": 8 / 64}),
         ("rubiks_cube", CHEST, 60, 16, {"accuracy": 5 / 24, "turn_accuracy": 0.8}),
-        ("cpc", CHEST, 30, 8, {"accuracy": 8 / (8 * 49)}),
-        ("rotation", HEAD, 45, 16, {"accuracy": 0.9}),
+        pytest.param("cpc", CHEST, 30, 8, {"accuracy": 8 / (8 * 49)}, marks=pytest.mark.slow),
+        pytest.param("rotation", HEAD, 45, 16, {"accuracy": 0.9}, marks=pytest.mark.slow),
         ("sc_assl", HEAD, 50, 8, {"accuracy": 5 / 48, "mcpc_accuracy": 4 / (8 * 7)}),
     ],
 )
