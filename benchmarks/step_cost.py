@@ -36,6 +36,7 @@ REASONS = {
     "vicreg": "projector",
     "dino": "teacher, heads",
     "spark": "decoder, masks",
+    "mae": "decoder",
     "volume_fusion": "decoder",
 }
 OTHER_FEATURES = ("spark", "mae")
