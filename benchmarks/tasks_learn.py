@@ -1,9 +1,10 @@
 """Does each pretext task learn? A short training on drawn chests and heads, judged on others that it never saw.
 
-`python benchmarks/tasks_learn.py` writes `results/tasks_learn.json` and `.md` beside this file, about half an
-hour on two cores. The figures stand beside chance (classes) or the error of a constant answer, and beside what the same
-network reaches before its first step: views of one image are often told by an untrained network too. The teacher of
-`distil` is a ResNet-18 that learned `rotation` in the same way.
+`python benchmarks/tasks_learn.py` writes `results/tasks_learn.json` and `.md` beside this file, in hours on two cores
+without AVX-512; `--tasks` and `--dimensions` choose, and what is not measured again keeps its figures. They stand
+beside chance (classes) or the error of a constant answer, and beside what the same network reaches before its first
+step: views of one image are often told by an untrained network too. The teacher of `distil` is a ResNet-18 that
+learned `rotation` in the same way.
 """
 
 import argparse

@@ -40,8 +40,8 @@ class DINO(PretextTask):
     the teacher's answers alone keep all images from getting the same (Sec. 3.1), and with few images or small
     mini-batches they may not. Look at ``answers``, how many the teacher tells apart in a mini-batch: its views and its
     answers share the logarithm of that in information, so it is 1 where all have one answer, be that a prototype or
-    all of them alike (the two collapses of Sec. 5.3). The log warns of that. A
-    lower temperature of the teacher works against the second, a higher one against the first.
+    all of them alike (the two collapses of Sec. 5.3). The log warns of that. A lower temperature of the teacher works
+    against the second, a higher one against the first.
 
     What differs from the paper: the head has batch normalisation and ReLU, like those of the other tasks with a teacher
     here, which the paper's for transformers does without; 4096 prototypes instead of 65536 and four small views instead

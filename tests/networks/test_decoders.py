@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from families import FAMILIES, QUICK, slow_but
+from families import FAMILIES, QUICK, skip_unless_for, slow_but
 from torch import Tensor, nn
 
 from medssl.networks import LightDecoder, TransposedDecoder, build_backbone, find_architecture
@@ -68,8 +68,7 @@ def test_the_transposed_decoder_is_refused_elsewhere(
 @pytest.mark.parametrize("image_size", [(33, 47), (96, 64), (33, 45, 37)])
 def test_the_light_decoder_gives_images_of_any_size_and_is_light(name: str, image_size: tuple[int, ...]) -> None:
     dims = len(image_size)
-    if dims not in find_architecture(name).spatial_dims:
-        pytest.skip(f"{name} is for other images")
+    skip_unless_for(dims, name)
     backbone = build_backbone(name, dims).eval()
     decoder = LightDecoder(backbone, image_size, out_channels=2)
     with torch.no_grad():
