@@ -1,11 +1,10 @@
 """What `medssl embed` adds to the bare network: images a second, beside the network on images that lie in memory.
 
 A ResNet-18 sees drawn radiographs of two hospitals. The bare network gets them in mini-batches that are ready in
-memory. `medssl embed` reads them from the store in two processes while the network computes, and writes table, arrays
-and picture, and fits the probe of the hospital. The two take turns, each in a process of its own; wall time is what a
-user waits for, and the time on the processors, of all processes, what it costs where others want them, too. The
-features of both are compared. `python benchmarks/embed.py` writes `results/embed.json` and `.md`; ten minutes on two
-cores.
+memory. `medssl embed` reads them from the store, writes table, arrays and picture, and fits the probe of the hospital.
+The two take turns, each in a process of its own; wall time is what a user waits for, and the time on the processors,
+of all processes, what it costs where others want them, too. The features of both are compared.
+`python benchmarks/embed.py` writes `results/embed.json` and `.md`; ten minutes on two cores.
 """
 
 import os

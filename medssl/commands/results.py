@@ -57,7 +57,7 @@ def add_embed(commands: Commands) -> None:
     )
     option("--projection", choices=("pca", "umap"), help="of the picture (default: pca; umap needs medssl[umap])")
     option("--batch-size", type=int, help="images at once (default: 64 radiographs, 8 volumes)")
-    option("--workers", type=int, help="processes that load images (default: 2)")
+    option("--workers", type=int, help="processes that load images (default: 2; 0 for prepared images on two cores)")
 
 
 def _embed(**given: Any) -> None:

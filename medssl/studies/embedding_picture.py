@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -20,6 +20,14 @@ SMALLEST_MAP = 4
 """Images up to which there is nothing to lay out by neighbourhood."""
 PROJECTIONS = ("pca", "umap")
 """How features come to a plane: along their principal components, or by neighbourhood (McInnes et al. 2018, UMAP)."""
+
+Corner = Literal["upper right", "upper left", "lower right", "lower left"]
+_CORNERS: dict[Corner, tuple[int, int]] = {
+    "upper right": (1, 1),
+    "upper left": (0, 1),
+    "lower right": (1, 0),
+    "lower left": (0, 0),
+}
 
 
 def check_projection(name: str) -> None:
@@ -92,8 +100,9 @@ def draw_embedding(
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.2 * columns, 3 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+    corner = _emptiest_corner(places)
     for axis, (name, groups) in zip(axes, panels.items(), strict=False):
-        _scatter(axis, places, groups)
+        _scatter(axis, places, groups, corner)
         axis.set_title(name)
     for axis in list(axes)[len(panels) :]:
         axis.set_axis_off()
@@ -116,8 +125,16 @@ def _plane(features: np.ndarray, projection: str) -> tuple[np.ndarray, tuple[str
     return places, (f"first principal component ({first:.0%} of the variance)", f"second ({second:.0%})")
 
 
-def _scatter(axis: Axes, places: np.ndarray, groups: np.ndarray) -> None:
-    """Points in an order that hides no group behind another; the unknown stand behind all."""
+def _emptiest_corner(places: np.ndarray) -> Corner:
+    """Where a legend hides the fewest points ``[N, 2]``; matplotlib's "best" looks at all of them in every panel."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    relative = (places - low) / np.where(high > low, high - low, 1)
+    hidden = {corner: (np.abs(relative - at) < 1 / 3).all(axis=1).sum() for corner, at in _CORNERS.items()}
+    return min(hidden, key=lambda corner: hidden[corner])
+
+
+def _scatter(axis: Axes, places: np.ndarray, groups: np.ndarray, corner: Corner) -> None:
+    """Points in an order that hides no group behind another, the unknown behind all; the legend in a corner."""
     names = sorted(set(groups.tolist()) - {UNKNOWN})
     colour = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
     order = np.random.default_rng(0).permutation(len(places))
@@ -130,6 +147,6 @@ def _scatter(axis: Axes, places: np.ndarray, groups: np.ndarray) -> None:
     if names != [""]:
         for name in (*names, *([UNKNOWN] if not known.all() else [])):
             axis.scatter([], [], s=20, color=colour.get(name, QUIET), label=f"{name} ({np.sum(groups == name)})")
-        axis.legend(loc="best", fontsize=7, handletextpad=0.2)
+        axis.legend(loc=corner, fontsize=7, handletextpad=0.2)
     axis.set_xticks([])
     axis.set_yticks([])
