@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import ignite.distributed as idist
 import matplotlib
@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from medssl.files import whole_file
 from medssl.networks import last_map_layer
+
+from .predictions_metric import LOGITS
+from .temperature import Calibration
 
 OUTCOMES = {1: "positive", 0: "negative"}
 
@@ -58,14 +61,24 @@ def telling_box(network: nn.Module, boxes: Tensor, class_index: int) -> Tensor:
     return boxes[int(logits.argmax())][None]
 
 
+class _Candidate(NamedTuple):
+    """An image of a class: what the network gave it, and it."""
+
+    probability: float
+    image: Tensor
+    logits: np.ndarray | None
+    """``[K]``, of all classes."""
+
+
 class GradCAMPanels:
     """Draw, for each class, the known positive and the known negative image of the highest probability with their maps.
 
     Attach it to the evaluator of an evaluation. While that runs, only the best images so far are kept (2 K of them,
-    however large the data set); the maps are computed when it has ended.
+    however large the data set); the maps are computed when it has ended. Probabilities are shown as the calibration in
+    the picture's folder has them, where the evaluator's output has `LOGITS`: attach it behind `EvaluationFiles`.
 
     Args:
-        path: of the PNG.
+        path: of the PNG, in the run's folder.
         network: that the evaluator runs, as `medssl.networks.build_classifier` makes it.
         architecture: its name, a key of `ARCHITECTURES`.
         labels: names of the K classes.
@@ -84,7 +97,7 @@ class GradCAMPanels:
         self.architecture = architecture
         self.labels = list(labels)
         self.spatial_dims = spatial_dims
-        self._best: dict[tuple[int, int], tuple[float, Tensor]] = {}
+        self._best: dict[tuple[int, int], _Candidate] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator, after its postprocessing."""
@@ -104,10 +117,11 @@ class GradCAMPanels:
             of_outcome = probabilities.masked_fill(labels != outcome, float("-inf"))  # NaN, unknown, equals neither
             values, rows = (column.tolist() for column in of_outcome.max(dim=0))
             for index, (value, row) in enumerate(zip(values, rows, strict=True)):
-                best, _ = self._best.get((index, outcome), (float("-inf"), None))
-                if value > best:
+                best = self._best.get((index, outcome))
+                if value > (best.probability if best else float("-inf")):
                     image = output[CommonKeys.IMAGE][row].detach().clone()  # a view would keep the whole batch
-                    self._best[index, outcome] = value, image
+                    logits = output[LOGITS][row].detach().float().cpu().numpy() if LOGITS in output else None
+                    self._best[index, outcome] = _Candidate(value, image, logits)
 
     def write(self, engine: Engine) -> None:
         """Compute the maps, draw and write the picture; none where no label is known.
@@ -119,22 +133,25 @@ class GradCAMPanels:
         ]
         if not shown or idist.get_rank() > 0:
             return
+        calibration = Calibration.read(self.path.parent)
         with matplotlib.rc_context({"font.size": 8, "text.parse_math": False}):
             figure = Figure(figsize=(7.2, 1.95 * len(shown)), layout="constrained")
             axes = figure.subplots(len(shown), 2 * len(OUTCOMES), squeeze=False)
             for row, index in zip(axes, shown, strict=True):
                 for pair, (outcome, word) in zip((row[:2], row[2:]), OUTCOMES.items(), strict=True):
-                    self._draw(pair, index, outcome, word)
+                    self._draw(pair, index, outcome, word, calibration)
             with whole_file(self.path) as temporary:
                 figure.savefig(temporary, dpi=100, format="png")
 
-    def _draw(self, axes: Sequence[Axes], index: int, outcome: int, word: str) -> None:
+    def _draw(self, axes: Sequence[Axes], index: int, outcome: int, word: str, calibration: Calibration | None) -> None:
         for axis in axes:
             axis.set_axis_off()
         if (index, outcome) not in self._best:
             axes[0].set_title(f"{self.labels[index]}\nno known {word} image", loc="left")
             return
-        probability, candidate = self._best[index, outcome]
+        probability, candidate, logits = self._best[index, outcome]
+        if calibration and logits is not None:
+            probability = calibration.probabilities(logits[None])[0, index]
         box = telling_box(self.network, candidate, index)
         cam = grad_cam(self.network, self.architecture, box, index)
         image, overlay = flat_view(box[0].float().cpu(), cam.cpu(), self.spatial_dims)

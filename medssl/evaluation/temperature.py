@@ -152,9 +152,13 @@ class Calibration:
             raise UserError("The calibration is of logits, and these predictions have none.")
         if len(self.unscaled) == len(self.classes):
             return predictions
-        logits = predictions.logits / self.temperatures + self.biases
-        scores = softmax(logits, axis=1) if self.exclusive else expit(logits)
+        scores = self.probabilities(predictions.logits)
         return replace(predictions, scores=scores.astype(np.float32).astype(np.float64))
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities of logits, both ``[N, K]``."""
+        logits = logits / self.temperatures + self.biases
+        return softmax(logits, axis=1) if self.exclusive else expit(logits)
 
     def undone(self, predictions: Predictions) -> Predictions:
         """Calibrated predictions, such as those that a run keeps, with the probabilities that the network gave before.

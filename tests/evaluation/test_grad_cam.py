@@ -1,20 +1,23 @@
 """Grad-CAM against its formula, on networks made to find a bright spot, and in MONAI's evaluator."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from families import FAMILIES, QUICK, skip_unless_for, slow_but
 from ignite.engine import Events
+from matplotlib.figure import Figure
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
-from monai.transforms import Activationsd
+from monai.transforms import Activationsd, Compose, CopyItemsd
 from PIL import Image
 from torch import Tensor, nn
 
-from medssl.evaluation import GradCAMPanels
+from medssl.evaluation import Calibration, GradCAMPanels
 from medssl.evaluation.grad_cam import flat_view, grad_cam, telling_box
+from medssl.evaluation.temperature import ClassCalibration
 from medssl.networks import build_backbone, build_classifier
 from medssl.training import prepare_labelled
 
@@ -90,7 +93,7 @@ def evaluate(items: list[dict], network: nn.Module, handlers: list, batch_size: 
         val_data_loader=DataLoader(Dataset(items), batch_size=batch_size),
         network=network,
         prepare_batch=prepare_labelled,
-        postprocessing=Activationsd(keys="pred", sigmoid=True),
+        postprocessing=Compose([CopyItemsd("pred", names="logits"), Activationsd("pred", sigmoid=True)]),
         val_handlers=handlers,
         decollate=False,
     )
@@ -166,3 +169,26 @@ def test_what_cannot_be_drawn_is_said_or_left_out(tmp_path: Path) -> None:
     assert not path.exists()
     with pytest.raises(ValueError, match="no backbone 'vgg12'; choose one of"):
         GradCAMPanels(path, network, "vgg12", LABELS, 2)
+
+
+def test_panels_say_the_probabilities_that_the_predictions_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, items = spot_finder(2), labelled_spots()
+    calibration = Calibration(False, {name: ClassCalibration(2.0, -0.5 * place) for place, name in enumerate(LABELS)})
+    calibration.write(tmp_path)
+    titles: list[str] = []
+    save = Figure.savefig
+
+    def remembering(figure: Figure, *args: Any, **values: Any) -> None:
+        titles.extend(axis.get_title(loc="left") for axis in figure.axes)
+        save(figure, *args, **values)
+
+    monkeypatch.setattr(Figure, "savefig", remembering)
+    given = evaluate(items, network, [GradCAMPanels(tmp_path / "all.png", network, "vgg11", LABELS, 2)], batch_size=4)
+    labels = torch.stack([item["label"] for item in items])
+    for index, name in enumerate(LABELS[:2]):
+        for outcome, word in ((1, "positive"), (0, "negative")):
+            best = torch.logit(given[labels[:, index] == outcome, index].max())
+            said = torch.sigmoid(best / 2 - 0.5 * index).item()
+            assert f"{name}\n{word}, predicted {said:.2f}" in titles
