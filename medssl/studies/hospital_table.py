@@ -82,7 +82,8 @@ def hospital_table(cells: Sequence[Cell]) -> Table:
     found = {(cell.arm, cell.method, cell.place.name): cell for cell in cells}
     rows = [[words, *(cell_text(found[arm, method, name]) for name in names)] for (arm, method), words in WORDS.items()]
     seeds = max(len(cell.values) for cell in cells)
-    title = f"mAUROC, {cells[0].size} labelled images; mean ± SD over {seeds} seeds [95 % interval over test patients]"
+    over = f"mean ± SD over {seeds} seeds" if seeds > 1 else "one seed"
+    title = f"mAUROC, {cells[0].size} labelled images; {over} [95 % interval over test patients]"
     return Table(title, ["", *names], rows)
 
 
