@@ -13,7 +13,8 @@ from real_tables import write_tables
 from real_trials import PIXELS, RANDOM, Job, parser, run
 from tasks_real import ARMS, SHORT
 
-ASKED: dict[str, Sequence[int]] = {"tuberculosis": (20, 40, 100, 200, 0), "nih": (60, 200), "pneumonia": (40,)}
+COUNTS = (20, 40, 100, 200, 0)
+ASKED: dict[str, Sequence[int]] = {"tuberculosis": COUNTS, "nih": (60, 200), "pneumonia": (40,)}
 FROM_WEIGHTS = (Recipe(3e-4), Recipe(1e-4), Recipe(3e-4, head="probe", frozen="norm"))
 FROM_RANDOM = (Recipe(1e-3, steps=500), Recipe(3e-4, steps=500))
 
@@ -44,19 +45,23 @@ def jobs(trials: int, architecture: str, side: int, steps: int) -> list[Job]:
 
 
 def short_jobs(trials: int) -> list[Job]:
-    """One question, a draw of labels and a recipe an arm."""
-    asked = {"tuberculosis": (20, 40, 100, 200, 0)}
+    """One question, a draw of labels and a recipe an arm; with many labels also what suits random weights."""
     recipes: dict[str, tuple[Recipe, ...]] = {PIXELS: (), RANDOM: FROM_RANDOM[:1]}
+    made = [
+        (trial, name, COUNTS, recipes.get(name, FROM_WEIGHTS[:1]))
+        for trial in range(trials)
+        for name in (PIXELS, RANDOM, "simclr", "swin_unetr")
+    ]
+    made += [(trial, "simclr", COUNTS[-2:], FROM_RANDOM[:1]) for trial in range(trials)]
     return [
         Job(
             trial,
             name,
             Pretraining(ARMS[name], **SHORT) if name in ARMS else None,
-            asked,
-            recipes.get(name, FROM_WEIGHTS[:1]),
+            {"tuberculosis": counts},
+            tried,
         )
-        for trial in range(trials)
-        for name in (PIXELS, RANDOM, "simclr", "swin_unetr")
+        for trial, name, counts, tried in made
     ]
 
 

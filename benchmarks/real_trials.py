@@ -53,6 +53,11 @@ class Job:
     architecture: str = "resnet10_quarter"
     side: int = 96
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """How its rows begin."""
+        return self.architecture, str(self.side), str(self.trial), self.arm
+
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The options that these benchmarks have in common."""
@@ -69,22 +74,23 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(jobs: Sequence[Job], options: argparse.Namespace, name: str) -> Path:
-    """Do the jobs in their order, and append their rows to a CSV; jobs that have rows there are left out."""
+    """Do the jobs in their order, and append their rows to a CSV; jobs whose recipes have rows there are left out."""
     begun = time.time()
     path = options.output / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     options.backbones.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         path.write_text(",".join(COLUMNS) + "\n")
-    done = {(row["architecture"], row["side"], row["trial"], row["arm"]) for row in rows_of(path)}
-    jobs = [job for job in jobs if (job.architecture, str(job.side), str(job.trial), job.arm) not in done]
+    known = {tuple(row[name] for name in COLUMNS[:-1]) for row in rows_of(path)}
+    done = {(row[:4], row[7]) for row in known}
+    jobs = [job for job in jobs if not all((job.key, recipe) in done for recipe in map(str, job.recipes or ["probe"]))]
     jobs = [job for job in jobs if job.arm in (options.arms or [job.arm])]
     jobs = jobs[: options.first]
     context = torch.multiprocessing.get_context("spawn")
     with context.Pool(options.processes, _begin, (options.images, options.backbones, begun + options.seconds)) as pool:
         for number, rows in enumerate(pool.imap_unordered(_attempt, jobs), 1):
             with path.open("a", newline="") as file:
-                csv.writer(file).writerows(rows)
+                csv.writer(file).writerows(row for row in rows if tuple(map(str, row[:-1])) not in known)
             print(f"{number}/{len(jobs)} jobs, {time.time() - begun:.0f} s", flush=True)
     return path
 
