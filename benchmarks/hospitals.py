@@ -45,23 +45,14 @@ def jobs(trials: int, architecture: str, side: int, steps: int) -> list[Job]:
 
 
 def short_jobs(trials: int) -> list[Job]:
-    """One question, a draw of labels and a recipe an arm; with many labels also what suits random weights."""
+    """One question, a draw of labels and a recipe an arm; for SimCLR also those of random weights."""
     recipes: dict[str, tuple[Recipe, ...]] = {PIXELS: (), RANDOM: FROM_RANDOM[:1]}
-    made = [
-        (trial, name, COUNTS, recipes.get(name, FROM_WEIGHTS[:1]))
-        for trial in range(trials)
-        for name in (PIXELS, RANDOM, "simclr", "swin_unetr")
-    ]
-    made += [(trial, "simclr", COUNTS[-2:], FROM_RANDOM[:1]) for trial in range(trials)]
+    tried = [(name, COUNTS, recipes.get(name, FROM_WEIGHTS[:1])) for name in (PIXELS, RANDOM, "simclr", "swin_unetr")]
+    tried += [("simclr", COUNTS, FROM_RANDOM[:1]), ("simclr", COUNTS[-2:], FROM_RANDOM[1:])]
     return [
-        Job(
-            trial,
-            name,
-            Pretraining(ARMS[name], **SHORT) if name in ARMS else None,
-            {"tuberculosis": counts},
-            tried,
-        )
-        for trial, name, counts, tried in made
+        Job(trial, name, Pretraining(ARMS[name], **SHORT) if name in ARMS else None, {"tuberculosis": counts}, given)
+        for trial in range(trials)
+        for name, counts, given in tried
     ]
 
 

@@ -69,6 +69,8 @@ def short_jobs(trial: int, backbones: Path) -> list[Job]:
         Job(trial, name, Pretraining(tasks, **SHORT), asked, FROM_WEIGHTS[1:2], draws=2)
         for name, tasks in {**ARMS, "distil": {"distil": teacher}}.items()
     ]
+    # The same fine-tuning as from random weights: is it the weights or the recipe?
+    made.append(Job(trial, "simclr", Pretraining(SIMCLR, **SHORT), {"nih": ASKED["nih"]}, FROM_RANDOM[:1], draws=2))
     arms = {RANDOM: None, "mae": Pretraining({"mae": {}}, **SHORT)}
     return made + [
         Job(trial, f"{name} ({TRANSFORMER})", pretraining, asked, draws=2, architecture=TRANSFORMER)
