@@ -35,14 +35,8 @@ def prepared(folder: Path, count: int, side: int) -> None:
     sources = []
     for number, name in enumerate(("north", "south")):
         table = write_phantoms(
-            folder / name,
-            "chest",
-            count // 2,
-            seed=number,
-            size=side // 2,
-            progress=False,
-            first_patient=number * count,
-        )  # half as large, for drawing takes longer than anything else; the store has them at `side`
+            folder / name, "chest", count // 2, seed=number, size=side, progress=False, first_patient=number * count
+        )
         sources.append(Source(images=folder / name / "images", csv=table))
     prepare(sources, folder / "data", size=(side, side))
     torch.manual_seed(0)
@@ -86,9 +80,7 @@ def whole(folder: Path) -> tuple[tuple[float, float], np.ndarray]:
 def main() -> None:
     options = parser(__doc__, 3)
     options.add_argument("--count", type=int, default=2000, help="images (default: 2000)")
-    options.add_argument(
-        "--side", type=int, default=224, help="of them, in pixels (default: 224, as of medssl prepare)"
-    )
+    options.add_argument("--side", type=int, default=128, help="of them, in pixels (default: 128)")
     given = options.parse_args()
     columns: dict[str, Callable[[Any], str]] = {
         "what": lambda row: row["what"],

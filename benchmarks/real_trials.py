@@ -90,7 +90,11 @@ def run(jobs: Sequence[Job], options: argparse.Namespace, name: str) -> Path:
     with context.Pool(options.processes, _begin, (options.images, options.backbones, begun + options.seconds)) as pool:
         for number, rows in enumerate(pool.imap_unordered(_attempt, jobs), 1):
             with path.open("a", newline="") as file:
-                csv.writer(file).writerows(row for row in rows if tuple(map(str, row[:-1])) not in known)
+                for row in rows:
+                    key = tuple(map(str, row[:-1]))
+                    if key not in known:  # jobs of one arm share its probe
+                        csv.writer(file).writerow(row)
+                        known.add(key)
             print(f"{number}/{len(jobs)} jobs, {time.time() - begun:.0f} s", flush=True)
     return path
 

@@ -154,8 +154,8 @@ def embed(
     path = output / MAPS if maps else None
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if workers is None:
-        # A prepared image is read in a millisecond: on two cores processes that read take more from the network than
-        # they give it (3 000 radiographs of 128 pixels: 55 s with one or two of them, 51 s without, 48 s bare).
+        # A prepared image is read in a millisecond, and where two cores compute, processes that read would take turns
+        # with the network: a few turns by hand were no quicker with them, so they are left out.
         workers = 0 if prepared and device.type == "cpu" and (os.cpu_count() or 1) <= 2 else 2
     return _write(output, run, found, *_computed(backbone, found, several, at_once, workers, device, path), projection)
 

@@ -100,7 +100,7 @@ def draw_embedding(
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.2 * columns, 3 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
-    corner = _emptiest_corner(places)
+    corner = emptiest_corner(places)
     for axis, (name, groups) in zip(axes, panels.items(), strict=False):
         _scatter(axis, places, groups, corner)
         axis.set_title(name)
@@ -125,7 +125,7 @@ def _plane(features: np.ndarray, projection: str) -> tuple[np.ndarray, tuple[str
     return places, (f"first principal component ({first:.0%} of the variance)", f"second ({second:.0%})")
 
 
-def _emptiest_corner(places: np.ndarray) -> Corner:
+def emptiest_corner(places: np.ndarray) -> Corner:
     """Where a legend hides the fewest points ``[N, 2]``; matplotlib's "best" looks at all of them in every panel."""
     low, high = places.min(axis=0), places.max(axis=0)
     relative = (places - low) / np.where(high > low, high - low, 1)

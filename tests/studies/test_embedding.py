@@ -19,7 +19,7 @@ from medssl.data.prepare import prepare
 from medssl.networks import build_backbone, load_backbone, save_backbone
 from medssl.phantoms import write_phantoms
 from medssl.studies.embedding import embed
-from medssl.studies.embedding_picture import draw_embedding, principal_components
+from medssl.studies.embedding_picture import draw_embedding, emptiest_corner, principal_components
 from medssl.transforms import View
 
 CT = {"image_size": [16, 16, 8], "spacing": [4, 4, 8], "window": [-200, 300], "modality": "CT"}
@@ -248,3 +248,12 @@ def test_an_empty_folder_called_pyarrow_is_no_package(
     write_phantoms(tmp_path / "phantoms", "chest", 2, size=32, progress=False)
     embed(run, tmp_path / "phantoms" / "images", tmp_path / "out", workers=0)
     assert (tmp_path / "out" / "features.csv").is_file()
+
+
+@pytest.mark.parametrize("corner", ["upper right", "upper left", "lower right", "lower left"])
+def test_the_legend_stands_where_it_hides_nothing(corner: str) -> None:
+    empty = np.array(["right" in corner, "upper" in corner])
+    places = np.random.default_rng(0).uniform(size=(500, 2))
+    places = places[(np.abs(places - empty) > 1 / 3).any(axis=1)]
+    assert emptiest_corner(100 * places - 7) == corner
+    assert emptiest_corner(np.zeros((3, 2))) == "upper right"  # all images alike
