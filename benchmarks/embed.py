@@ -1,9 +1,10 @@
 """What `medssl embed` adds to the bare network: images a second, beside the network on images that lie in memory.
 
 A ResNet-18 sees drawn radiographs of two hospitals. The bare network gets them in mini-batches that are ready in
-memory. `medssl embed` reads them from the store, writes table, arrays and picture, and fits the probe of the hospital.
-The two take turns, each in a process of its own; wall time is what a user waits for, and the time on the processors,
-of all processes, what it costs where others want them, too. The features of both are compared.
+memory, once as torch lays out weights and once in the layout that training and `medssl embed` give them. The command
+reads them from the store, writes table, arrays and picture, and fits the probe of the hospital. They take turns, each
+in a process of its own; wall time is what a user waits for, and the time on the processors, of all processes, what it
+costs where others want them, too. The features of all are compared.
 `python benchmarks/embed.py` writes `results/embed.json` and `.md`; ten minutes on two cores.
 """
 
@@ -21,7 +22,7 @@ from measuring import DEVICE, Result, compare, in_fresh_process, parser, ratio_c
 
 from medssl.data import Datalist, Source
 from medssl.data.prepare import prepare
-from medssl.networks import build_backbone, load_backbone, read_description, save_backbone
+from medssl.networks import build_backbone, fast_layout, load_backbone, read_description, save_backbone
 from medssl.phantoms import write_phantoms
 from medssl.studies.embedding import embed
 from medssl.transforms import View
@@ -52,9 +53,11 @@ def measured(run: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - started, sum(os.times()[:4]) - before
 
 
-def bare(folder: Path) -> tuple[tuple[float, float], np.ndarray]:
-    """The network alone: what it took, and the features."""
+def bare(folder: Path, fast: bool) -> tuple[tuple[float, float], np.ndarray]:
+    """The network alone, in torch's layout or the fast one: what it took, and the features."""
     datalist, backbone = Datalist.read(folder / "data"), load_backbone(folder / "run").to(DEVICE).eval()
+    if fast:
+        backbone = backbone.to(memory_format=fast_layout(backbone.name, 2))
     load = View.from_dict(read_description(folder / "run" / "backbone.pt")).stored()
     images = torch.stack([load(item)["image"] for split in SPLITS for item in datalist.items(split)])
     features: list[torch.Tensor] = []
@@ -92,21 +95,28 @@ def main() -> None:
     what = f"{given.count} radiographs of {given.side} × {given.side}, ResNet-18, mini-batches of {BATCH}"
     text = f"{what}, {given.repeats} turns, medians."
     result = Result(given, "embed", "What medssl embed adds to the bare network", text, columns)
-    times: dict[str, list[tuple[float, float]]] = {"the bare network": [], "medssl embed": []}
+    alone = "the bare network"
+    times: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepared(folder, given.count, given.side)
+        calls = {
+            alone: (bare, folder, False),
+            "the bare network in the layout of training": (bare, folder, True),
+            "medssl embed": (whole, folder),
+        }
         for _ in range(given.repeats):
-            alone, wanted = in_fresh_process(bare, folder)
-            taken, found = in_fresh_process(whole, folder)
-            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-2 if DEVICE.type == "cuda" else 1e-4)
-            times["the bare network"].append(alone)
-            times["medssl embed"].append(taken)
+            features: dict[str, np.ndarray] = {}
+            for what, call in calls.items():
+                taken, features[what] = in_fresh_process(*call)
+                times.setdefault(what, []).append(taken)
+                close = {"rtol": 1e-3, "atol": 2e-2 if DEVICE.type == "cuda" else 1e-4}
+                np.testing.assert_allclose(features[what], features[alone], **close)
     busy = "; ".join(f"{load:.1f}" for load in os.getloadavg())
     result.notes.append(
         f"Load of the machine at the end, over 1, 5 and 15 minutes: {busy} (others used it where above 2)."
     )
-    base = np.array(times["the bare network"])
+    base = np.array(times[alone])
     for what, pairs in times.items():
         wall, processors = (compare(np.array(pairs)[:, place], base[:, place]) for place in (0, 1))
         result.add(what=what, **wall, processors=processors, rate=1000 * given.count / wall["milliseconds"])

@@ -22,7 +22,7 @@ from medssl.data.datalist_file import DATALIST
 from medssl.errors import UserError
 from medssl.evaluation.source_probe import SourceProbe, probe_sources
 from medssl.files import whole_file, write_json
-from medssl.networks import Backbone, compute_features
+from medssl.networks import Backbone, compute_features, fast_layout
 from medssl.networks.trained_backbone import trained_backbone
 from medssl.runs import FEATURES, FEATURES_PICTURE, FEATURES_SUMMARY, shown_path
 from medssl.transforms import View
@@ -198,7 +198,8 @@ def _computed(
         collate_fn=_together,
         pin_memory=device.type == "cuda",
     )
-    noted, backbone = _Noted(loader), backbone.to(device)
+    layout = fast_layout(backbone.name, backbone.spatial_dims)
+    noted, backbone = _Noted(loader), backbone.to(device, memory_format=layout)
     if not found.items:
         return np.empty((0, backbone.out_channels), np.float32), []
     with ExitStack() as stack:
