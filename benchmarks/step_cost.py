@@ -3,11 +3,11 @@
 Forward and backward pass, without the optimiser, in the memory layout of the bundles; on CUDA in bfloat16. "The same
 number of pixels" is the very tensor that the task feeds to the backbone: tiles, views and copies included; it is
 checked that the bare backbone makes the very features of it that the task got, where nothing is masked. `mae` is
-measured on a ViT-Tiny, of which it uses a quarter of the tokens. `rvrm` needs a backbone of three
-channels; rotation is measured on such a one too. The task and the bare backbone take turns. Where a step costs most,
-the profile says which operators take the time. `python benchmarks/step_cost.py` writes `results/step_cost.json` and
-`.md` beside this file, ten minutes on two idle cores without AVX-512; `--shapes 96x96x96 --name step_cost_96` takes
-thirteen more.
+measured on a ViT-Tiny, of which it uses a quarter of the tokens; `distil` learns from a network of its own size.
+`rvrm` needs a backbone of three channels; rotation is measured on such a one too. The task and the bare backbone take
+turns. Where a step costs most, the profile says which operators take the time. `python benchmarks/step_cost.py`
+writes `results/step_cost.json` and `.md` beside this file, half an hour on two idle cores without AVX-512; `--shapes
+96x96x96 --name step_cost_96` takes thirteen more.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,11 @@ REASONS = {
     "models_genesis": "decoder, distortions",
     "simsiam": "augmentation, projector and predictor",
     "simclr": "augmentation, projector",
+    "barlow_twins": "projector",
     "vicreg": "projector",
+    "byol": "teacher, projectors",
+    "moco": "teacher, projectors",
+    "distil": "teacher",
     "dino": "teacher, heads",
     "spark": "decoder, masks",
     "mae": "decoder",
@@ -59,7 +63,8 @@ class Measured:
         self.images = images
         layout = fast_layout(architecture, images.ndim - 2)
         self.backbone = build_backbone(architecture, images.ndim - 2, copies).to(DEVICE, memory_format=layout)
-        self.task = build_task(name, self.backbone, images.shape[2:]).to(DEVICE, memory_format=layout)
+        values = {"teacher": build_backbone(architecture, images.ndim - 2)} if name == "distil" else {}
+        self.task = build_task(name, self.backbone, images.shape[2:], **values).to(DEVICE, memory_format=layout)
         looks = self._look()
         self.fed = [fed for fed, _ in looks]
         for fed, features in looks:
@@ -128,8 +133,7 @@ def _operators(step: Callable[[], None]) -> dict[str, float]:
 
 def main() -> None:
     options = parser(__doc__, 5)
-    tasks = [name for name, task in TASKS.items() if not task.needs]
-    options.add_argument("--tasks", nargs="+", default=tasks, choices=tasks)
+    options.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     options.add_argument("--shapes", nargs="+", default=SHAPES, choices=["x".join(map(str, size)) for size in BATCHES])
     options.add_argument("--architecture", default="resnet18", help="of the backbone (default: resnet18)")
     options.add_argument("--name", default="step_cost", help="of the result files")
