@@ -94,7 +94,8 @@ class ReadyModel:
             raise UserError(f"{source} lacks {len(missing)} weights of its network, the first is {missing[0]}.")
         own.load_state_dict(dict(state))
         layout = fast_layout(description["architecture"], self.view.spatial_dims)
-        self.network = network.to(self.device, memory_format=layout).eval()
+        network.to(self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's hints lack it
+        self.network = network.eval()
 
     def __call__(
         self,

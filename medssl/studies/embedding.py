@@ -199,7 +199,8 @@ def _computed(
         pin_memory=device.type == "cuda",
     )
     layout = fast_layout(backbone.name, backbone.spatial_dims)
-    noted, backbone = _Noted(loader), backbone.to(device, memory_format=layout)
+    noted = _Noted(loader)
+    backbone.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's hints lack it
     if not found.items:
         return np.empty((0, backbone.out_channels), np.float32), []
     with ExitStack() as stack:
