@@ -28,7 +28,7 @@ from medssl.evaluation import (
     prepare_with_grids,
     size_names,
 )
-from medssl.networks import Backbone, build_backbone, build_classifier, build_segmenter, fast_layout, load_state_dict
+from medssl.networks import Backbone, build_backbone, build_classifier, build_segmenter, load_state_dict
 from medssl.networks.state_dicts import read_description
 from medssl.readers import examine_paths
 from medssl.transforms import View
@@ -93,9 +93,7 @@ class ReadyModel:
         if missing:
             raise UserError(f"{source} lacks {len(missing)} weights of its network, the first is {missing[0]}.")
         own.load_state_dict(dict(state))
-        layout = fast_layout(description["architecture"], self.view.spatial_dims)
-        network.to(self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's hints lack it
-        self.network = network.eval()
+        self.network = network.to(self.device).eval()
 
     def __call__(
         self,
