@@ -310,7 +310,7 @@ def build_network(name: str, spatial_dims: int, in_channels: int, num_classes: i
 
 
 def fast_layout(name: str, spatial_dims: int) -> torch.memory_format:
-    """The memory format of the weights, for ``network.to``, with which a training step takes least time; so does use.
+    """The memory format of the weights, for ``network.to``, with which a training step takes least time.
 
     Args:
         name: a key of ``ARCHITECTURES``.
