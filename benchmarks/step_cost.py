@@ -6,7 +6,7 @@ checked that the bare backbone makes the very features of it that the task got, 
 measured on a ViT-Tiny, of which it uses a quarter of the tokens; `distil` learns from a network of its own size.
 `rvrm` needs a backbone of three channels; rotation is measured on such a one too. The task and the bare backbone take
 turns. Where a step costs most, the profile says which operators take the time. `python benchmarks/step_cost.py`
-writes `results/step_cost.json` and `.md` beside this file, half an hour on two idle cores without AVX-512; `--shapes
+writes `results/step_cost.json` and `.md` beside this file, perhaps half an hour on two idle cores; `--shapes
 96x96x96 --name step_cost_96` takes thirteen more.
 """
 
